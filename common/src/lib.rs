@@ -1,1 +1,14 @@
-//! windrow
+//! What coordinator and worker both speak of. It does no I/O, knows no wire format, and may not depend on any other
+//! crate of windrow, nor on tonic, etcd, arrow or object_store.
+
+pub mod claim;
+pub mod clock;
+pub mod error;
+pub mod id;
+pub mod intent;
+pub mod manifest;
+pub mod pipeline;
+pub mod quantity;
+pub mod shutdown;
+pub mod task;
+pub mod window;

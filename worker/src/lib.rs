@@ -1,1 +1,12 @@
-//! windrow
+//! The worker: reads sources, transforms, carries batches to sink workers, stages, and commits what the coordinator
+//! recorded.
+//!
+//! It may not depend on the coordinator nor on etcd; it meets the coordinator only through `windrow-proto`.
+
+pub mod error;
+pub mod flight;
+pub mod sink;
+pub mod source;
+pub mod stage;
+pub mod storage;
+pub mod transform;

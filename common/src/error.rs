@@ -1,0 +1,106 @@
+//! The catalogue of error codes. Every error a user can meet has a code here and a page `docs/errors/<code>.md` that
+//! says what it means, where it comes from and what to do; a test holds catalogue and pages together.
+//!
+//! Letters: `C` command line and configuration, `P` pipeline file, `W` windows, `S` source, `T` transform, `K` sink,
+//! `L` ledger and store, `N` network and sessions.
+
+use std::fmt;
+
+/// An error's code and its meaning in one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorCode {
+    pub code: &'static str,
+    pub meaning: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($name:ident = $code:literal: $meaning:literal;)*) => {
+        $(pub const $name: ErrorCode = ErrorCode { code: $code, meaning: $meaning };)*
+        /// All codes, in the order of the pages.
+        pub const CATALOGUE: &[ErrorCode] = &[$($name),*];
+    };
+}
+
+catalogue! {
+    USAGE = "WR-C001": "the command line does not make sense";
+    UNREACHABLE = "WR-C002": "no coordinator could be reached";
+    NOT_FOUND = "WR-C003": "the named thing does not exist";
+    CONFLICT = "WR-C004": "the thing is in a state that does not allow this";
+    FILE_UNREADABLE = "WR-P001": "a pipeline file cannot be read";
+    NOT_YAML = "WR-P002": "a pipeline file is not well-formed YAML";
+    UNKNOWN_KEY = "WR-P003": "a key is not known here";
+    DUPLICATE_KEY = "WR-P004": "a key is given twice";
+    MISSING_KEY = "WR-P005": "a required key is missing";
+    BAD_VALUE = "WR-P006": "a value has the wrong type or form";
+    UNKNOWN_CONNECTION = "WR-P007": "a connection is not declared";
+    UNKNOWN_CONNECTOR = "WR-P008": "no connector serves this connection or format";
+    CONTRADICTION = "WR-P009": "two settings contradict each other";
+    SECRET_UNRESOLVED = "WR-P010": "a secret reference cannot be resolved";
+    SECRET_IN_FILE = "WR-P011": "a secret is written in the file instead of referred to";
+    SPEC_TOO_LARGE = "WR-P012": "a pipeline is too large for the ledger";
+    BAD_WINDOW = "WR-W001": "the windows cannot be planned";
+    WINDOW_TOO_WIDE = "WR-W002": "a window is wider than the partition it fills";
+    RANGE_TOO_LARGE = "WR-W003": "a backfill would run more windows than allowed";
+    BAD_RANGE = "WR-W004": "a range is empty or lies outside the pipeline";
+    SOURCE_MISSING = "WR-S001": "nothing is found where the source should be";
+    SOURCE_UNREADABLE = "WR-S002": "the source cannot be reached or read";
+    SOURCE_CORRUPT = "WR-S003": "an input is damaged";
+    ROW_MALFORMED = "WR-S004": "a row does not have the shape of its schema";
+    VALUE_MALFORMED = "WR-S005": "a value does not fit its type";
+    SCHEMA_MISMATCH = "WR-S006": "the input's schema is not the declared one";
+    CURSOR_MISSING = "WR-S007": "the cursor column is missing, null or of no usable type";
+    TOO_MANY_REJECTED = "WR-S008": "more rows were rejected than the limit allows";
+    SOURCE_CHANGED = "WR-S009": "an input changed while it was read";
+    INPUT_TOO_LARGE = "WR-S010": "an input is past a safety limit";
+    BAD_SQL = "WR-T001": "the SQL of a transform is not valid";
+    NOT_ROW_WISE = "WR-T002": "a transform needs its windows one by one";
+    OUT_OF_MEMORY = "WR-T003": "a transform needs more memory than it may take";
+    SQL_FAILED = "WR-T004": "the SQL of a transform failed on the data";
+    SINK_UNREACHABLE = "WR-K001": "the sink cannot be reached";
+    SINK_FORBIDDEN = "WR-K002": "the sink may not be written";
+    SINK_FULL = "WR-K003": "no space is left";
+    SINK_SCHEMA = "WR-K004": "the rows do not fit the table's schema";
+    SINK_UNSUPPORTED_TYPE = "WR-K005": "the sink has no form for a type";
+    SINK_UNSUPPORTED = "WR-K006": "the sink cannot do what the pipeline asks";
+    SINK_CONFLICT = "WR-K007": "somebody else changed the table";
+    SINK_FORKED = "WR-K008": "the sink holds another history than the ledger";
+    SINK_ROLLED_BACK = "WR-K009": "the sink lacks commits the ledger knows of";
+    STAGED_FILE_BAD = "WR-K010": "a staged file is missing or not what was sealed";
+    STORE_UNAVAILABLE = "WR-L001": "the store does not answer";
+    STORE_FULL = "WR-L002": "the store has no space left";
+    STORE_BROKEN = "WR-L003": "the store's content does not make sense";
+    STORE_LOCKED = "WR-L004": "another windrow process uses the store";
+    NOT_LEADER = "WR-L005": "this coordinator does not lead";
+    FENCED = "WR-L006": "the claim has passed to another attempt";
+    VERSION_SKEW = "WR-N001": "two versions of windrow do not understand each other";
+    SESSION_LOST = "WR-N002": "the session with the coordinator broke";
+    FLIGHT_BROKEN = "WR-N003": "a batch stream broke";
+    TICKET_REFUSED = "WR-N004": "a ticket is forged, expired or for another task";
+    DEADLINE = "WR-N005": "an attempt took longer than it may";
+    CANCELLED = "WR-N006": "an attempt was told to stop";
+    INTERNAL = "WR-N999": "windrow met a situation it does not know";
+}
+
+/// Looks a code up.
+pub fn find(code: &str) -> Option<&'static ErrorCode> {
+    CATALOGUE.iter().find(|known| known.code.eq_ignore_ascii_case(code))
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_code_is_given_twice() {
+        let mut codes: Vec<_> = CATALOGUE.iter().map(|entry| entry.code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), CATALOGUE.len());
+    }
+}

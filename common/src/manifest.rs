@@ -1,0 +1,151 @@
+//! The manifest: what one attempt staged, sealed and never changed after. It is kept as JSON in the sink's own
+//! storage; the task record holds only a [`ManifestRef`].
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    claim::Token,
+    id::{PipelineName, SinkId, TaskId},
+    window::Window,
+};
+
+/// A SHA-256, 64 hexadecimal digits in text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(pub [u8; 32]);
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no SHA-256 in hexadecimal digits")]
+pub struct InvalidDigest(String);
+
+/// Everything an attempt staged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub task: TaskId,
+    pub token: Token,
+    pub attempt: u32,
+    pub pipeline: PipelineName,
+    pub sink: SinkId,
+    pub window: Window,
+    pub write: WriteMode,
+    /// The rows' schema in the JSON form of arrow-schema's serde.
+    pub schema: serde_json::Value,
+    pub files: Vec<StagedFile>,
+    /// Rejected input with its reasons; committed with the data, beside the table.
+    pub dead_letters: Vec<StagedFile>,
+    /// What was read, pinned when the attempt started.
+    pub inputs: Vec<Input>,
+    pub counts: Counts,
+}
+
+/// What the sink does with the rows of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteMode {
+    /// Adds the rows; nothing is removed.
+    Append,
+    /// The rows become all there is of their window.
+    ReplaceWindow,
+    /// The rows become all there is.
+    ReplaceAll,
+}
+
+/// A file under the sink's root that no reader sees until it is committed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StagedFile {
+    /// Relative to the sink's root, `/` between its parts.
+    pub path: String,
+    pub bytes: u64,
+    pub sha256: Digest,
+    pub rows: u64,
+    /// The stretch of the cursor the file's rows lie in.
+    pub window: Window,
+    /// Partition columns and their values as text; `None` is null.
+    #[serde(default)]
+    pub partition: BTreeMap<String, Option<String>>,
+    /// Column statistics in the sink's own form (Delta's JSON for Delta).
+    #[serde(default)]
+    pub stats: Option<serde_json::Value>,
+}
+
+/// One object or table slice an attempt read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    pub name: String,
+    pub bytes: u64,
+    /// ETag, version or digest, whichever the source pins its reads by.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+/// Rows and bytes of an attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Rows of the window found in the source.
+    pub rows_read: u64,
+    /// Rows staged for the sink.
+    pub rows_written: u64,
+    /// Rows in the dead letters.
+    pub rows_rejected: u64,
+    /// Bytes staged for the sink.
+    pub bytes_written: u64,
+    /// Data files staged for the sink.
+    pub files: u64,
+}
+
+/// Where a manifest lies and what it must hash to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestRef {
+    /// Relative to the sink's root.
+    pub path: String,
+    pub sha256: Digest,
+    pub counts: Counts,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.rows_read += other.rows_read;
+        self.rows_written += other.rows_written;
+        self.rows_rejected += other.rows_rejected;
+        self.bytes_written += other.bytes_written;
+        self.files += other.files;
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = InvalidDigest;
+
+    fn try_from(text: String) -> Result<Self, InvalidDigest> {
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(InvalidDigest(text));
+        }
+        let mut bytes = [0; 32];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            match u8::from_str_radix(&text[2 * i..2 * i + 2], 16) {
+                Ok(value) => *byte = value,
+                Err(_) => return Err(InvalidDigest(text)),
+            }
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.to_string()
+    }
+}

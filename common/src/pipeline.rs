@@ -1,0 +1,309 @@
+//! The pipeline as windrow runs it: checked, with its connections in place and every default filled in.
+//!
+//! What a connector's parameters mean is known to the connector alone; here they stay a JSON object. Secrets stay
+//! references (`${env:NAME}`, `${file:/path}`) and are resolved by the worker that needs them.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    id::{PipelineName, SinkId},
+    manifest::WriteMode,
+    quantity::{ByteSize, Pause},
+};
+
+/// A declared movement of data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    pub name: PipelineName,
+    pub pattern: Pattern,
+    pub source: SourceSpec,
+    /// Present if and only if the pattern moves windows of time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowSpec>,
+    /// The steps between source and sink, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transform: Vec<TransformStep>,
+    pub sink: SinkSpec,
+    #[serde(default)]
+    pub retries: Retries,
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// What kind of movement a pipeline is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Pattern {
+    /// The whole dataset each time, switched in atomically.
+    Full,
+    /// Only what is new, in bounded windows of time.
+    Incremental,
+}
+
+/// A place data is read from or written to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connection {
+    /// The name it has in the pipeline file.
+    pub name: String,
+    /// `local`, `s3`, `synthetic`, ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(flatten)]
+    pub params: Map<String, Value>,
+}
+
+/// Where and what to read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceSpec {
+    pub from: Connection,
+    /// The column that tells which window a row belongs to. Without it, the window decides which objects are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    #[serde(flatten)]
+    pub params: Map<String, Value>,
+}
+
+/// Where and how to write.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SinkSpec {
+    pub to: Connection,
+    /// `delta`, `parquet`, `csv`, `json`.
+    pub format: String,
+    pub write: WriteMode,
+    #[serde(flatten)]
+    pub params: Map<String, Value>,
+}
+
+impl SinkSpec {
+    /// The lane of commits of the place this writes to: the same for every pipeline that writes there.
+    pub fn id(&self) -> SinkId {
+        let text = |map: &Map<String, Value>, key: &str| {
+            map.get(key).and_then(Value::as_str).unwrap_or_default().trim_matches('/').to_owned()
+        };
+        let root = text(&self.to.params, "root");
+        let path = text(&self.params, "path");
+        let place = blake3::hash(format!("{}\0{root}\0{path}", self.to.kind).as_bytes()).to_hex();
+        let readable: String =
+            path.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(40).collect();
+        let name = format!("{}{readable}-{}", if readable.is_empty() { "sink" } else { "" }, &place[..12]);
+        let name = if name.starts_with(|c: char| c.is_ascii_alphanumeric()) { name } else { format!("sink{name}") };
+        // Holds: letters, digits, '_' and '-', at most 57 characters.
+        name.parse().unwrap_or_else(|_| unreachable_name(&place[..12]))
+    }
+}
+
+fn unreachable_name(hash: &str) -> SinkId {
+    match hash.parse() {
+        Ok(id) => id,
+        Err(_) => unreachable!("a hexadecimal hash is a valid name"),
+    }
+}
+
+/// How time is cut into windows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WindowSpec {
+    /// Length of a window. `1h`, `24h` are elapsed time; `1d`, `1w`, `1mo` are calendar units in `timezone`.
+    #[schemars(with = "String")]
+    pub every: Every,
+    /// Where the first window starts, in `timezone`: `2013-01-01` or `2013-01-01T10:00`.
+    #[schemars(with = "String")]
+    pub start: jiff::civil::DateTime,
+    /// Where the last window ends; without it the pipeline goes on with time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub end: Option<jiff::civil::DateTime>,
+    /// IANA name of the zone `start`, `end` and calendar units are in.
+    #[serde(default = "utc")]
+    pub timezone: String,
+    /// How long after its end a window is taken for complete.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub lag: Pause,
+    /// How many windows before the newest closed one are loaded again with it, for rows that came late.
+    #[serde(default)]
+    pub lookback: u32,
+    /// Most adjacent windows one task may take at once when catching up or backfilling.
+    #[serde(default = "default_per_task")]
+    pub per_task: u32,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+fn default_per_task() -> u32 {
+    1_000
+}
+
+/// The length of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Every {
+    /// So much time, whatever the calendar says.
+    Elapsed(Duration),
+    /// So many calendar days, of 23, 24 or 25 hours.
+    Days(u32),
+    /// So many calendar months.
+    Months(u32),
+}
+
+/// Why a text is no window length.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no window length: write a number and one of s, m, h (elapsed time), d, w, mo (calendar)")]
+pub struct InvalidEvery(String);
+
+impl FromStr for Every {
+    type Err = InvalidEvery;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEvery> {
+        let invalid = || InvalidEvery(text.to_owned());
+        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(invalid)?;
+        let count: u32 = text[..digits].parse().map_err(|_| invalid())?;
+        if count == 0 {
+            return Err(invalid());
+        }
+        let seconds = |unit: u64| Self::Elapsed(Duration::from_secs(u64::from(count) * unit));
+        match &text[digits..] {
+            "s" => Ok(seconds(1)),
+            "m" => Ok(seconds(60)),
+            "h" => Ok(seconds(3_600)),
+            "d" => Ok(Self::Days(count)),
+            "w" => count.checked_mul(7).map(Self::Days).ok_or_else(invalid),
+            "mo" => Ok(Self::Months(count)),
+            _ => Err(invalid()),
+        }
+    }
+}
+
+impl fmt::Display for Every {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Elapsed(length) => {
+                let seconds = length.as_secs();
+                match seconds {
+                    _ if seconds.is_multiple_of(3_600) => write!(f, "{}h", seconds / 3_600),
+                    _ if seconds.is_multiple_of(60) => write!(f, "{}m", seconds / 60),
+                    _ => write!(f, "{seconds}s"),
+                }
+            }
+            Self::Days(days) => write!(f, "{days}d"),
+            Self::Months(months) => write!(f, "{months}mo"),
+        }
+    }
+}
+
+impl TryFrom<String> for Every {
+    type Error = InvalidEvery;
+
+    fn try_from(text: String) -> Result<Self, InvalidEvery> {
+        text.parse()
+    }
+}
+
+impl From<Every> for String {
+    fn from(every: Every) -> String {
+        every.to_string()
+    }
+}
+
+/// One step between source and sink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum TransformStep {
+    /// A SELECT over the table `input`.
+    Sql(String),
+}
+
+/// How often and how patiently a task is tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retries {
+    /// Errors after which a task is quarantined.
+    pub attempts: u32,
+    /// Lost leases after which a task is quarantined: an input that kills its worker looks like one.
+    pub lost_leases: u32,
+    /// The pause after the first error; it doubles with each further one.
+    #[schemars(with = "String")]
+    pub backoff: Pause,
+    /// The longest pause.
+    #[schemars(with = "String")]
+    pub max_backoff: Pause,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            lost_leases: 3,
+            backoff: Pause(Duration::from_secs(1)),
+            max_backoff: Pause(Duration::from_secs(300)),
+        }
+    }
+}
+
+/// What a pipeline may use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Most tasks of the pipeline at a time, over all workers.
+    pub concurrency: u32,
+    /// Most memory a task's transform may take before it spills or refuses.
+    #[schemars(with = "String")]
+    pub memory: ByteSize,
+    /// Share of a window's rows that may go to the dead letters; past it the window is quarantined.
+    pub max_rejected: f64,
+    /// How long one attempt may take.
+    #[schemars(with = "String")]
+    pub deadline: Pause,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            concurrency: 8,
+            memory: ByteSize(256 << 20),
+            max_rejected: 0.0,
+            deadline: Pause(Duration::from_secs(6 * 3_600)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_day_is_a_calendar_day_and_twenty_four_hours_are_not() {
+        assert_eq!("1d".parse::<Every>().unwrap(), Every::Days(1));
+        assert_eq!("24h".parse::<Every>().unwrap(), Every::Elapsed(Duration::from_secs(86_400)));
+        assert_eq!("2w".parse::<Every>().unwrap(), Every::Days(14));
+        for bad in ["", "0h", "h", "1.5h", "1 h", "1y", "-1h"] {
+            assert!(bad.parse::<Every>().is_err(), "{bad:?}");
+        }
+        for text in ["90s", "15m", "1h", "24h", "1d", "3mo"] {
+            assert_eq!(text.parse::<Every>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn pipelines_that_write_one_place_share_its_lane() {
+        let sink = |root: &str, path: &str| -> SinkSpec {
+            serde_json::from_value(serde_json::json!({
+                "to": { "name": "lake", "type": "local", "root": root },
+                "format": "delta", "write": "append", "path": path,
+            }))
+            .unwrap()
+        };
+        assert_eq!(sink("/lake", "flights").id(), sink("/lake/", "/flights/").id());
+        assert_ne!(sink("/lake", "flights").id(), sink("/lake", "planes").id());
+        assert_ne!(sink("/lake", "flights").id(), sink("/lake2", "flights").id());
+        assert!(sink("", "").id().as_str().starts_with("sink"));
+    }
+}

@@ -1,0 +1,225 @@
+//! The task: the unit of leasing, and its life.
+//!
+//! ```text
+//!              plan                claim               seal            publish
+//!   (nothing) ------> Pending ----------------> Claimed ------> Sealed --------> (gone; its window is covered)
+//!                      ^  | ^                     |  |            |
+//!            not ready |  | | error, lost lease   |  |            | manifest bad, intent aborted
+//!                 Waiting | +---------------------+  |            v
+//!                         v                          v         Pending
+//!                     Cancelled                 Quarantined
+//! ```
+//!
+//! A published task leaves the ledger in the transaction that covers its window. A task over several windows that
+//! fails is replaced by two over half of them each.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    claim::Token,
+    id::{BackfillId, PipelineName, SinkId, TaskId, WorkerId},
+    manifest::ManifestRef,
+    window::Window,
+};
+
+/// One window, or a run of adjacent windows, of one pipeline and one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    pub id: TaskId,
+    pub pipeline: PipelineName,
+    pub sink: SinkId,
+    pub shard: u32,
+    /// From the start of the first window to the end of the last one.
+    pub window: Window,
+    /// The starts of the windows behind the first, so that a run can be split where windows meet.
+    pub seams: Seams,
+    /// 0 for the first time a window is moved; one more for each time it is moved again.
+    pub revision: u32,
+    pub lane: Lane,
+    pub created: Timestamp,
+    /// Times the task was claimed.
+    pub attempts: u32,
+    /// Attempts that ended with an error.
+    pub errors: u32,
+    /// Attempts that ended because nothing was heard of their worker.
+    pub lost_leases: u32,
+    /// The W3C `traceparent` of the request that made the task.
+    pub trace: Option<String>,
+    pub state: TaskState,
+}
+
+/// Whether a task came from the running schedule or from a backfill.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    Live,
+    Backfill(BackfillId),
+}
+
+/// Where the windows of a run meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seams {
+    /// The run has one window.
+    None,
+    /// The windows are `every` units of the axis long, the last one perhaps shorter.
+    Every(i64),
+    /// Calendar windows of unequal length: the inner bounds, ascending.
+    At(Vec<i64>),
+}
+
+/// What may happen to a task next, and what is known because of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// Set when a worker found that the window's source is not complete yet. Costs no attempt and holds no worker.
+    Waiting { until: Timestamp, reason: String },
+    /// May be claimed from `not_before` on. Set by planning, by a failed attempt and by a lost lease.
+    Pending { not_before: Timestamp, last_failure: Option<Failure> },
+    /// Set by the claiming transaction, whose revision is the token.
+    Claimed { worker: WorkerId, since: Timestamp },
+    /// Set by the holder of the token. The files exist and will be published.
+    Sealed { worker: WorkerId, token: Token, manifest: ManifestRef },
+    /// Given up after too many attempts; an operator decides.
+    Quarantined { failure: Failure },
+    /// Withdrawn before it was sealed.
+    Cancelled,
+}
+
+/// [`TaskState`] without what it carries, for metrics, logs and queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskPhase {
+    Waiting,
+    Pending,
+    Claimed,
+    Sealed,
+    Quarantined,
+    Cancelled,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A code of [`crate::error::CATALOGUE`].
+    pub code: String,
+    pub message: String,
+    pub retry: Retry,
+    pub at: Timestamp,
+    pub worker: Option<WorkerId>,
+}
+
+/// Whether trying again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retry {
+    /// The cause may pass: a network, a lock, a full disk.
+    Later,
+    /// The same input will fail the same way: bad data, a missing column, no permission.
+    Never,
+}
+
+impl TaskState {
+    pub fn phase(&self) -> TaskPhase {
+        match self {
+            Self::Waiting { .. } => TaskPhase::Waiting,
+            Self::Pending { .. } => TaskPhase::Pending,
+            Self::Claimed { .. } => TaskPhase::Claimed,
+            Self::Sealed { .. } => TaskPhase::Sealed,
+            Self::Quarantined { .. } => TaskPhase::Quarantined,
+            Self::Cancelled => TaskPhase::Cancelled,
+        }
+    }
+}
+
+impl TaskPhase {
+    pub const ALL: [Self; 6] =
+        [Self::Waiting, Self::Pending, Self::Claimed, Self::Sealed, Self::Quarantined, Self::Cancelled];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Pending => "pending",
+            Self::Claimed => "claimed",
+            Self::Sealed => "sealed",
+            Self::Quarantined => "quarantined",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for TaskPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Task {
+    /// How many windows the task covers.
+    pub fn windows(&self) -> usize {
+        self.inner_bounds().len() + 1
+    }
+
+    /// The windows the task covers, in order.
+    pub fn each_window(&self) -> Vec<Window> {
+        let (start, end) = (self.window.start(), self.window.end());
+        let inner = self.inner_bounds();
+        let starts = std::iter::once(start).chain(inner.iter().copied());
+        let ends = inner.iter().copied().chain(std::iter::once(end));
+        starts.zip(ends).filter_map(|(from, to)| Window::new(self.window.axis(), from, to).ok()).collect()
+    }
+
+    fn inner_bounds(&self) -> Vec<i64> {
+        let (start, end) = (self.window.start(), self.window.end());
+        match &self.seams {
+            Seams::None => Vec::new(),
+            Seams::Every(step) if *step > 0 => {
+                std::iter::successors(start.checked_add(*step), |at| at.checked_add(*step))
+                    .take_while(|at| *at < end)
+                    .collect()
+            }
+            Seams::Every(_) => Vec::new(),
+            Seams::At(bounds) => bounds.iter().copied().filter(|at| start < *at && *at < end).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::window::Axis;
+
+    pub(crate) fn run(start: i64, end: i64, seams: Seams) -> Task {
+        let window = Window::new(Axis::Time, start, end).unwrap();
+        let pipeline: PipelineName = "flights".parse().unwrap();
+        Task {
+            id: TaskId::of(&pipeline, 0, &window, 0),
+            pipeline,
+            sink: "lake".parse().unwrap(),
+            shard: 0,
+            window,
+            seams,
+            revision: 0,
+            lane: Lane::Live,
+            created: Timestamp::UNIX_EPOCH,
+            attempts: 0,
+            errors: 0,
+            lost_leases: 0,
+            trace: None,
+            state: TaskState::Pending { not_before: Timestamp::UNIX_EPOCH, last_failure: None },
+        }
+    }
+
+    #[test]
+    fn the_windows_of_a_run_tile_it() {
+        for task in [run(0, 10, Seams::None), run(0, 10, Seams::Every(3)), run(0, 10, Seams::At(vec![2, 7]))] {
+            let windows = task.each_window();
+            assert_eq!(windows.len(), task.windows());
+            assert_eq!(windows[0].start(), 0);
+            assert_eq!(windows.last().unwrap().end(), 10);
+            assert!(windows.windows(2).all(|pair| pair[0].end() == pair[1].start()));
+        }
+        assert_eq!(run(0, 10, Seams::Every(3)).windows(), 4);
+    }
+}

@@ -1,0 +1,112 @@
+//! Sinks: where rows become visible. A connector is one file or folder here and one line in [`SINKS`]. Workers never
+//! write a table: they stage files no reader sees, and the sink's committer makes them visible, one intent at a time.
+//! A sink may not know the coordinator, sessions or Flight.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use windrow_common::{
+    intent::{Committed, IntentBody, IntentTask, Seq},
+    manifest::{Digest, Manifest, WriteMode},
+    pipeline::{Pipeline, SinkSpec},
+};
+
+use crate::{error::Result, source::ParamError, stage::Layout, storage::Storage};
+
+pub mod delta;
+pub mod files;
+
+/// A sink opened for one physical target.
+///
+/// Any error of `prepare`, `commit` and `abort` means "unknown" to the caller: it probes before it does anything else,
+/// deletes nothing and changes no intent.
+#[async_trait]
+pub trait Sink: Send + Sync + 'static {
+    /// Where staged files, manifests, intents and data lie.
+    fn storage(&self) -> &Storage;
+
+    /// How rows of `schema` are staged: the file format, the table's column types, partitioning, target size.
+    /// Fails with `SINK_UNSUPPORTED_TYPE` or `SINK_SCHEMA` before anything is written.
+    async fn layout(&self, schema: SchemaRef) -> Result<Layout>;
+
+    /// The newest commit windrow made here, or `None` before the first.
+    async fn probe(&self) -> Result<Option<Committed>>;
+
+    /// Works out the next commit completely: merges small staged files, finds the files replaced windows stand in,
+    /// rewrites those that hold other windows too. Writes invisible files only.
+    async fn prepare(&self, next: Next) -> Result<IntentBody>;
+
+    /// Applies an intent by compare-and-set on the sink's seq, following [`windrow_common::intent::judge`]. Repeating it
+    /// changes nothing.
+    async fn commit(&self, body: &IntentBody, digest: &Digest) -> Result<Applied>;
+
+    /// Spends the intent's seq on an empty commit that records the abort.
+    async fn abort(&self, body: &IntentBody, digest: &Digest) -> Result<Applied>;
+
+    /// Paths, relative to the root, of all files the table refers to, removed but retained ones included: what a sweep
+    /// must keep besides what the ledger holds.
+    async fn referenced(&self) -> Result<BTreeSet<String>>;
+}
+
+/// What the next intent is made of.
+pub struct Next {
+    pub seq: Seq,
+    pub previous: Option<Digest>,
+    /// In the order they are to be published.
+    pub tasks: Vec<(IntentTask, Manifest)>,
+}
+
+/// How applying an intent ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The sink holds the intent's effect, by this call or an earlier one. `version` is the table's, for people.
+    Committed { version: u64 },
+    /// The sink holds the intent's abort.
+    Aborted { version: u64 },
+    /// The sink has gone on past this seq.
+    Stale,
+    /// Somebody else changed what the intent rests on; only an abort can follow.
+    Refused(Refusal),
+}
+
+/// Why the sink cannot take an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A file to be removed is not part of the table any more.
+    Conflict,
+    /// The schema of the table has changed incompatibly.
+    Schema,
+    /// Two histories, or a sink that was rolled back: an operator has to look.
+    Halt,
+}
+
+/// What a sink can do; a pipeline that asks for more is refused before it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    pub writes: &'static [WriteMode],
+    pub partitions: bool,
+    /// How delivery is to be worded: `atomic`, `idempotent` or `at-least-once`.
+    pub delivery: &'static str,
+}
+
+/// A sink connector.
+pub struct SinkKind {
+    pub kind: &'static str,
+    /// The values of `format` it serves.
+    pub formats: &'static [&'static str],
+    pub connections: &'static [&'static str],
+    pub capabilities: Capabilities,
+    /// Opens it. The pipeline tells the cursor column, by which rows of a replaced window are found.
+    pub build: fn(&Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>>,
+    /// JSON Schema (draft-07) of its parameters beside `to`, `format` and `write`.
+    pub schema: fn() -> schemars::Schema,
+}
+
+/// Every sink there is.
+pub const SINKS: &[SinkKind] = &[delta::KIND, files::KIND];
+
+/// The connector that serves a sink's format.
+pub fn find(spec: &SinkSpec) -> Option<&'static SinkKind> {
+    SINKS.iter().find(|kind| kind.formats.contains(&spec.format.as_str()))
+}

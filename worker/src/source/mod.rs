@@ -1,0 +1,93 @@
+//! Sources: where rows come from. A connector is one file or folder here and one line in [`SOURCES`]; its parameters
+//! are decoded there and known nowhere else. A source may not know tasks, sinks or the coordinator.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use windrow_common::{manifest::Input, pipeline::SourceSpec, window::Window};
+
+use crate::error::Result;
+
+pub mod object_store;
+pub mod synthetic;
+
+/// A source opened for one pipeline.
+#[async_trait]
+pub trait Source: Send + Sync + 'static {
+    /// The schema of the rows: declared, or inferred from the input the first time and then pinned by the sink's table.
+    async fn schema(&self) -> Result<SchemaRef>;
+
+    /// Finds what a window's rows are read from and pins it (by ETag, size and time, or version), so that all attempts'
+    /// reads see the same input or fail with `SOURCE_CHANGED`. An absent partition is [`crate::error::Outcome::NotReady`].
+    /// Slices are independent: they may be read in any order and in parallel.
+    async fn resolve(&self, window: &Window) -> Result<Vec<Slice>>;
+
+    /// The rows of the slice that lie in the window, and what had to be rejected. With a cursor column, rows outside
+    /// `[start, end)` are left out here. Memory is bounded by a few batches whatever the input's size.
+    async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream>;
+}
+
+/// A pinned part of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slice {
+    pub input: Input,
+}
+
+/// Batches of one schema, interleaved with rejects.
+pub type RowStream = BoxStream<'static, Result<Chunk>>;
+
+/// What a source yields.
+#[derive(Clone, Debug)]
+pub enum Chunk {
+    Rows(RecordBatch),
+    Rejected(Vec<Reject>),
+}
+
+/// Input that could not become a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// The object it stands in.
+    pub input: String,
+    /// Line (from 1) for text formats, row otherwise; 0 where only the object is known.
+    pub position: u64,
+    /// An error code of the catalogue.
+    pub code: &'static str,
+    pub reason: String,
+    /// The raw text as far as it can be shown, at most [`MAX_REJECT_BYTES`].
+    pub raw: String,
+}
+
+/// Most bytes of a rejected row that are kept.
+pub const MAX_REJECT_BYTES: usize = 16 * 1024;
+
+/// A source connector.
+pub struct SourceKind {
+    /// Its name in errors and documents.
+    pub kind: &'static str,
+    /// The connection types it serves.
+    pub connections: &'static [&'static str],
+    pub build: fn(&SourceSpec) -> Result<Arc<dyn Source>, Vec<ParamError>>,
+    /// JSON Schema (draft-07) of its parameters beside `from` and `cursor`.
+    pub schema: fn() -> schemars::Schema,
+}
+
+/// What is wrong with a connector's parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamError {
+    /// `format.delimiter`, relative to the block the parameters stand in; `connection.root` for the connection's own.
+    pub path: String,
+    pub code: windrow_common::error::ErrorCode,
+    pub message: String,
+    pub fix: Option<String>,
+}
+
+/// Every source there is.
+pub const SOURCES: &[SourceKind] = &[object_store::KIND, synthetic::KIND];
+
+/// The connector that serves a connection type.
+pub fn find(connection_type: &str) -> Option<&'static SourceKind> {
+    SOURCES.iter().find(|kind| kind.connections.contains(&connection_type))
+}

@@ -1,0 +1,117 @@
+//! Object storage behind a connection: local folders and S3. Writes to a local folder are on the disk (file and folder
+//! synced) when they return. It may not know formats, tables or tasks.
+
+use std::{fmt, path::Path as FsPath, sync::Arc};
+
+use object_store::{ObjectStore, aws::AmazonS3Builder, local::LocalFileSystem, prefix::PrefixStore};
+use serde_json::Value;
+use url::Url;
+use windrow_common::{error, pipeline::Connection};
+
+use crate::source::ParamError;
+
+mod secret;
+
+pub use secret::{Secret, resolve};
+
+/// A folder of an object store.
+#[derive(Clone)]
+pub struct Storage {
+    objects: Arc<dyn ObjectStore>,
+    url: Url,
+}
+
+impl Storage {
+    /// The connection types that are object stores.
+    pub const CONNECTIONS: &'static [&'static str] = &["local", "s3"];
+
+    /// Opens the folder `path` under the connection's root. Local folders are made when they are missing and
+    /// `create` says so. Connects to nothing yet.
+    pub fn open(connection: &Connection, path: &str, create: bool) -> Result<Self, ParamError> {
+        match connection.kind.as_str() {
+            "local" => Self::open_local(connection, path, create),
+            "s3" => Self::open_s3(connection, path),
+            other => Err(ParamError {
+                path: "connection.type".to_owned(),
+                code: error::UNKNOWN_CONNECTOR,
+                message: format!("a connection of type {other:?} is no object store"),
+                fix: Some(format!("use one of {}", Self::CONNECTIONS.join(", "))),
+            }),
+        }
+    }
+
+    /// The store, rooted at the folder: paths are relative to it.
+    pub fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.objects
+    }
+
+    /// Where it lies, for people and for Delta; never with credentials in it.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    fn open_local(connection: &Connection, path: &str, create: bool) -> Result<Self, ParamError> {
+        let root = text(connection, "root").unwrap_or(".");
+        let folder = FsPath::new(root).join(path.trim_matches('/'));
+        let bad = |message: String, fix: &str| ParamError {
+            path: "connection.root".to_owned(),
+            code: error::SOURCE_MISSING,
+            message,
+            fix: Some(fix.to_owned()),
+        };
+        if create {
+            std::fs::create_dir_all(&folder)
+                .map_err(|cause| bad(format!("cannot make the folder {}: {cause}", folder.display()), "check its owner and permissions"))?;
+        }
+        let folder = folder
+            .canonicalize()
+            .map_err(|cause| bad(format!("no folder {}: {cause}", folder.display()), "correct `root` or `path`"))?;
+        let objects = LocalFileSystem::new_with_prefix(&folder)
+            .map_err(|cause| bad(cause.to_string(), "check the folder's permissions"))?;
+        let url = Url::from_directory_path(&folder)
+            .map_err(|()| bad(format!("{} is no absolute path", folder.display()), "write an absolute path"))?;
+        Ok(Self { objects: Arc::new(objects), url })
+    }
+
+    fn open_s3(connection: &Connection, path: &str) -> Result<Self, ParamError> {
+        let bad = |param: &str, message: String| ParamError {
+            path: format!("connection.{param}"),
+            code: error::BAD_VALUE,
+            message,
+            fix: None,
+        };
+        let root = text(connection, "root").unwrap_or_default();
+        let mut url = Url::parse(root).map_err(|cause| bad("root", format!("{root:?} is no s3:// address: {cause}")))?;
+        let Some(bucket) = url.host_str().map(str::to_owned).filter(|_| url.scheme() == "s3") else {
+            return Err(bad("root", format!("{root:?} is no s3:// address with a bucket")));
+        };
+        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+        for (param, value) in &connection.params {
+            let Some(value) = value.as_str() else { continue };
+            let value = resolve(value).map_err(|cause| bad(param, cause.to_string()))?;
+            builder = match param.as_str() {
+                "region" => builder.with_region(value.reveal()),
+                "endpoint" => builder.with_endpoint(value.reveal()).with_allow_http(value.reveal().starts_with("http:")),
+                "access_key_id" => builder.with_access_key_id(value.reveal()),
+                "secret_access_key" => builder.with_secret_access_key(value.reveal()),
+                "session_token" => builder.with_token(value.reveal()),
+                _ => builder,
+            };
+        }
+        let prefix = [url.path().trim_matches('/'), path.trim_matches('/')].join("/");
+        let prefix = prefix.trim_matches('/');
+        url.set_path(&format!("{prefix}/"));
+        let store = builder.build().map_err(|cause| bad("root", cause.to_string()))?;
+        Ok(Self { objects: Arc::new(PrefixStore::new(store, prefix)), url })
+    }
+}
+
+fn text<'a>(connection: &'a Connection, param: &str) -> Option<&'a str> {
+    connection.params.get(param).and_then(Value::as_str)
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Storage({})", self.url)
+    }
+}
