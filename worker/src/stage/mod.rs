@@ -30,8 +30,13 @@ pub struct Layout {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileFormat {
     /// zstd level 1 unless told otherwise.
-    Parquet { metadata: BTreeMap<String, String> },
-    Csv { delimiter: u8, header: bool },
+    Parquet {
+        metadata: BTreeMap<String, String>,
+    },
+    Csv {
+        delimiter: u8,
+        header: bool,
+    },
     JsonLines,
 }
 

@@ -60,8 +60,9 @@ impl Storage {
             fix: Some(fix.to_owned()),
         };
         if create {
-            std::fs::create_dir_all(&folder)
-                .map_err(|cause| bad(format!("cannot make the folder {}: {cause}", folder.display()), "check its owner and permissions"))?;
+            std::fs::create_dir_all(&folder).map_err(|cause| {
+                bad(format!("cannot make the folder {}: {cause}", folder.display()), "check its owner and permissions")
+            })?;
         }
         let folder = folder
             .canonicalize()
@@ -81,7 +82,8 @@ impl Storage {
             fix: None,
         };
         let root = text(connection, "root").unwrap_or_default();
-        let mut url = Url::parse(root).map_err(|cause| bad("root", format!("{root:?} is no s3:// address: {cause}")))?;
+        let mut url =
+            Url::parse(root).map_err(|cause| bad("root", format!("{root:?} is no s3:// address: {cause}")))?;
         let Some(bucket) = url.host_str().map(str::to_owned).filter(|_| url.scheme() == "s3") else {
             return Err(bad("root", format!("{root:?} is no s3:// address with a bucket")));
         };
@@ -91,7 +93,9 @@ impl Storage {
             let value = resolve(value).map_err(|cause| bad(param, cause.to_string()))?;
             builder = match param.as_str() {
                 "region" => builder.with_region(value.reveal()),
-                "endpoint" => builder.with_endpoint(value.reveal()).with_allow_http(value.reveal().starts_with("http:")),
+                "endpoint" => {
+                    builder.with_endpoint(value.reveal()).with_allow_http(value.reveal().starts_with("http:"))
+                }
                 "access_key_id" => builder.with_access_key_id(value.reveal()),
                 "secret_access_key" => builder.with_secret_access_key(value.reveal()),
                 "session_token" => builder.with_token(value.reveal()),
