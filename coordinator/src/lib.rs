@@ -2,4 +2,4 @@
 //!
 //! It may not depend on the worker, on arrow or on any connector; it meets workers only through `windrow-proto`.
 
-pub mod store;
+pub mod core;
