@@ -16,8 +16,7 @@ pub struct ConnectionKind {
 }
 
 /// Every connection type there is.
-pub const CONNECTIONS: &[ConnectionKind] =
-    &[kind::<Local>("local"), kind::<S3>("s3"), kind::<Synthetic>("synthetic")];
+pub const CONNECTIONS: &[ConnectionKind] = &[kind::<Local>("local"), kind::<S3>("s3"), kind::<Synthetic>("synthetic")];
 
 /// The connection type of that name.
 pub fn find(kind: &str) -> Option<&'static ConnectionKind> {

@@ -21,7 +21,7 @@ use windrow_worker::{
 use super::{
     Options,
     connection::Declared,
-    decode::Shape,
+    decode::{self, Shape},
     diagnostic::{Findings, Span},
     suggest,
     tree::{Node, Step},
@@ -180,7 +180,7 @@ impl Place<'_> {
     fn check_keys(&self, schema: &Schema, own: &[&str], block: &str, findings: &mut Findings) {
         let mut shape = Shape::read(schema);
         if shape.closed {
-            shape.known.extend(own.iter().map(|&key| key.to_owned()));
+            shape.known.splice(..0, own.iter().map(|&key| key.to_owned()));
             shape.check(self.node, self.at, block, findings);
         }
     }
@@ -219,9 +219,9 @@ impl Place<'_> {
             }
             let elsewhere = [error::SOURCE_MISSING, error::SOURCE_UNREADABLE].contains(&failure.code);
             let found = if elsewhere && !options.runs_here {
-                findings.warning(failure.code, span, failure.message)
+                findings.warning(failure.code, span, decode::in_plain_words(&failure.message))
             } else {
-                findings.error(failure.code, span, failure.message)
+                findings.error(failure.code, span, decode::in_plain_words(&failure.message))
             };
             found.fix = failure.fix;
         }

@@ -142,13 +142,23 @@ pub(crate) fn value<T: DeserializeOwned>(node: &Node, key: &str, findings: &mut 
 }
 
 fn report(message: &str, path: &[Step], span: Span, findings: &mut Findings) {
+    let message = in_plain_words(message);
     let (message, fix) = match message.split_once(": write ") {
         Some((message, fix)) => (message, Some(format!("write {fix}"))),
-        None if message.ends_with("expected a string") => (message, Some("put it in quotes".to_owned())),
-        None => (message, None),
+        None if message.ends_with("expected a text") => (message.as_str(), Some("put it in quotes".to_owned())),
+        None => (message.as_str(), None),
     };
     let found = findings.error(error::BAD_VALUE, span, format!("`{}`: {message}", shown(path)));
     found.fix = fix;
+}
+
+/// The decoder speaks of JSON and Rust; the reader wrote YAML.
+pub(crate) fn in_plain_words(message: &str) -> String {
+    message
+        .replace("a sequence", "a list")
+        .replace("sequence", "a list")
+        .replace("expected a map", "expected a block of keys")
+        .replace("expected a string", "expected a text")
 }
 
 fn shown(path: &[Step]) -> String {

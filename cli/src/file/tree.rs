@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(tree.get("a").unwrap().span, at(1, 4, 1));
         let b = tree.get("b").unwrap();
         assert_eq!(b.get("c").unwrap().span, at(2, 9, 5));
-        assert_eq!(b.place(&[Step::Key("d".into()), Step::Index(1)]), Some(at(2, 23, 2)));
+        assert_eq!(b.place(&[Step::Key("d".into()), Step::Index(1)]), Some(at(2, 24, 2)));
         assert_eq!(tree.place(&[Step::Key("e".into()), Step::Key("f".into())]), Some(at(4, 6, 10)));
         assert_eq!(tree.place(&[Step::Key("e".into())]), Some(at(3, 1, 1)));
     }
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn broken_yaml_is_refused_at_its_place() {
-        for (text, line) in [("a: [1, 2\nb: 3\n", 2), ("a: 1\n\tb: 2\n", 2), ("a: *nowhere\n", 1)] {
+        for (text, line) in [("a: [1, 2\nb: 3\n", 2), ("a:\n  b: 1\n c: 2\n", 3), ("a: *nowhere\n", 1)] {
             let error = parse(0, text).unwrap_err();
             assert_eq!(error.span.line, line, "{text:?}: {}", error.message);
             assert!(!error.message.contains("line"), "{}", error.message);

@@ -18,12 +18,12 @@ fn keys_that_are_unknown_missing_or_given_twice_are_found_where_they_stand() {
         ("from: here, ", "", &["error WR-P005 8:5"]),
         ("to: lake, format: delta, ", "", &["error WR-P005 10:5", "error WR-P005 10:5"]),
         ("every: 1h, ", "", &["error WR-P005 9:5"]),
-        ("lag: 5m", "lag: 5m, lagg: 6m", &["error WR-P003 9:55"]),
-        ("lag: 5m", "lag: 5m, lag: 6m", &["error WR-P004 9:55"]),
+        ("lag: 5m", "lag: 5m, lagg: 6m", &["error WR-P003 9:54"]),
+        ("lag: 5m", "lag: 5m, lag: 6m", &["error WR-P004 9:54"]),
         ("  devices:\n", "  visits:\n", &["error WR-P004 11:3"]),
-        ("root: /data }", "root: /data, root: /other }", &["error WR-P004 3:38"]),
-        ("cursor: at }", "cursor: at, sheet: 2 }", &["error WR-P003 8:81"]),
-        ("path: visits }", "path: visits, partition: [a] }", &["error WR-P003 10:53"]),
+        ("root: /data }", "root: /data, root: /other }", &["error WR-P004 3:37"]),
+        ("cursor: at }", "cursor: at, sheet: 2 }", &["error WR-P003 8:80"]),
+        ("path: visits }", "path: visits, partition: [a] }", &["error WR-P003 10:52"]),
         ("root: /lake", "rot: /lake", &["error WR-P003 4:24"]),
     ]);
 }
@@ -53,10 +53,10 @@ fn all_mistakes_of_a_file_are_found_in_one_run() {
         .replace("path: devices.csv", "path: devices.csv, cursor: at");
     let expected = [
         "error WR-P006 9:22",
-        "error WR-P006 9:51",
-        "error WR-P006 9:67",
-        "error WR-P003 9:73",
-        "error WR-P009 13:57",
+        "error WR-P006 9:52",
+        "error WR-P006 9:68",
+        "error WR-P003 9:74",
+        "error WR-P009 13:54",
         "error WR-P008 14:31",
     ];
     assert_eq!(found(&load(&text)), expected);
@@ -71,7 +71,7 @@ fn blocks_that_are_no_blocks_are_found() {
         ("version: 1\npipelines: { a: 5 }\n", vec!["error WR-P006 2:14"]),
         ("version: 1\ndefaults: x\n", vec!["error WR-P006 2:1"]),
         ("version: 1\nconnections:\npipelines:\n", vec![]),
-        ("version: 1\nconnections: { a: { type: local }\n", vec!["error WR-P002 3:1"]),
+        ("version: 1\nconnections: { a: { type: local }\n", vec!["error WR-P002 2:14"]),
     ] {
         assert_eq!(found(&load(text)), expected, "{text:?}");
     }

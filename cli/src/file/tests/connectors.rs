@@ -30,7 +30,7 @@ fn what_a_connector_says_is_shown_where_the_parameter_stands() {
     check(&[
         ("path: visits.csv", "path: gone", &["error WR-S001 8:33"]),
         ("path: visits.csv, format: { type: csv }", "path: visits.csv, format: { type: 5 }", &["error WR-P006 8:61"]),
-        ("path: visits }", "path: visits, partition_by: day }", &["error WR-P006 10:67"]),
+        ("path: visits }", "path: visits, partition_by: day }", &["error WR-P006 10:66"]),
     ]);
     // Both pipelines read from it: one place, one report.
     check(&[("root: /data", "root: /gone", &["error WR-S001 3:30"])]);
@@ -71,9 +71,9 @@ fn looking_at_a_pipeline_leaves_no_folder_behind() {
 #[test]
 fn a_secret_in_the_file_is_refused_and_never_shown() {
     for (connection, expected) in [
-        ("{ type: s3, root: s3://lake, secret_access_key: hunter2 }", "error WR-P011 4:51"),
-        ("{ type: s3, root: s3://lake, session_token: hunter2 }", "error WR-P011 4:47"),
-        ("{ type: s3, root: 's3://me:hunter2@lake' }", "error WR-P011 4:21"),
+        ("{ type: s3, root: s3://lake, secret_access_key: hunter2 }", "error WR-P011 4:57"),
+        ("{ type: s3, root: s3://lake, session_token: hunter2 }", "error WR-P011 4:53"),
+        ("{ type: s3, root: 's3://me:hunter2@lake' }", "error WR-P011 4:27"),
     ] {
         let loaded = load(&SOUND.replace("{ type: local, root: /lake }", connection));
         assert_eq!(found(&loaded), [expected], "{connection}");
@@ -93,11 +93,11 @@ fn secrets_by_reference_stay_references() {
 #[test]
 fn references_that_lead_nowhere_are_warned_of_and_malformed_ones_refused() {
     for (value, expected) in [
-        ("${env:WINDROW_NO_SUCH_VARIABLE}", "warning WR-P010 4:51"),
-        ("${file:/no/such/file}", "warning WR-P010 4:51"),
-        ("${vault:lake/key}", "error WR-P010 4:51"),
-        ("${env:}", "error WR-P010 4:51"),
-        ("prefix-${env:PATH}", "error WR-P010 4:51"),
+        ("${env:WINDROW_NO_SUCH_VARIABLE}", "warning WR-P010 4:57"),
+        ("${file:/no/such/file}", "warning WR-P010 4:57"),
+        ("${vault:lake/key}", "error WR-P010 4:57"),
+        ("${env:}", "error WR-P010 4:57"),
+        ("prefix-${env:PATH}", "error WR-P010 4:57"),
     ] {
         let connection = format!("{{ type: s3, root: s3://lake, secret_access_key: '{value}' }}");
         let loaded = load(&SOUND.replace("{ type: local, root: /lake }", &connection));

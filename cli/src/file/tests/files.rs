@@ -60,7 +60,7 @@ fn one_broken_file_does_not_hide_what_is_wrong_in_another() {
         file("a.yaml", "version: 1\nconnections: { a: [ }\n"),
         file("b.yaml", &SOUND.replace("every: 1h", "every: soon")),
     ];
-    assert_eq!(found(&parse(files, &options())), ["error WR-P002 2:22", "error WR-P006 9:22"]);
+    assert_eq!(found(&parse(files, &options())), ["error WR-P002 2:19", "error WR-P006 9:22"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::{Loaded, Options, SourceFile, parse};
+use crate::show::{Style, diagnostics};
 
 mod blocks;
 mod connectors;
@@ -53,11 +54,16 @@ fn found(loaded: &Loaded) -> Vec<String> {
 
 /// Checks what is found when `from` in the sound file is `to`.
 fn check(cases: &[(&str, &str, &[&str])]) {
+    let mut wrong = String::new();
     for (from, to, expected) in cases {
         assert!(SOUND.contains(from), "the sound file has no {from:?}");
         let loaded = load(&SOUND.replacen(from, to, 1));
-        assert_eq!(&found(&loaded), expected, "{from:?} -> {to:?}\n{:#?}", loaded.diagnostics);
+        if &found(&loaded) != expected {
+            let shown = diagnostics::render(&loaded, Style::plain());
+            wrong += &format!("{from:?} -> {to:?}: expected {expected:?}, found\n{shown}\n");
+        }
     }
+    assert!(wrong.is_empty(), "{wrong}");
 }
 
 #[test]

@@ -7,11 +7,11 @@ const WINDOW: &str = "{ every: 1h, start: 2024-01-01, lag: 5m }";
 #[test]
 fn settings_that_contradict_the_pattern_are_refused() {
     check(&[
-        ("path: devices.csv", "path: devices.csv, cursor: at", &["error WR-P009 13:57"]),
+        ("path: devices.csv", "path: devices.csv, cursor: at", &["error WR-P009 13:54"]),
         ("pattern: full", "pattern: full\n    window: { every: 1h, start: 2024-01-01 }", &["error WR-P009 13:5"]),
         ("path: devices }", "path: devices, write: replace_window }", &["error WR-P009 14:60"]),
         ("path: devices.csv", "path: 'd/{window.start:%F}.csv'", &["error WR-P009 13:33"]),
-        ("path: visits }", "path: visits, write: replace_all }", &["error WR-P009 10:60"]),
+        ("path: visits }", "path: visits, write: replace_all }", &["error WR-P009 10:59"]),
         ("    window: { every: 1h, start: 2024-01-01, lag: 5m }\n", "", &["error WR-P005 6:3"]),
         (", cursor: at", "", &["error WR-P009 8:33"]),
         ("path: devices }", "path: devices, write: append }", &[]),
