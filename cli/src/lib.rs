@@ -1,1 +1,5 @@
-//! windrow
+//! The command line: pipeline files, output, and one module per verb. The binary only parses arguments and calls here.
+
+pub mod commands;
+pub mod file;
+pub mod show;

@@ -3,6 +3,7 @@
 //!
 //! It may not depend on the coordinator nor on etcd; it meets the coordinator only through `windrow-proto`.
 
+pub mod connection;
 pub mod error;
 pub mod flight;
 pub mod sink;
