@@ -3,8 +3,12 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
+pub mod calendar;
 pub mod diagnostics;
+pub mod number;
+pub mod progress;
 pub mod style;
+pub mod summary;
 pub mod table;
 
 pub use style::Style;
@@ -27,4 +31,9 @@ pub fn encoded<T: Serialize>(value: &T, output: Output) -> anyhow::Result<Option
         Output::Json => Some(format!("{}\n", serde_json::to_string_pretty(value)?)),
         Output::Yaml => Some(serde_saphyr::to_string(value)?),
     })
+}
+
+/// Microseconds since 1970 as an instant in text.
+pub fn instant(us: i64) -> String {
+    jiff::Timestamp::from_microsecond(us).map(|at| at.to_string()).unwrap_or_default()
 }
