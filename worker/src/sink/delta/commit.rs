@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arrow_schema::Field;
 use tokio::sync::MutexGuard;
 use windrow_common::{
     error,
@@ -121,15 +122,20 @@ impl DeltaSink {
 
 /// Why the table cannot take the intent any more, if so.
 fn refusal(body: &IntentBody, table: &Table, partition_by: &[String]) -> Result<Option<Refusal>> {
-    if body.remove.iter().any(|path| !table.files.contains_key(path)) {
+    // A file that got a deletion vector is not the file the intent was worked out from.
+    let as_before = |path: &String| table.files.get(path).is_some_and(|file| file.deletion_vector.is_none());
+    if !body.remove.iter().all(as_before) {
         return Ok(Some(Refusal::Conflict));
     }
     let wanted = schema_of(&body.schema)?;
+    let takes = |field: &Field| {
+        table.schema.field_with_name(field.name()).is_ok_and(|column| {
+            column.data_type() == field.data_type() && (column.is_nullable() || !field.is_nullable())
+        })
+    };
     let unchanged = table.partition_by == partition_by
-        && types::fit(&wanted, &table.schema).is_ok()
-        && wanted.fields().iter().all(|field| {
-            table.schema.field_with_name(field.name()).is_ok_and(|column| column.data_type() == field.data_type())
-        });
+        && wanted.fields().iter().all(|field| takes(field))
+        && types::fit(&wanted, &table.schema).is_ok();
     Ok((!unchanged).then_some(Refusal::Schema))
 }
 

@@ -32,8 +32,6 @@ pub(super) struct Rewrite {
     pub(super) cuts: Vec<Window>,
     /// The task that cut last: the rewritten files carry its name.
     pub(super) task: usize,
-    /// A deletion vector or the like makes the file more than its bytes.
-    pub(super) plain: bool,
 }
 
 /// A staged file and the place of its task in the intent.
@@ -125,7 +123,6 @@ impl Plan {
                 partition: file.partition.clone(),
                 cuts: fate.cuts,
                 task: fate.task,
-                plain: file.deletion_vector.is_none(),
             });
         }
     }
@@ -145,7 +142,6 @@ impl Plan {
             partition: taken.file.partition,
             cuts: fate.cuts,
             task: fate.task,
-            plain: true,
         });
     }
 }

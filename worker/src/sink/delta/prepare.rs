@@ -146,31 +146,29 @@ async fn verify_file(storage: &Storage, file: &StagedFile) -> Result<()> {
 }
 
 fn check_removals(plan: &Plan, table: &Table) -> Result<()> {
-    if plan.remove.is_empty() || !guard::is_append_only(&table.configuration) {
-        return Ok(());
+    if !plan.remove.is_empty() && guard::is_append_only(&table.configuration) {
+        return Err(WorkerError::never(
+            error::SINK_UNSUPPORTED,
+            "the table allows only additions, and rows are to be replaced",
+        )
+        .fix("use `write: append`, or unset delta.appendOnly on the table"));
     }
-    Err(WorkerError::never(
-        error::SINK_UNSUPPORTED,
-        "the table allows only additions, and the window is to be replaced",
-    )
-    .fix("use `write: append`, or unset delta.appendOnly on the table"))
+    let has_vector = |path: &&String| table.files.get(*path).is_some_and(|file| file.deletion_vector.is_some());
+    match plan.remove.iter().find(has_vector) {
+        None => Ok(()),
+        Some(path) => Err(WorkerError::never(
+            error::SINK_UNSUPPORTED,
+            "a file with a deletion vector would have to be replaced",
+        )
+        .at(path.clone())
+        .fix("purge the table's deletion vectors (REORG TABLE .. APPLY (PURGE)) and switch them off")),
+    }
 }
 
 fn check_rewrites(rewrites: &[Rewrite], cursor: Option<&str>) -> Result<()> {
-    for rewrite in rewrites {
-        if !rewrite.plain {
-            return Err(WorkerError::never(
-                error::SINK_UNSUPPORTED,
-                "a file with deleted rows would have to be rewritten",
-            )
-            .at(rewrite.path.clone())
-            .fix("purge the table's deletion vectors (REORG TABLE .. APPLY (PURGE)) and switch them off"));
-        }
-        if cursor.is_none() || rewrite.cuts.iter().any(|cut| cut.axis() != Axis::Time) {
-            return Err(no_cursor(rewrite));
-        }
-    }
-    Ok(())
+    let untellable =
+        |rewrite: &&Rewrite| cursor.is_none() || rewrite.cuts.iter().any(|cut| cut.axis() != Axis::Time);
+    rewrites.iter().find(untellable).map_or(Ok(()), |rewrite| Err(no_cursor(rewrite)))
 }
 
 /// Rewrites and merges; the files to add, in an order that depends on the tasks alone.
