@@ -12,4 +12,5 @@ pub mod lifecycle;
 pub mod plan;
 pub mod report;
 pub mod table;
+pub mod timeline;
 pub mod workers;
