@@ -13,4 +13,5 @@ pub mod lifecycle;
 pub mod plan;
 pub mod report;
 pub mod table;
+pub mod timeline;
 pub mod workers;
