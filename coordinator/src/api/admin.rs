@@ -20,10 +20,11 @@ use crate::{
     controller::{Command, CommandError, View},
     core::{
         apply::Applied,
-        backfill::{self, Origin, Standing as WindowStanding},
+        backfill::{self, BadCommand, Origin},
         plan, report,
+        timeline::Standing as WindowStanding,
     },
-    ledger::{choice_in, order_in, phase_in},
+    ledger::{choice_in, order_in},
     run::Standing,
 };
 
@@ -232,9 +233,14 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::SetBackfillStateResponse>, Status> {
         let request = request.into_inner();
         let id: BackfillId = name_in("id", &request.id)?;
-        let phase = phase_in(request.state).map_err(|error| bad("state", error.to_string()))?;
+        let command = match v1::BackfillState::try_from(request.state) {
+            Ok(v1::BackfillState::Running) => backfill::Command::Resume,
+            Ok(v1::BackfillState::Paused) => backfill::Command::Pause,
+            Ok(v1::BackfillState::Cancelled) => backfill::Command::Cancel,
+            _ => return Err(bad("state", "is not RUNNING, PAUSED or CANCELLED".to_owned())),
+        };
         let (changed, controller) = (id.clone(), leading(&self.standing)?);
-        controller.command(|reply| Command::SetBackfill { id: changed, phase, reply }).await.map_err(refused)?;
+        controller.command(|reply| Command::Steer { id: changed, command, reply }).await.map_err(refused)?;
         Ok(Response::new(v1::SetBackfillStateResponse { backfill: Some(self.backfill(id).await?) }))
     }
 }
@@ -312,7 +318,8 @@ fn refused(error: CommandError) -> Status {
     let grpc = match &error {
         CommandError::Stopped | CommandError::Ledger(_) => Code::Unavailable,
         CommandError::NotFound(_) | CommandError::Backfill(backfill::BadRequest::UnknownPipeline(_)) => Code::NotFound,
-        CommandError::Conflict(_) => Code::FailedPrecondition,
+        CommandError::Steering(BadCommand::Unknown(_)) => Code::NotFound,
+        CommandError::Steering(_) => Code::FailedPrecondition,
         CommandError::Pipeline(_) | CommandError::Backfill(_) => Code::InvalidArgument,
     };
     status(grpc, code, error.to_string())

@@ -10,9 +10,10 @@ use crate::{
     controller::View,
     core::{
         assign,
-        backfill::{Backfill, Preview, Standing},
+        backfill::{Backfill, Preview},
         report::{self, WindowReport},
         table::{PipelineEntry, Versioned},
+        timeline::Standing,
         workers::{Role, WorkerState},
     },
     ledger::{choice_out, order_out, phase_out},
@@ -91,19 +92,20 @@ pub(super) fn task(view: &View<'_>, entry: &Versioned<Task>) -> v1::Task {
 pub(super) fn window(view: &View<'_>, found: &WindowReport<'_>) -> v1::WindowStatus {
     v1::WindowStatus {
         window: Some(found.window.into()),
-        state: window_state(found.standing, found.unplanned).into(),
+        state: window_state(found.standing).into(),
         task: found.task.map(|entry| task(view, entry)),
         due_us: found.due.map(|at| at.as_microsecond()).unwrap_or_default(),
     }
 }
 
-fn window_state(standing: Standing, unplanned: bool) -> v1::WindowState {
+fn window_state(standing: Standing) -> v1::WindowState {
     use windrow_common::task::TaskPhase;
     match standing {
         Standing::NotClosed => v1::WindowState::Open,
         Standing::Published => v1::WindowState::Published,
-        Standing::Missing if unplanned => v1::WindowState::Due,
+        Standing::Unplanned => v1::WindowState::Due,
         Standing::Missing => v1::WindowState::Missing,
+        Standing::Queued => v1::WindowState::Pending,
         Standing::Quarantined(_) => v1::WindowState::Quarantined,
         Standing::Open(_, phase) => match phase {
             TaskPhase::Waiting => v1::WindowState::Waiting,
@@ -123,11 +125,13 @@ pub(super) fn preview(found: &Preview) -> v1::PlannedWindow {
         (Standing::Published, true) => "published; will be replaced".to_owned(),
         (Standing::Published, false) => "published".to_owned(),
         (Standing::Open(_, phase), _) => format!("{phase} already"),
+        (Standing::Queued, _) => "another backfill is about to run it".to_owned(),
+        (Standing::Unplanned, _) => "due; runs by itself".to_owned(),
         (Standing::NotClosed, _) => "not closed yet".to_owned(),
     };
     v1::PlannedWindow {
         window: Some(found.window.into()),
-        state: window_state(found.standing, false).into(),
+        state: window_state(found.standing).into(),
         will_run: found.will_run,
         why,
     }

@@ -4,7 +4,6 @@ use tracing::info;
 use windrow_common::{
     id::{BackfillId, PipelineName},
     pipeline::Pipeline,
-    task::Lane,
 };
 
 use super::{Command, CommandError, Controller};
@@ -12,8 +11,6 @@ use crate::{
     core::{
         apply::{self, Applied},
         backfill::{self, Backfill, Phase},
-        coverage::IntervalSet,
-        lifecycle,
         table::{Change, Record},
     },
     ledger::LedgerError,
@@ -35,8 +32,8 @@ impl Controller {
                 let answer = self.create_backfill(&request, origin, validate_only).await;
                 respond(reply, answer)
             }
-            Command::SetBackfill { id, phase, reply } => {
-                let answer = self.set_backfill(&id, phase).await;
+            Command::Steer { id, command, reply } => {
+                let answer = self.steer(&id, command).await;
                 respond(reply, answer)
             }
         }
@@ -86,36 +83,18 @@ impl Controller {
         Ok(backfill)
     }
 
-    async fn set_backfill(&mut self, id: &BackfillId, phase: Phase) -> Result<(), CommandError> {
-        let Some(entry) = self.table.backfill(id) else {
-            return Err(CommandError::NotFound(format!("no backfill is called {id}")));
+    /// Asking for what is so already is no error: the answer to the first request may have been lost.
+    async fn steer(&mut self, id: &BackfillId, command: backfill::Command) -> Result<(), CommandError> {
+        let wanted = match command {
+            backfill::Command::Pause => Phase::Paused,
+            backfill::Command::Resume => Phase::Running,
+            backfill::Command::Cancel => Phase::Cancelled,
         };
-        let (revision, mut next) = (entry.revision, entry.value.clone());
-        match (next.phase, phase) {
-            (before, after) if before == after => return Ok(()),
-            (Phase::Running | Phase::Paused, Phase::Running | Phase::Paused | Phase::Cancelled) => next.phase = phase,
-            (before, _) => return Err(CommandError::Conflict(format!("backfill {id} is {before:?} already"))),
+        if self.table.backfill(id).is_some_and(|entry| entry.value.phase == wanted) {
+            return Ok(());
         }
-        if phase == Phase::Cancelled {
-            next.todo = IntervalSet::new();
-            next.settled = Some(self.clock.now());
-        }
-        self.persist(&Change::replace(Record::Backfill(next), revision)).await?;
-        if phase == Phase::Cancelled {
-            self.withdraw_tasks(id).await?;
-        }
-        Ok(())
-    }
-
-    /// Sealed tasks stay: their files are there, and publishing them costs nothing more.
-    async fn withdraw_tasks(&mut self, id: &BackfillId) -> Result<(), LedgerError> {
-        let lane = Lane::Backfill(id.clone());
-        let own = self.table.tasks().filter(|task| task.value.lane == lane).map(|task| task.value.id);
-        for task in own.collect::<Vec<_>>() {
-            if let Ok(change) = lifecycle::cancel(&self.table, &task) {
-                self.persist(&change).await?;
-            }
-        }
+        let change = backfill::steer(&self.table, id, command, self.now())?;
+        self.persist(&change).await?;
         Ok(())
     }
 }

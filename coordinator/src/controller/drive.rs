@@ -93,13 +93,18 @@ impl Controller {
         let run = self.sinks.entry(sink.clone()).or_default();
         match todo {
             Todo::Take(_) => {}
-            Todo::Prepare { worker, seq, previous, tasks } => {
-                debug!(%sink, seq, tasks = tasks.len(), "prepares");
-                let sealed =
-                    tasks.iter().filter_map(|id| self.table.task(id)).filter_map(|task| sealed(&task.value)).collect();
-                run.preparing(request, worker.clone(), tasks);
-                let previous = digest_bytes(previous.as_ref());
-                let prepare = v1::Prepare { request, sink: sink.to_string(), pipeline, seq, previous, tasks: sealed };
+            Todo::Prepare { worker, draft } => {
+                debug!(%sink, seq = draft.seq, tasks = draft.tasks.len(), "prepares");
+                let tasks = draft.tasks.iter().filter_map(|(id, _)| self.table.task(id));
+                let prepare = v1::Prepare {
+                    request,
+                    sink: sink.to_string(),
+                    pipeline,
+                    seq: draft.seq,
+                    previous: digest_bytes(draft.previous.as_ref()),
+                    tasks: tasks.filter_map(|task| sealed(&task.value)).collect(),
+                };
+                run.preparing(request, worker.clone(), draft);
                 self.tell(&worker, Out::Prepare(prepare));
             }
             Todo::Commit { worker, intent, abort } => {

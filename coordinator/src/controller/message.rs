@@ -14,7 +14,7 @@ use super::View;
 use crate::{
     core::{
         apply::{Applied, BadPipeline},
-        backfill::{self, Backfill, BadRequest},
+        backfill::{self, Backfill, BadCommand, BadRequest},
         commit::Answer,
         lifecycle::HeldClaim,
         workers::WorkerInfo,
@@ -88,9 +88,9 @@ pub enum Command {
         validate_only: bool,
         reply: Reply<Backfill>,
     },
-    SetBackfill {
+    Steer {
         id: BackfillId,
-        phase: backfill::Phase,
+        command: backfill::Command,
         reply: Reply<()>,
     },
 }
@@ -102,12 +102,12 @@ pub type Reply<T> = oneshot::Sender<Result<T, CommandError>>;
 pub enum CommandError {
     #[error("{0}")]
     NotFound(String),
-    #[error("{0}")]
-    Conflict(String),
     #[error(transparent)]
     Pipeline(#[from] BadPipeline),
     #[error(transparent)]
     Backfill(#[from] BadRequest),
+    #[error(transparent)]
+    Steering(#[from] BadCommand),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error("this coordinator does not lead any more")]
@@ -118,8 +118,10 @@ impl CommandError {
     /// The code of the catalogue.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::NotFound(_) | Self::Backfill(BadRequest::UnknownPipeline(_)) => error::NOT_FOUND,
-            Self::Conflict(_) | Self::Pipeline(BadPipeline::Frozen { .. }) => error::CONFLICT,
+            Self::NotFound(_)
+            | Self::Backfill(BadRequest::UnknownPipeline(_))
+            | Self::Steering(BadCommand::Unknown(_)) => error::NOT_FOUND,
+            Self::Steering(_) | Self::Pipeline(BadPipeline::Frozen { .. }) => error::CONFLICT,
             Self::Pipeline(BadPipeline::Window { .. }) => error::BAD_WINDOW,
             Self::Pipeline(BadPipeline::TooMany(_)) => error::USAGE,
             Self::Backfill(BadRequest::EmptyRange) => error::BAD_RANGE,

@@ -190,8 +190,15 @@ impl Controller {
         if session.out.try_send(response).is_err() {
             warn!(%worker, "does not listen; its session is closed");
             self.sessions.remove(worker);
-            self.workers.disconnect(worker);
+            self.cut_off(worker);
         }
+    }
+
+    /// A worker's session broke: it gets nothing new, and what it was asked as a committer will not be answered.
+    fn cut_off(&mut self, worker: &WorkerId) {
+        self.workers.disconnect(worker);
+        let now = self.clock.elapsed();
+        self.sinks.values_mut().for_each(|run| run.lost(worker, now));
     }
 
     fn now(&self) -> Now {

@@ -48,7 +48,7 @@ impl Controller {
             SessionEvent::Goodbye => self.goodbye(&worker).await,
             SessionEvent::Closed => {
                 self.sessions.remove(&worker);
-                self.workers.disconnect(&worker);
+                self.cut_off(&worker);
                 Ok(())
             }
         }
@@ -60,6 +60,7 @@ impl Controller {
         let worker = info.id.clone();
         info!(%worker, roles = ?info.roles, slots = info.slots, held = held.len(), "is here");
         let is_sink = info.roles.contains(&Role::Sink);
+        self.cut_off(&worker);
         self.workers.connect(info, self.clock.elapsed());
         self.sessions.insert(worker.clone(), session);
         let welcome = v1::Welcome {
@@ -177,12 +178,10 @@ impl Controller {
         draft: Result<Draft, PrepareFailed>,
     ) -> Result<(), LedgerError> {
         let now = self.clock.elapsed();
-        let Some(tasks) = self.sinks.get(sink).and_then(|run| run.prepared(request)).map(<[TaskId]>::to_vec) else {
-            return Ok(());
-        };
+        let Some(asked) = self.sinks.get(sink).and_then(|run| run.prepared(request)).cloned() else { return Ok(()) };
         match draft {
             Ok(draft) => {
-                if let Some(change) = commit::record(&self.table, sink, &tasks, draft.path, draft.digest) {
+                if let Some(change) = commit::record(&self.table, sink, &asked, draft.path, draft.digest) {
                     self.persist(&change).await?;
                 }
                 self.run(sink).resume(now);
@@ -216,16 +215,13 @@ impl Controller {
     }
 
     async fn settled(&mut self, sink: &SinkId, request: u64, answer: Answer) -> Result<(), LedgerError> {
-        let (now, elapsed) = (self.now(), self.clock.elapsed());
+        let elapsed = self.clock.elapsed();
         if !self.sinks.get(sink).is_some_and(|run| run.is_committing(request)) {
             return Ok(());
         }
         let change = match answer {
             Answer::Committed => commit::finalize(&self.table, sink),
-            Answer::Aborted => {
-                let reason = self.run(sink).abort_reason(now);
-                commit::finalize_abort(&self.table, sink, &reason, now)
-            }
+            Answer::Aborted => return self.aborted(sink).await,
             Answer::Refused(failure) => {
                 warn!(%sink, code = %failure.code, message = %failure.message, "the sink refuses the intent; it is aborted");
                 self.run(sink).abort_next(failure, elapsed);
@@ -250,10 +246,23 @@ impl Controller {
         Ok(())
     }
 
+    async fn aborted(&mut self, sink: &SinkId) -> Result<(), LedgerError> {
+        let now = self.now();
+        let reason = self.run(sink).abort_reason(now);
+        let intent = self.table.sink(sink).and_then(|entry| entry.intent.as_ref());
+        let tasks = intent.map_or(0, |intent| intent.value.tasks.len());
+        if let Some(change) = commit::finalize_abort(&self.table, sink, &reason, now) {
+            self.persist(&change).await?;
+        }
+        self.run(sink).aborted(tasks);
+        Ok(())
+    }
+
     /// The worker stops. What it holds is free at once.
     async fn goodbye(&mut self, worker: &WorkerId) -> Result<(), LedgerError> {
         info!(%worker, "leaves");
         self.sessions.remove(worker);
+        self.cut_off(worker);
         for task in self.workers.remove(worker) {
             self.progress.remove(&task);
             if let Ok(change) = lifecycle::hand_back(&self.table, &task, self.now()) {

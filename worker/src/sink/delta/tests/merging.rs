@@ -43,7 +43,8 @@ async fn one_window_of_a_merged_file_can_still_be_replaced() {
     let fresh = (Some(35), 99, "c");
     let again = Load { revision: 1, ..load(time(30, 40), WriteMode::ReplaceWindow, &[fresh]) };
     publish(&sink, 2, &[again]).await;
-    let mut expected: Vec<Row> = loads.iter().filter(|load| load.window.start() != 30).flat_map(|l| l.rows.clone()).collect();
+    let mut expected: Vec<Row> =
+        loads.iter().filter(|load| load.window.start() != 30).flat_map(|l| l.rows.clone()).collect();
     expected.push(fresh);
     assert_eq!(world.rows().await, sorted(&expected));
     assert_eq!(world.file_count().await, 3);

@@ -32,7 +32,10 @@ async fn the_layout_casts_rows_to_the_tables_types() {
     assert_eq!(layout.cursor, None);
 
     let refused = [
-        (Schema::new(vec![Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true)]), error::SINK_UNSUPPORTED_TYPE),
+        (
+            Schema::new(vec![Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true)]),
+            error::SINK_UNSUPPORTED_TYPE,
+        ),
         (Schema::new(vec![Field::new("fresh", DataType::Utf8, true)]), error::SINK_SCHEMA),
         (Schema::new(vec![Field::new("id", DataType::Int64, true)]), error::SINK_SCHEMA),
         (Schema::new(vec![Field::new("region", DataType::Utf8, true)]), error::SINK_SCHEMA),
@@ -92,7 +95,8 @@ fn the_connector_opens_a_folder_and_refuses_parameters_it_does_not_know() {
         });
         sink.as_object_mut().unwrap().extend(params.as_object().unwrap().clone());
         let source = json!({ "from": { "name": "s", "type": "synthetic" } });
-        serde_json::from_value(json!({ "name": "p", "pattern": "incremental", "source": source, "sink": sink })).unwrap()
+        serde_json::from_value(json!({ "name": "p", "pattern": "incremental", "source": source, "sink": sink }))
+            .unwrap()
     };
     let opened = (delta::KIND.build)(&pipeline(json!({ "path": "new/table" }))).unwrap();
     assert!(opened.storage().url().path().ends_with("/new/table/"));
