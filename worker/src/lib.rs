@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod flight;
+pub mod session;
 pub mod sink;
 pub mod source;
 pub mod stage;
