@@ -76,7 +76,8 @@ impl<'a> StageWriter<'a> {
                 self.write_part(&key, &part).await?;
             }
         }
-        while let Some(key) = self.open.keys().next().cloned() {
+        let left: Vec<Key> = self.open.keys().cloned().collect();
+        for key in left {
             self.end(&key).await?;
         }
         Ok(())
