@@ -1,0 +1,3 @@
+//! placeholder
+pub struct EtcdOptions;
+pub struct EtcdStore;
