@@ -25,13 +25,7 @@ pub(crate) fn failure_of(error: &WorkerError, at: Timestamp, worker: &WorkerId) 
     if let Some(fix) = error.fix_text() {
         message = format!("{message}; {fix}");
     }
-    Failure {
-        code: error.code().code.to_owned(),
-        message: shortened(message),
-        retry,
-        at,
-        worker: Some(worker.clone()),
-    }
+    Failure { code: error.code().code.to_owned(), message: shortened(message), retry, at, worker: Some(worker.clone()) }
 }
 
 /// Runs `work`; a panic in it becomes an error instead of the end of the worker.

@@ -43,11 +43,8 @@ pub(super) async fn prepare(connectors: &Connectors, asked: v1::Prepare) -> Resu
     let previous = optional_digest(&asked.previous).map_err(malformed)?;
     let tasks = asked.tasks.into_iter().map(intent_task).collect::<Result<Vec<_>, _>>().map_err(malformed)?;
     let storage = sink.storage();
-    let tasks: Vec<(IntentTask, Manifest)> = stream::iter(tasks)
-        .map(|task| sealed(storage, task))
-        .buffered(MANIFESTS_AT_A_TIME)
-        .try_collect()
-        .await?;
+    let tasks: Vec<(IntentTask, Manifest)> =
+        stream::iter(tasks).map(|task| sealed(storage, task)).buffered(MANIFESTS_AT_A_TIME).try_collect().await?;
     let body = sink.prepare(Next { seq: asked.seq, previous, tasks }).await?;
     if body.sink != id || body.seq != asked.seq || body.previous != previous {
         let what = format!("the sink worked out commit {} of {}, not {} of {id}", body.seq, body.sink, asked.seq);

@@ -186,8 +186,11 @@ impl Progress {
         self.rows_read.fetch_add(rows, Ordering::Relaxed);
     }
 
-    pub fn add_written(&self, rows: u64, bytes: u64) {
+    pub fn add_written(&self, rows: u64) {
         self.rows_written.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    pub fn add_bytes(&self, bytes: u64) {
         self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
     }
 

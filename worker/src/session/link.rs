@@ -78,7 +78,6 @@ impl Incoming {
             }
         }
     }
-
 }
 
 impl Outgoing {
@@ -124,7 +123,6 @@ impl Outgoing {
         self.unanswered.retain(|beat| beat.0 > number);
         Some(sent)
     }
-
 }
 
 impl Link {

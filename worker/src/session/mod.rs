@@ -88,6 +88,8 @@ pub struct Session {
     requests: u64,
     /// Counts the streams, so that no answer goes to another stream than its question came by.
     streams: u64,
+    /// One more owner per question that is not answered yet.
+    questions: Arc<()>,
     reports: Reports,
     inbox: mpsc::Receiver<Report>,
     orders: mpsc::Sender<Order>,
@@ -107,6 +109,7 @@ pub fn open(identity: Identity, dialer: Dialer, clock: Arc<dyn Clock>) -> (Sessi
         unanswered: BTreeMap::new(),
         requests: 0,
         streams: 0,
+        questions: Arc::default(),
         reports: reports.clone(),
         inbox,
         orders,
@@ -219,7 +222,8 @@ impl Session {
 
     /// Ends the stream when nothing runs any more, or when the time for it is over.
     fn drained(&self, by: Option<Duration>, link: &Outgoing) -> Result<(), LinkEnded> {
-        let idle = self.claims.count() == 0 && !link.has_waiting();
+        let quiet = self.claims.count() == 0 && Arc::strong_count(&self.questions) == 1;
+        let idle = quiet && self.inbox.is_empty() && !link.has_waiting();
         let late = by.is_some_and(|by| self.clock.elapsed() >= by);
         if idle || late { Err(LinkEnded::Stopped) } else { Ok(()) }
     }
@@ -265,10 +269,18 @@ impl Session {
                 return Ok(());
             }
         };
+        if self.claims.count() > self.most_claims() {
+            return Err(LinkEnded::Lost("more was asked than can be done".to_owned()));
+        }
         match self.claims.take(task, token) {
             Taken::New(guard) => self.order(Order::Attempt(Box::new(assignment), guard)),
             Taken::Already => Ok(()),
         }
+    }
+
+    /// Slots, and some more for seals that wait for their answer.
+    fn most_claims(&self) -> usize {
+        2 * usize::try_from(self.identity.slots).unwrap_or(0) + 16
     }
 
     fn revoked(&self, revoke: &v1::Revoke) {
@@ -288,7 +300,7 @@ impl Session {
     }
 
     fn answerer(&self) -> Answerer {
-        self.reports.answerer(self.streams)
+        self.reports.answerer(self.streams, self.questions.clone())
     }
 
     fn answered(&mut self, request: u64, accepted: bool) {

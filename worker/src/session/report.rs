@@ -1,6 +1,6 @@
 //! What attempts and committers have to say to the coordinator, and their way into the session.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 use windrow_common::{claim::Token, id::TaskId, manifest::ManifestRef, task::Failure};
@@ -22,6 +22,8 @@ pub struct Reports {
 pub struct Answerer {
     queue: mpsc::Sender<Report>,
     session: u64,
+    /// Tells the session that a question is open.
+    _open: Arc<()>,
 }
 
 /// What the coordinator said to a seal or a failure.
@@ -64,8 +66,8 @@ impl Reports {
         self.ask(Outcome::Failed { task, token, failure, not_ready }).await
     }
 
-    pub(super) fn answerer(&self, session: u64) -> Answerer {
-        Answerer { queue: self.queue.clone(), session }
+    pub(super) fn answerer(&self, session: u64, open: Arc<()>) -> Answerer {
+        Answerer { queue: self.queue.clone(), session, _open: open }
     }
 
     async fn ask(&self, outcome: Outcome) -> Answer {
