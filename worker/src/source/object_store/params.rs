@@ -144,9 +144,7 @@ pub(super) struct Config {
     /// Texts that mean null; `None` where the user left it to us.
     pub(super) nulls: Option<Vec<String>>,
     pub(super) cursor: Option<String>,
-    /// The zone of timestamps without one.
-    pub(super) zone: Option<Zone>,
-    /// The same for the cursor column.
+    /// The zone of cursor values without one.
     pub(super) cursor_zone: Option<Zone>,
     pub(super) limits: ReadLimits,
 }
@@ -204,8 +202,7 @@ pub(super) fn decode(params: &Map<String, Value>, cursor: Option<&str>) -> Resul
         columns,
         nulls: raw.format.and_then(|format| format.nulls).or_else(|| raw.as_text.then(Vec::new)),
         cursor: cursor.map(str::to_owned),
-        cursor_zone: own_cursor_zone.or_else(|| zone.clone()),
-        zone,
+        cursor_zone: own_cursor_zone.or(zone),
         limits: ReadLimits {
             line: usize::try_from(raw.limits.line.0).unwrap_or(usize::MAX),
             decompressed: raw.limits.decompressed.0,
