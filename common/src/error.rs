@@ -66,6 +66,7 @@ catalogue! {
     SINK_FORKED = "WR-K008": "the sink holds another history than the ledger";
     SINK_ROLLED_BACK = "WR-K009": "the sink lacks commits the ledger knows of";
     STAGED_FILE_BAD = "WR-K010": "a staged file is missing or not what was sealed";
+    SINK_BROKEN = "WR-K011": "the table's own records cannot be read";
     STORE_UNAVAILABLE = "WR-L001": "the store does not answer";
     STORE_FULL = "WR-L002": "the store has no space left";
     STORE_BROKEN = "WR-L003": "the store's content does not make sense";

@@ -40,18 +40,7 @@ pub async fn stage(
     attempt: &Attempt,
     rows: BatchStream,
 ) -> Result<Vec<StagedFile>> {
-    stage_from(storage, layout, attempt, rows, 0).await
-}
-
-/// [`stage`], numbering the files from `first` on, for sinks that stage more than once under one attempt.
-pub async fn stage_from(
-    storage: &Storage,
-    layout: &Layout,
-    attempt: &Attempt,
-    rows: BatchStream,
-    first: u32,
-) -> Result<Vec<StagedFile>> {
-    writer::StageWriter::new(storage, layout, attempt, first)?.write_all(rows).await
+    writer::StageWriter::new(storage, layout, attempt)?.write_all(rows).await
 }
 
 /// How rows are laid out in files.

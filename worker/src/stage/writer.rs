@@ -43,7 +43,7 @@ struct Open {
 }
 
 impl<'a> StageWriter<'a> {
-    pub(super) fn new(storage: &'a Storage, layout: &'a Layout, attempt: &'a Attempt, first: u32) -> Result<Self> {
+    pub(super) fn new(storage: &'a Storage, layout: &'a Layout, attempt: &'a Attempt) -> Result<Self> {
         Ok(Self {
             storage,
             layout,
@@ -51,7 +51,7 @@ impl<'a> StageWriter<'a> {
             caster: Caster::new(layout.schema.clone()),
             partitioner: Partitioner::new(&layout.schema, &layout.partition_by)?,
             open: HashMap::new(),
-            begun: first,
+            begun: 0,
             done: Vec::new(),
             clock: 0,
         })
