@@ -18,7 +18,7 @@ use windrow_coordinator::{
 };
 
 use crate::{
-    commands::{exit::Exit, stop_signal},
+    commands::{exit::Exit, stop_signal, worker::with_scheme},
     telemetry::Telemetry,
 };
 
@@ -67,7 +67,7 @@ pub async fn run(args: &Args, telemetry: &Telemetry) -> anyhow::Result<Exit> {
     let standing = Standing::new();
     let config = coordinator::Config {
         cluster: args.cluster.clone(),
-        address,
+        address: with_scheme(&address),
         timing: Timing { lease: args.lease.0, heartbeat: args.heartbeat.0 },
     };
     shutdown.spawn(coordinator::run(config, store, Arc::clone(&standing), clock, shutdown.clone()));

@@ -1,9 +1,12 @@
 //! What the leader does by itself: reap lost leases, plan due windows, find committers, commit, assign.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use tracing::{debug, info};
 use windrow_common::{
     id::{SinkId, TaskId, WorkerId},
-    ticket::Ticket,
+    ticket::{self, Ticket},
 };
 use windrow_proto::{
     convert::digest_bytes,
@@ -24,6 +27,7 @@ use crate::{
 
 /// Rounds of planning per round of the controller; more is planned at the next tick.
 const PLAN_ROUNDS: usize = 10;
+const TICKET_MARGIN: Duration = Duration::from_secs(300);
 
 impl Controller {
     pub(super) async fn drive(&mut self) -> Result<(), LedgerError> {
@@ -175,9 +179,10 @@ impl Controller {
             pipeline: task.pipeline.clone(),
             sink: task.sink.clone(),
             window: task.window,
-            pipeline_sha256: Ticket::pipeline_digest(&pipeline),
-            expires_unix_ms: Ticket::expiry(self.clock.now(), deadline),
+            pipeline_sha256: ticket::sha256(&pipeline),
+            expires_unix_ms: expiry(self.clock.now(), deadline),
         };
+        let Ok(ticket) = self.tickets.signer.sign(&ticket) else { return };
         let assign = v1::Assign {
             task: task.id.as_bytes().to_vec(),
             token: Some(token.into()),
@@ -187,12 +192,17 @@ impl Controller {
             windows: u32::try_from(task.windows()).unwrap_or(u32::MAX),
             revision: task.revision,
             flight_endpoint: endpoint,
-            ticket: self.ticket_key.sign(&ticket),
+            ticket,
             deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
             trace: task.trace.clone().unwrap_or_default(),
         };
         self.tell(worker, Out::Assign(assign));
     }
+}
+
+/// A ticket is good for as long as its attempt may take, and a while longer for the last put.
+fn expiry(now: Timestamp, deadline: Duration) -> i64 {
+    now.checked_add(deadline + TICKET_MARGIN).unwrap_or(Timestamp::MAX).as_millisecond()
 }
 
 fn sealed(task: &windrow_common::task::Task) -> Option<v1::SealedTask> {

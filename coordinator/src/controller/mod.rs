@@ -14,7 +14,7 @@ use windrow_common::{
     clock::Clock,
     id::{SinkId, TaskId, WorkerId},
     task::TaskState,
-    ticket::TicketKey,
+    ticket::{TicketKey, TicketKeys},
 };
 use windrow_proto::v1;
 
@@ -59,11 +59,25 @@ pub struct Controller {
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     timing: Timing,
-    ticket_key: TicketKey,
+    tickets: Tickets,
     /// Numbers requests to committers.
     requests: u64,
     changes: watch::Sender<u64>,
     metrics: crate::metrics::Metrics,
+}
+
+/// What claims are signed with. Each leader has a key of its own and tells it to the sink workers; they keep the one
+/// before, so that streams under way outlive a change of leaders.
+struct Tickets {
+    key: TicketKey,
+    signer: TicketKeys,
+}
+
+impl Tickets {
+    fn new() -> Self {
+        let key = TicketKey::random();
+        Self { signer: TicketKeys::new(vec![key.clone()]), key }
+    }
 }
 
 /// The open session of a worker.
@@ -114,7 +128,7 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         ledger,
         clock,
         timing,
-        ticket_key: TicketKey::generate(),
+        tickets: Tickets::new(),
         requests: 0,
         changes,
         metrics: crate::metrics::Metrics::new(),

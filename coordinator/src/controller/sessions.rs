@@ -67,11 +67,7 @@ impl Controller {
             epoch: self.ledger.epoch(),
             lease_ms: millis(self.timing.lease),
             heartbeat_ms: millis(self.timing.heartbeat),
-            ticket_keys: is_sink
-                .then(|| self.ticket_key.to_wire())
-                .into_iter()
-                .map(|(id, key)| v1::TicketKey { id, key })
-                .collect(),
+            ticket_keys: if is_sink { vec![self.ticket_key()] } else { Vec::new() },
         };
         self.tell(&worker, Out::Welcome(welcome));
         let known: Vec<TaskId> =
@@ -270,6 +266,10 @@ impl Controller {
             }
         }
         Ok(())
+    }
+
+    fn ticket_key(&self) -> v1::TicketKey {
+        v1::TicketKey { id: self.tickets.key.id().to_owned(), key: self.tickets.key.reveal().to_vec() }
     }
 
     fn run(&mut self, sink: &SinkId) -> &mut commit::SinkRun {
