@@ -51,7 +51,9 @@ impl ClientError {
 
     pub fn fix(&self) -> Option<&str> {
         match self {
-            Self::Unreachable { .. } => Some("name the coordinators with --coordinator or WINDROW_COORDINATOR, or work on this machine with --local PATH"),
+            Self::Unreachable { .. } => Some(
+                "name the coordinators with --coordinator or WINDROW_COORDINATOR, or work on this machine with --local PATH",
+            ),
             Self::BadAddress { .. } => Some("write it as http://host:port"),
             Self::Remote(remote) => remote.fix.as_deref(),
         }
@@ -63,7 +65,10 @@ impl Admin {
     pub fn connect(addresses: &[String]) -> Result<Self, ClientError> {
         let channel = |address: &String| {
             let uri = if address.contains("://") { address.clone() } else { format!("http://{address}") };
-            let bad = |cause: tonic::transport::Error| ClientError::BadAddress { address: address.clone(), cause: cause.to_string() };
+            let bad = |cause: tonic::transport::Error| ClientError::BadAddress {
+                address: address.clone(),
+                cause: cause.to_string(),
+            };
             let endpoint = Endpoint::from_shared(uri).map_err(bad)?.connect_timeout(Duration::from_secs(2));
             Ok((address.clone(), endpoint.connect_lazy()))
         };
@@ -98,7 +103,8 @@ impl Admin {
                 }
             }
             if tokio::time::Instant::now() >= deadline {
-                let tried = self.coordinators.iter().map(|(address, _)| address.as_str()).collect::<Vec<_>>().join(", ");
+                let tried =
+                    self.coordinators.iter().map(|(address, _)| address.as_str()).collect::<Vec<_>>().join(", ");
                 let last = last.map(|status| status.message().to_owned()).unwrap_or_default();
                 return Err(ClientError::Unreachable { tried, last });
             }

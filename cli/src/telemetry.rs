@@ -9,10 +9,7 @@ use std::{
 use axum::{Router, extract::State, routing::get};
 use opentelemetry::{global, trace::TracerProvider};
 use opentelemetry_sdk::{
-    Resource,
-    metrics::SdkMeterProvider,
-    propagation::TraceContextPropagator,
-    trace::SdkTracerProvider,
+    Resource, metrics::SdkMeterProvider, propagation::TraceContextPropagator, trace::SdkTracerProvider,
 };
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;

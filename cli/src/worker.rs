@@ -10,10 +10,10 @@ use windrow_worker::{
 };
 
 /// Streams staged at a time, unless told otherwise.
-pub const MAX_PUTS: usize = 64;
+pub(crate) const MAX_PUTS: usize = 64;
 
 /// Runs a worker with every role on the coordinator behind `door` until stopping begins.
-pub fn spawn_local(
+pub(crate) fn spawn_local(
     door: LocalDoor,
     slots: u32,
     spill: &Path,
@@ -46,7 +46,7 @@ pub fn spawn_local(
 }
 
 /// A worker id that no other start of a process has.
-pub fn new_id(name: &str) -> anyhow::Result<WorkerId> {
+pub(crate) fn new_id(name: &str) -> anyhow::Result<WorkerId> {
     let unique = uuid::Uuid::new_v4().simple().to_string();
     Ok(format!("{name}-{}", &unique[..8]).parse()?)
 }

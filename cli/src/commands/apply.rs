@@ -1,8 +1,14 @@
 //! `windrow apply`: makes pipelines known to a cluster.
 
-use std::{io::{self, Write}, path::PathBuf};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
-use windrow_common::{clock::{Clock, SystemClock}, pipeline::Pipeline};
+use windrow_common::{
+    clock::{Clock, SystemClock},
+    pipeline::Pipeline,
+};
 use windrow_proto::v1::{self, applied_pipeline::Change};
 
 use crate::{
@@ -56,7 +62,9 @@ fn show(applied: &[v1::AppliedPipeline], output: Output) -> anyhow::Result<()> {
         Some(text) => text,
         None => table(
             &["PIPELINE", "CHANGE", "WINDOWS DUE"],
-            applied.iter().map(|entry| vec![entry.name.clone(), change_name(entry).to_owned(), entry.windows_due.to_string()]),
+            applied
+                .iter()
+                .map(|entry| vec![entry.name.clone(), change_name(entry).to_owned(), entry.windows_due.to_string()]),
         ),
     };
     io::stdout().write_all(text.as_bytes())?;
@@ -72,7 +80,11 @@ fn change_name(applied: &v1::AppliedPipeline) -> &'static str {
 }
 
 /// Sends pipelines, in as many requests as it takes.
-pub async fn send(admin: &Admin, pipelines: &[Pipeline], dry_run: bool) -> Result<Vec<v1::AppliedPipeline>, ClientError> {
+pub async fn send(
+    admin: &Admin,
+    pipelines: &[Pipeline],
+    dry_run: bool,
+) -> Result<Vec<v1::AppliedPipeline>, ClientError> {
     let mut applied = Vec::with_capacity(pipelines.len());
     for batch in pipelines.chunks(BATCH) {
         let specs = batch.iter().map(|pipeline| serde_json::to_vec(pipeline).unwrap_or_default());
@@ -81,7 +93,8 @@ pub async fn send(admin: &Admin, pipelines: &[Pipeline], dry_run: bool) -> Resul
             pipelines: specs.collect(),
             validate_only: dry_run,
         };
-        let response = admin.call(request, |mut client, request| async move { client.apply_pipelines(request).await }).await?;
+        let response =
+            admin.call(request, |mut client, request| async move { client.apply_pipelines(request).await }).await?;
         applied.extend(response.pipelines);
     }
     Ok(applied)

@@ -5,7 +5,11 @@ use std::io::{self, Write};
 use clap::{Subcommand, ValueEnum};
 use windrow_proto::v1;
 
-use super::{exit::Exit, range, target::{Opened, Target}};
+use super::{
+    exit::Exit,
+    range,
+    target::{Opened, Target},
+};
 use crate::{
     client::Admin,
     show::{self, Output, Style, calendar, instant, number::grouped},
@@ -34,7 +38,7 @@ enum Verb {
     Cancel(One),
 }
 
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, clap::Args)]
 struct Range {
     /// The pipeline
     pipeline: String,
@@ -146,7 +150,8 @@ async fn spec(range: &Range, admin: &Admin) -> anyhow::Result<v1::BackfillSpec> 
 
 async fn preview(range: &Range, admin: &Admin) -> anyhow::Result<Exit> {
     let request = v1::PreviewBackfillRequest { spec: Some(spec(range, admin).await?) };
-    let found = admin.call(request, |mut client, request| async move { client.preview_backfill(request).await }).await?;
+    let found =
+        admin.call(request, |mut client, request| async move { client.preview_backfill(request).await }).await?;
     let text = match show::encoded(&preview_value(&found), range.output)? {
         Some(text) => text,
         None => calendar::render(&range.pipeline, &found, Style::of(&io::stdout())),
@@ -189,7 +194,8 @@ async fn create(args: &Create, opened: &Opened) -> anyhow::Result<Exit> {
         spec: Some(spec(&args.range, admin).await?),
         validate_only: false,
     };
-    let created = admin.call(request, |mut client, request| async move { client.create_backfill(request).await }).await?;
+    let created =
+        admin.call(request, |mut client, request| async move { client.create_backfill(request).await }).await?;
     let backfill = created.backfill.unwrap_or_default();
     // On this machine the work is done by this very process, so it stays until the backfill is settled.
     if args.no_watch && !args.range.target.is_local() {
@@ -205,8 +211,9 @@ async fn create(args: &Create, opened: &Opened) -> anyhow::Result<Exit> {
 async fn watch(id: &str, admin: &Admin) -> anyhow::Result<Exit> {
     let request = v1::WatchBackfillRequest { id: id.to_owned() };
     loop {
-        let mut stream =
-            admin.call(request.clone(), |mut client, request| async move { client.watch_backfill(request).await }).await?;
+        let mut stream = admin
+            .call(request.clone(), |mut client, request| async move { client.watch_backfill(request).await })
+            .await?;
         // A stream that breaks (the leader changed) is opened again.
         while let Ok(Some(update)) = stream.message().await {
             let Some(backfill) = update.backfill else { continue };
@@ -224,7 +231,8 @@ async fn watch(id: &str, admin: &Admin) -> anyhow::Result<Exit> {
 async fn set(one: &One, state: v1::BackfillState) -> anyhow::Result<Exit> {
     with(&one.target, async |opened| {
         let request = v1::SetBackfillStateRequest { id: one.id.clone(), state: state.into() };
-        let answer = opened.admin().call(request, |mut client, request| async move { client.set_backfill_state(request).await });
+        let answer =
+            opened.admin().call(request, |mut client, request| async move { client.set_backfill_state(request).await });
         print(&answer.await?.backfill.unwrap_or_default(), one.output)?;
         Ok(Exit::Ok)
     })

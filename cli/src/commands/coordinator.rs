@@ -26,7 +26,13 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// etcd endpoints
-    #[arg(long, value_name = "URL", env = "WINDROW_ETCD", value_delimiter = ',', default_value = "http://127.0.0.1:2379")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "WINDROW_ETCD",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:2379"
+    )]
     etcd: Vec<String>,
     /// Name of the cluster: the part of the key space it lives in
     #[arg(long, env = "WINDROW_CLUSTER", default_value = "default")]

@@ -8,7 +8,10 @@ use std::{
 use windrow_proto::v1;
 
 use super::{exit::Exit, get, target::Target};
-use crate::show::{self, Output, Style, instant, number::{bytes, grouped}};
+use crate::show::{
+    self, Output, Style, instant,
+    number::{bytes, grouped},
+};
 
 /// Show a pipeline: its spec, its windows, its tasks and what went wrong
 #[derive(Debug, clap::Args)]
@@ -58,9 +61,20 @@ fn render(pipeline: &v1::Pipeline, spec: &serde_json::Value, tasks: &[v1::Task])
     let style = Style::of(&io::stdout());
     let totals = pipeline.totals.unwrap_or_default();
     let mut text = format!("{}\n", style.bold(&pipeline.name));
-    writeln!(text, "  windows    {} published, {} failed, {} open", grouped(pipeline.published), grouped(pipeline.quarantined),
-        grouped(pipeline.unplanned + pipeline.waiting + pipeline.pending + pipeline.claimed + pipeline.sealed))?;
-    writeln!(text, "  moved      {} rows, {}, {} files", grouped(totals.rows_written), bytes(totals.bytes_written), grouped(totals.files))?;
+    writeln!(
+        text,
+        "  windows    {} published, {} failed, {} open",
+        grouped(pipeline.published),
+        grouped(pipeline.quarantined),
+        grouped(pipeline.unplanned + pipeline.waiting + pipeline.pending + pipeline.claimed + pipeline.sealed)
+    )?;
+    writeln!(
+        text,
+        "  moved      {} rows, {}, {} files",
+        grouped(totals.rows_written),
+        bytes(totals.bytes_written),
+        grouped(totals.files)
+    )?;
     writeln!(text, "  sink       {}, commit {}", pipeline.sink, pipeline.seq)?;
     if pipeline.complete_to > 0 {
         writeln!(text, "  complete   to {}", instant(pipeline.complete_to))?;
@@ -76,7 +90,11 @@ fn render(pipeline: &v1::Pipeline, spec: &serde_json::Value, tasks: &[v1::Task])
     }
     for task in tasks.iter().take(MAX_TASKS) {
         let (start, end) = super::range::bounds(task.window.as_ref());
-        writeln!(text, "  task       {start} {end} {}, attempt {}, {} windows", task.state, task.attempts, task.windows)?;
+        writeln!(
+            text,
+            "  task       {start} {end} {}, attempt {}, {} windows",
+            task.state, task.attempts, task.windows
+        )?;
         for obstacle in &task.obstacles {
             writeln!(text, "             {obstacle}")?;
         }

@@ -53,7 +53,12 @@ async fn explain_window(args: &Window) -> anyhow::Result<Exit> {
     opened.close().await;
     let found = found?;
     let Some(status) = found.first() else {
-        writeln!(io::stdout(), "{} has no window at {}: it lies outside the pipeline's start and end", args.pipeline, args.at)?;
+        writeln!(
+            io::stdout(),
+            "{} has no window at {}: it lies outside the pipeline's start and end",
+            args.pipeline,
+            args.at
+        )?;
         return Ok(Exit::Ok);
     };
     io::stdout().write_all(render(&args.pipeline, status, &args.target)?.as_bytes())?;
@@ -74,7 +79,10 @@ fn render(pipeline: &str, status: &v1::WindowStatus, target: &Target) -> anyhow:
             target.as_flags()
         ),
         WindowState::Missing => {
-            format!("windrow backfill create {pipeline} --from {start} --to {end} --reprocess missing{}", target.as_flags())
+            format!(
+                "windrow backfill create {pipeline} --from {start} --to {end} --reprocess missing{}",
+                target.as_flags()
+            )
         }
         WindowState::Open => "wait until it closes".to_owned(),
         WindowState::Published => return Ok(text),
@@ -94,7 +102,9 @@ fn reasons(status: &v1::WindowStatus) -> Vec<String> {
     let Some(task) = &status.task else {
         match status.state() {
             WindowState::Due => reasons.push("it is not planned yet".to_owned()),
-            WindowState::Missing => reasons.push("no task covers it: it lies before the pipeline's first run, or its task was cancelled".to_owned()),
+            WindowState::Missing => reasons.push(
+                "no task covers it: it lies before the pipeline's first run, or its task was cancelled".to_owned(),
+            ),
             _ => {}
         }
         return reasons;
@@ -103,7 +113,8 @@ fn reasons(status: &v1::WindowStatus) -> Vec<String> {
         reasons.push(format!("it is one of {} windows of task {}", task.windows, short(task)));
     }
     if task.attempts > 0 {
-        let lost = if task.lost_leases > 0 { format!(", {} lost their lease", task.lost_leases) } else { String::new() };
+        let lost =
+            if task.lost_leases > 0 { format!(", {} lost their lease", task.lost_leases) } else { String::new() };
         reasons.push(format!("it was tried {} times, {} failed{lost}", task.attempts, task.errors));
     }
     if let Some(failure) = &task.failure {

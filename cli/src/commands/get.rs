@@ -101,10 +101,13 @@ pub async fn fetch_windows(
     (from, to): (&Option<String>, &Option<String>),
 ) -> anyhow::Result<Vec<v1::WindowStatus>> {
     let range = super::range::of(admin, pipeline, from.as_deref(), to.as_deref()).await?;
-    let mut request = v1::ListWindowsRequest { pipeline: pipeline.to_owned(), range, page_size: 10_000, page_token: String::new() };
+    let mut request =
+        v1::ListWindowsRequest { pipeline: pipeline.to_owned(), range, page_size: 10_000, page_token: String::new() };
     let mut all = Vec::new();
     loop {
-        let page = admin.call(request.clone(), |mut client, request| async move { client.list_windows(request).await }).await?;
+        let page = admin
+            .call(request.clone(), |mut client, request| async move { client.list_windows(request).await })
+            .await?;
         all.extend(page.windows);
         if page.next_page_token.is_empty() {
             return Ok(all);

@@ -30,7 +30,13 @@ pub struct ResumeArgs {
 pub async fn pause(args: &PauseArgs) -> anyhow::Result<Exit> {
     let request = v1::SetPipelinePausedRequest { name: args.name.clone(), paused: true, note: args.note.clone() };
     set(request, &args.target).await?;
-    writeln!(io::stderr(), "{} is paused; go on with: windrow resume {}{}", args.name, args.name, args.target.as_flags())?;
+    writeln!(
+        io::stderr(),
+        "{} is paused; go on with: windrow resume {}{}",
+        args.name,
+        args.name,
+        args.target.as_flags()
+    )?;
     Ok(Exit::Ok)
 }
 

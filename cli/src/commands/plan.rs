@@ -12,7 +12,10 @@ use windrow_common::{
     pipeline::Pipeline,
 };
 use windrow_coordinator::core::calendar::Tiling;
-use windrow_worker::{sink, source};
+use windrow_worker::{
+    sink, source,
+    transform::{Transform, TransformLimits},
+};
 
 use super::{exit::Exit, run};
 use crate::show::{self, Output, Style, instant, number::grouped, summary, table::table};
@@ -82,7 +85,10 @@ async fn plan(pipeline: &Pipeline) -> Plan {
     Plan {
         pipeline: pipeline.name.to_string(),
         target: summary::place(pipeline),
-        write: serde_json::to_value(pipeline.sink.write).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default(),
+        write: serde_json::to_value(pipeline.sink.write)
+            .ok()
+            .and_then(|value| value.as_str().map(str::to_owned))
+            .unwrap_or_default(),
         delivery: sink::find(&pipeline.sink).map_or("unknown", |kind| kind.capabilities.delivery),
         windows_due,
         tasks: windows_due.div_ceil(per_task),
@@ -94,14 +100,20 @@ async fn plan(pipeline: &Pipeline) -> Plan {
 
 /// What every column of the source becomes in the sink; the reason in words if that cannot be told.
 async fn columns(pipeline: &Pipeline) -> Result<Vec<Column>, String> {
-    let params = |errors: Vec<source::ParamError>| errors.first().map(|error| error.message.clone()).unwrap_or_default();
+    let params =
+        |errors: Vec<source::ParamError>| errors.first().map(|error| error.message.clone()).unwrap_or_default();
     let kind = source::find(&pipeline.source.from.kind).ok_or("no source serves the connection")?;
     let input = (kind.build)(&pipeline.source).map_err(params)?.schema().await.map_err(|error| error.to_string())?;
-    let rows = windrow_worker::transform::output_schema(pipeline, input.clone()).await.map_err(|error| error.to_string())?;
+    let limits = TransformLimits { memory: pipeline.limits.memory, spill: None };
+    let transform = Transform::new(&pipeline.transform, limits);
+    let shape = transform.check(input.clone(), pipeline.source.cursor.as_deref());
+    let rows = shape.await.map_err(|error| error.to_string())?.output;
     let kind = sink::find(&pipeline.sink).ok_or("no sink writes the format")?;
     let sink = (kind.build)(pipeline).map_err(params)?;
     let layout = sink.layout(rows).await.map_err(|error| format!("{error} [{}]", error.code()))?;
-    let of = |name: &str| input.field_with_name(name).map_or_else(|_| "(computed)".to_owned(), |field| field.data_type().to_string());
+    let of = |name: &str| {
+        input.field_with_name(name).map_or_else(|_| "(computed)".to_owned(), |field| field.data_type().to_string())
+    };
     let column = |field: &std::sync::Arc<arrow_schema::Field>| Column {
         name: field.name().clone(),
         source: of(field.name()),
@@ -114,7 +126,12 @@ fn render(plan: &Plan) -> String {
     let style = Style::of(&io::stdout());
     let mut text = format!(
         "{} -> {}\n  {}, {} delivery\n  {} windows due now in {} tasks\n",
-        style.bold(&plan.pipeline), plan.target, plan.write, plan.delivery, grouped(plan.windows_due), grouped(plan.tasks)
+        style.bold(&plan.pipeline),
+        plan.target,
+        plan.write,
+        plan.delivery,
+        grouped(plan.windows_due),
+        grouped(plan.tasks)
     );
     if let Some(next) = &plan.next_window_closes {
         text.push_str(&format!("  next window closes {next}\n"));
@@ -122,7 +139,10 @@ fn render(plan: &Plan) -> String {
     if let Some(unknown) = &plan.columns_unknown {
         text.push_str(&format!("  columns: {}\n", style.yellow(unknown)));
     }
-    let rows = plan.columns.iter().map(|column| vec![format!("  {}", column.name), column.source.clone(), column.sink.clone()]);
+    let rows = plan
+        .columns
+        .iter()
+        .map(|column| vec![format!("  {}", column.name), column.source.clone(), column.sink.clone()]);
     if !plan.columns.is_empty() {
         text.push_str(&table(&["  COLUMN", "SOURCE", "SINK"], rows));
     }

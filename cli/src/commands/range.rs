@@ -12,7 +12,12 @@ use super::get::fetch_pipelines;
 use crate::client::Admin;
 
 /// The range between two times of a pipeline; `None` if neither is given.
-pub async fn of(admin: &Admin, pipeline: &str, from: Option<&str>, to: Option<&str>) -> anyhow::Result<Option<v1::Window>> {
+pub async fn of(
+    admin: &Admin,
+    pipeline: &str,
+    from: Option<&str>,
+    to: Option<&str>,
+) -> anyhow::Result<Option<v1::Window>> {
     if from.is_none() && to.is_none() {
         return Ok(None);
     }
@@ -22,7 +27,9 @@ pub async fn of(admin: &Admin, pipeline: &str, from: Option<&str>, to: Option<&s
         Some(found) => serde_json::from_slice(&found.spec)?,
         None => anyhow::bail!("no pipeline is called {pipeline:?}; see: windrow get pipelines"),
     };
-    let Some(window) = &spec.window else { anyhow::bail!("{pipeline} has no windows of time, so no range can be given") };
+    let Some(window) = &spec.window else {
+        anyhow::bail!("{pipeline} has no windows of time, so no range can be given")
+    };
     let zone = TimeZone::get(&window.timezone)?;
     let start = match from {
         Some(from) => instant(from, &zone)?,
@@ -35,7 +42,10 @@ pub async fn of(admin: &Admin, pipeline: &str, from: Option<&str>, to: Option<&s
             None => SystemClock::new().now(),
         },
     };
-    anyhow::ensure!(start < end, "--from {start} is not before --to {end}; the range is half-open, so --to is the first moment behind it");
+    anyhow::ensure!(
+        start < end,
+        "--from {start} is not before --to {end}; the range is half-open, so --to is the first moment behind it"
+    );
     Ok(Some(v1::Window { axis: v1::Axis::Time.into(), start: start.as_microsecond(), end: end.as_microsecond() }))
 }
 

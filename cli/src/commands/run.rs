@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use windrow_common::{clock::{Clock, SystemClock}, pipeline::Pipeline};
+use windrow_common::{
+    clock::{Clock, SystemClock},
+    pipeline::Pipeline,
+};
 use windrow_proto::v1;
 
 use crate::{
@@ -96,7 +99,8 @@ fn is_settled(pipeline: &v1::Pipeline) -> bool {
 
 async fn reports(local: &Local, pipelines: &[Pipeline]) -> anyhow::Result<Vec<v1::Pipeline>> {
     let request = v1::ListPipelinesRequest {};
-    let response = local.admin().call(request, |mut client, request| async move { client.list_pipelines(request).await }).await?;
+    let response =
+        local.admin().call(request, |mut client, request| async move { client.list_pipelines(request).await }).await?;
     let ours = |report: &v1::Pipeline| pipelines.iter().any(|pipeline| pipeline.name.as_str() == report.name);
     Ok(response.pipelines.into_iter().filter(ours).collect())
 }

@@ -12,7 +12,13 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Target {
     /// Coordinators of the cluster
-    #[arg(long, value_name = "HOST:PORT", env = "WINDROW_COORDINATOR", value_delimiter = ',', default_value = "127.0.0.1:7440")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "WINDROW_COORDINATOR",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7440"
+    )]
     coordinator: Vec<String>,
     /// Work on pipelines that run on this machine: their file, or the folder it is in
     #[arg(long, value_name = "PATH")]

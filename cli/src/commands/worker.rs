@@ -23,7 +23,13 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Coordinators of the cluster
-    #[arg(long, value_name = "HOST:PORT", env = "WINDROW_COORDINATOR", value_delimiter = ',', default_value = "127.0.0.1:7440")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "WINDROW_COORDINATOR",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7440"
+    )]
     coordinator: Vec<String>,
     /// What it does: read sources, stage and commit to sinks, rewrite files
     #[arg(long, value_enum, env = "WINDROW_ROLES", value_delimiter = ',', default_value = "ingest,sink")]

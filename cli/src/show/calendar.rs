@@ -28,7 +28,10 @@ pub fn render(pipeline: &str, found: &v1::PreviewBackfillResponse, style: Style)
     let _ = writeln!(
         text,
         "  ■ published {}   x failed {}   · missing {}   o open {}",
-        grouped(found.published), grouped(found.failed), grouped(found.missing), grouped(found.open)
+        grouped(found.published),
+        grouped(found.failed),
+        grouped(found.missing),
+        grouped(found.open)
     );
     let chosen: Vec<&v1::PlannedWindow> = found.windows.iter().filter(|window| window.will_run).collect();
     let named: Vec<String> =

@@ -30,7 +30,11 @@ pub fn bytes(count: u64) -> String {
 /// `3.4 s`, `2m 05s`.
 pub fn span(length: Duration) -> String {
     let seconds = length.as_secs();
-    if seconds < 60 { format!("{:.1} s", length.as_secs_f64()) } else { format!("{}m {:02}s", seconds / 60, seconds % 60) }
+    if seconds < 60 {
+        format!("{:.1} s", length.as_secs_f64())
+    } else {
+        format!("{}m {:02}s", seconds / 60, seconds % 60)
+    }
 }
 
 #[cfg(test)]

@@ -47,7 +47,14 @@ impl Progress {
                     let tenths = (done * 10).checked_div(all).unwrap_or(0);
                     if tenths > shown.tenths {
                         shown.tenths = tenths;
-                        let _ = writeln!(io::stderr(), "{}: {} of {} windows, {}", report.name, grouped(done), grouped(all), rows(report));
+                        let _ = writeln!(
+                            io::stderr(),
+                            "{}: {} of {} windows, {}",
+                            report.name,
+                            grouped(done),
+                            grouped(all),
+                            rows(report)
+                        );
                     }
                 }
             }

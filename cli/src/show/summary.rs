@@ -30,11 +30,21 @@ pub fn render(
         _ => writeln!(text, "\n{} rows in {} windows, {}", grouped(moved), grouped(published), style.green(span(took))),
     };
     if rejected > 0 {
-        let _ = writeln!(text, "{} rows were rejected; they lie in _windrow/dead_letters beside the table", grouped(rejected));
+        let _ = writeln!(
+            text,
+            "{} rows were rejected; they lie in _windrow/dead_letters beside the table",
+            grouped(rejected)
+        );
     }
     for report in after.iter().filter(|report| report.quarantined > 0) {
         let why = report.last_failure.as_ref().map(|failure| format!(": {} [{}]", failure.message, failure.code));
-        let _ = writeln!(text, "{}: {} windows failed{}", style.red(&report.name), grouped(report.quarantined), why.unwrap_or_default());
+        let _ = writeln!(
+            text,
+            "{}: {} windows failed{}",
+            style.red(&report.name),
+            grouped(report.quarantined),
+            why.unwrap_or_default()
+        );
     }
     text.push_str(&next(path, pipelines));
     text
@@ -72,7 +82,8 @@ fn gained(before: &[v1::Pipeline], report: &v1::Pipeline) -> v1::Counts {
 
 /// Where a pipeline's table is.
 pub fn place(pipeline: &Pipeline) -> String {
-    let text = |value: Option<&serde_json::Value>| value.and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+    let text =
+        |value: Option<&serde_json::Value>| value.and_then(|value| value.as_str()).unwrap_or_default().to_owned();
     let root = text(pipeline.sink.to.params.get("root"));
     let path = text(pipeline.sink.params.get("path"));
     format!("{}/{}", root.trim_end_matches('/'), path.trim_matches('/'))
@@ -96,7 +107,9 @@ fn next(path: &Path, pipelines: &[Pipeline]) -> String {
     if let Some(pipeline) = pipelines.first() {
         let table = place(pipeline);
         let read = match pipeline.sink.format.as_str() {
-            "delta" => format!("duckdb -c \"INSTALL delta; LOAD delta; SELECT count(*) FROM delta_scan('{table}')\"   or   polars.scan_delta('{table}')"),
+            "delta" => format!(
+                "duckdb -c \"INSTALL delta; LOAD delta; SELECT count(*) FROM delta_scan('{table}')\"   or   polars.scan_delta('{table}')"
+            ),
             "parquet" => format!("duckdb -c \"SELECT count(*) FROM read_parquet('{table}/**/part-*.parquet')\""),
             "csv" => format!("duckdb -c \"SELECT count(*) FROM read_csv('{table}/**/part-*.csv')\""),
             _ => format!("duckdb -c \"SELECT count(*) FROM read_json('{table}/**/part-*.json')\""),
