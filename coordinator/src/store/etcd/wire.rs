@@ -12,7 +12,9 @@ pub(super) fn txn(compares: Vec<Compare>, ops: Vec<Op>) -> Txn {
     let mut ops: Vec<_> = ops.into_iter().map(op).collect();
     if ops.is_empty() {
         // etcd evaluates a transaction without a linearizable read or a write on whatever a member has, stale or not.
-        ops.push(TxnOp::get(ZERO, Some(GetOptions::new().with_count_only())));
+        // The key read is one that may be read anyway, if there is one: access control looks at it too.
+        let key = compares.first().map_or(ZERO.to_vec(), key_of);
+        ops.push(TxnOp::get(key, Some(GetOptions::new().with_count_only())));
     }
     Txn::new().when(compares.into_iter().map(compare).collect::<Vec<_>>()).and_then(ops)
 }
@@ -68,6 +70,14 @@ fn compare(compare: Compare) -> EtcdCompare {
         Compare::CreateRevision { key, equals } => EtcdCompare::create_revision(key, CompareOp::Equal, equals.0),
         Compare::ModRevision { key, equals } => EtcdCompare::mod_revision(key, CompareOp::Equal, equals.0),
         Compare::Value { key, equals } => EtcdCompare::value(key, CompareOp::Equal, equals),
+    }
+}
+
+fn key_of(compare: &Compare) -> Vec<u8> {
+    match compare {
+        Compare::CreateRevision { key, .. } | Compare::ModRevision { key, .. } | Compare::Value { key, .. } => {
+            key.clone()
+        }
     }
 }
 
