@@ -61,7 +61,7 @@ impl DeltaSink {
         let rewriter = Rewriter { storage: &self.storage, schema: file_schema, cursor, name: &name };
         let remove = plan.remove.iter().cloned().collect();
         let windows: Vec<Window> = next.tasks.iter().map(|(task, _)| task.window).collect();
-        let rule = Rule { target_bytes: self.params.target_file_size.0, across: cursor.is_some(), windows: &windows };
+        let rule = Rule { target_bytes: self.params.target_file_size.0, cursor, windows: &windows };
         let add = write(&rewriter, plan, rule).await?;
         Ok(IntentBody {
             sink: self.id.clone(),
@@ -156,18 +156,16 @@ fn check_removals(plan: &Plan, table: &Table) -> Result<()> {
     let has_vector = |path: &&String| table.files.get(*path).is_some_and(|file| file.deletion_vector.is_some());
     match plan.remove.iter().find(has_vector) {
         None => Ok(()),
-        Some(path) => Err(WorkerError::never(
-            error::SINK_UNSUPPORTED,
-            "a file with a deletion vector would have to be replaced",
-        )
-        .at(path.clone())
-        .fix("purge the table's deletion vectors (REORG TABLE .. APPLY (PURGE)) and switch them off")),
+        Some(path) => {
+            Err(WorkerError::never(error::SINK_UNSUPPORTED, "a file with a deletion vector would have to be replaced")
+                .at(path.clone())
+                .fix("purge the table's deletion vectors (REORG TABLE .. APPLY (PURGE)) and switch them off"))
+        }
     }
 }
 
 fn check_rewrites(rewrites: &[Rewrite], cursor: Option<&str>) -> Result<()> {
-    let untellable =
-        |rewrite: &&Rewrite| cursor.is_none() || rewrite.cuts.iter().any(|cut| cut.axis() != Axis::Time);
+    let untellable = |rewrite: &&Rewrite| cursor.is_none() || rewrite.cuts.iter().any(|cut| cut.axis() != Axis::Time);
     rewrites.iter().find(untellable).map_or(Ok(()), |rewrite| Err(no_cursor(rewrite)))
 }
 

@@ -43,7 +43,8 @@ async fn one_window_of_a_merged_file_can_still_be_replaced() {
     let fresh = (Some(35), 99, "c");
     let again = Load { revision: 1, ..load(time(30, 40), WriteMode::ReplaceWindow, &[fresh]) };
     publish(&sink, 2, &[again]).await;
-    let mut expected: Vec<Row> = loads.iter().filter(|load| load.window.start() != 30).flat_map(|l| l.rows.clone()).collect();
+    let mut expected: Vec<Row> =
+        loads.iter().filter(|load| load.window.start() != 30).flat_map(|l| l.rows.clone()).collect();
     expected.push(fresh);
     assert_eq!(world.rows().await, sorted(&expected));
     assert_eq!(world.file_count().await, 3);
@@ -60,4 +61,16 @@ async fn partitions_are_merged_each_for_itself() {
     assert!(folders.contains(&"region=a") && folders.contains(&"region=b"), "{folders:?}");
     let expected: Vec<Row> = loads.iter().flat_map(|load| load.rows.clone()).collect();
     assert_eq!(world.rows().await, sorted(&expected));
+}
+
+#[tokio::test]
+async fn rows_without_a_cursor_stay_in_their_windows_file_and_are_replaced_with_it() {
+    let world = World { target: "1MiB", ..World::new() };
+    let sink = world.sink();
+    let with_null =
+        |n: i64| load(time(10 * n, 10 * n + 10), WriteMode::ReplaceWindow, &[(Some(10 * n), n, "a"), (None, n, "b")]);
+    publish(&sink, 1, &[with_null(0), with_null(1)]).await;
+    assert_eq!(world.file_count().await, 2);
+    publish(&sink, 2, &[Load { revision: 1, ..with_null(0) }]).await;
+    assert_eq!(world.rows().await, sorted(&[with_null(0).rows, with_null(1).rows].concat()));
 }

@@ -70,7 +70,8 @@ async fn a_sweep_is_told_of_active_and_of_lately_removed_files() {
     let sink = world.sink();
     assert!(sink.referenced().await.unwrap().is_empty());
     let first = publish(&sink, 1, &[nth(1)]).await;
-    let second = publish(&sink, 2, &[Load { revision: 1, ..load(time(1, 2), WriteMode::ReplaceWindow, &[] ) }, nth(5)]).await;
+    let second =
+        publish(&sink, 2, &[Load { revision: 1, ..load(time(1, 2), WriteMode::ReplaceWindow, &[]) }, nth(5)]).await;
     let old = json!({ "remove": { "path": "ancient.parquet", "dataChange": true, "deletionTimestamp": 1 } });
     world.foreign_commit(3, &[old]);
     let referenced = sink.referenced().await.unwrap();

@@ -30,8 +30,7 @@ async fn windows(world: &World) -> Vec<(i64, i64)> {
 async fn a_window_in_files_of_its_own_is_replaced_without_reading_them() {
     let world = World::new();
     let sink = world.sink();
-    let loads =
-        [load(time(0, 10), WriteMode::Append, &[A, B]), load(time(10, 20), WriteMode::Append, &[C])];
+    let loads = [load(time(0, 10), WriteMode::Append, &[A, B]), load(time(10, 20), WriteMode::Append, &[C])];
     let before = publish(&sink, 1, &loads).await;
     let recorded = publish(&sink, 2, &[replace(time(10, 20), &[X])]).await;
     assert_eq!(recorded.body.remove, [before.body.add[1].path.clone()]);
