@@ -34,11 +34,9 @@ impl Bounds {
 
 /// A date or time as statistics write it, and how far the value it stands for may lie behind it.
 fn instant(text: &str) -> Option<(i64, i64)> {
-    if let Ok(date) = text.parse::<civil::Date>() {
-        if text.len() == 10 {
-            let midnight = date.to_zoned(TimeZone::UTC).ok()?.timestamp();
-            return Some((midnight.as_microsecond(), DAY_MICROSECONDS - 1));
-        }
+    if text.len() == 10 {
+        let midnight = text.parse::<civil::Date>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
+        return Some((midnight.as_microsecond(), DAY_MICROSECONDS - 1));
     }
     if let Ok(instant) = text.parse::<Timestamp>() {
         return Some((instant.as_microsecond(), CUT_MICROSECONDS));

@@ -83,10 +83,10 @@ impl DeltaSink {
             self.create(body, writing.now).await?;
             return Ok(Attempt::Taken);
         };
-        if deed == Deed::Apply {
-            if let Some(refusal) = refusal(body, table, &self.params.partition_by)? {
-                return Ok(Attempt::Over(Applied::Refused(refusal)));
-            }
+        if deed == Deed::Apply
+            && let Some(refusal) = refusal(body, table, &self.params.partition_by)?
+        {
+            return Ok(Attempt::Over(Applied::Refused(refusal)));
         }
         let text = writing.text(deed, table)?;
         let version = table.version + 1;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use windrow_common::window::{Axis, Window};
 
 use super::plan::Taken;
@@ -18,8 +19,9 @@ pub(super) struct Merge {
 pub(super) struct Rule<'a> {
     /// The size of a merged file, about.
     pub(super) target_bytes: u64,
-    /// Whether rows of different windows can be told apart later, so that files of adjacent windows may share a file.
-    pub(super) across: bool,
+    /// The column by which rows of different windows can be told apart later. Without it, and for files with rows
+    /// that have no value there, each window keeps its own files.
+    pub(super) cursor: Option<&'a str>,
     /// The windows of the tasks.
     pub(super) windows: &'a [Window],
 }
@@ -66,12 +68,19 @@ impl Merge {
 /// that is somebody else's.
 fn joins(bin: &[Taken], next: &Taken, rule: Rule<'_>) -> bool {
     let window = |taken: &Taken| rule.windows.get(taken.task).copied();
-    let (Some(last), Some(next)) = (bin.last().and_then(window), window(next)) else { return false };
-    if last == next {
+    let (Some(of_last), Some(of_next)) = (bin.last().and_then(window), window(next)) else { return false };
+    if of_last == of_next {
         return true;
     }
     let reach = bin.iter().filter_map(window).map(|window| window.end()).max().unwrap_or(i64::MIN);
-    rule.across && last.axis() == Axis::Time && next.axis() == Axis::Time && next.start() <= reach
+    let told_apart = bin.iter().chain([next]).all(|taken| is_told_apart(taken, rule.cursor));
+    told_apart && of_last.axis() == Axis::Time && of_next.axis() == Axis::Time && of_next.start() <= reach
+}
+
+/// Whether every row of the file says which window it is of.
+fn is_told_apart(taken: &Taken, cursor: Option<&str>) -> bool {
+    let (Some(cursor), Some(stats)) = (cursor, &taken.file.stats) else { return false };
+    stats.get("nullCount").and_then(|counts| counts.get(cursor)).and_then(Value::as_u64) == Some(0)
 }
 
 /// The stretch that holds all the files' rows.
@@ -102,7 +111,7 @@ mod tests {
             rows: 1,
             window,
             partition: [("p".to_owned(), Some(partition.to_owned()))].into(),
-            stats: None,
+            stats: Some(serde_json::json!({ "nullCount": { "at": 0 } })),
         };
         Taken { task, file }
     }
@@ -120,19 +129,22 @@ mod tests {
             .enumerate()
             .map(|(task, w)| taken(task, time(w.start() + 1, w.end() - 1), 40, "a"))
             .collect();
-        let rule = Rule { target_bytes: 100, across: true, windows: &windows };
+        let rule = Rule { target_bytes: 100, cursor: Some("at"), windows: &windows };
         let found = merge(files.clone(), rule);
         assert_eq!(shape(&found), (vec![vec![0, 1], vec![2, 3]], vec![4]));
         assert_eq!(hull(&found.bins[0]), Some(time(1, 19)));
 
-        let alone = merge(files, Rule { across: false, ..rule });
+        let alone = merge(files.clone(), Rule { cursor: None, ..rule });
         assert!(alone.bins.is_empty());
+        let mut with_null = files;
+        with_null[0].file.stats = Some(serde_json::json!({ "nullCount": { "at": 1 } }));
+        assert_eq!(shape(&merge(with_null, rule)), (vec![vec![2, 3]], vec![0, 1, 4]));
     }
 
     #[test]
     fn big_files_and_other_partitions_stay_apart() {
         let windows = [time(0, 10), time(0, 10)];
-        let rule = Rule { target_bytes: 100, across: false, windows: &windows };
+        let rule = Rule { target_bytes: 100, cursor: None, windows: &windows };
         let files = vec![
             taken(0, windows[0], 10, "a"),
             taken(1, windows[1], 20, "a"),

@@ -61,7 +61,7 @@ impl DeltaSink {
         let rewriter = Rewriter { storage: &self.storage, schema: file_schema, cursor, name: &name };
         let remove = plan.remove.iter().cloned().collect();
         let windows: Vec<Window> = next.tasks.iter().map(|(task, _)| task.window).collect();
-        let rule = Rule { target_bytes: self.params.target_file_size.0, across: cursor.is_some(), windows: &windows };
+        let rule = Rule { target_bytes: self.params.target_file_size.0, cursor, windows: &windows };
         let add = write(&rewriter, plan, rule).await?;
         Ok(IntentBody {
             sink: self.id.clone(),

@@ -62,3 +62,15 @@ async fn partitions_are_merged_each_for_itself() {
     let expected: Vec<Row> = loads.iter().flat_map(|load| load.rows.clone()).collect();
     assert_eq!(world.rows().await, sorted(&expected));
 }
+
+#[tokio::test]
+async fn rows_without_a_cursor_stay_in_their_windows_file_and_are_replaced_with_it() {
+    let world = World { target: "1MiB", ..World::new() };
+    let sink = world.sink();
+    let with_null =
+        |n: i64| load(time(10 * n, 10 * n + 10), WriteMode::ReplaceWindow, &[(Some(10 * n), n, "a"), (None, n, "b")]);
+    publish(&sink, 1, &[with_null(0), with_null(1)]).await;
+    assert_eq!(world.file_count().await, 2);
+    publish(&sink, 2, &[Load { revision: 1, ..with_null(0) }]).await;
+    assert_eq!(world.rows().await, sorted(&[with_null(0).rows, with_null(1).rows].concat()));
+}

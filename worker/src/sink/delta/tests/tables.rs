@@ -2,6 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use arrow_array::{
+    BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array, Int16Array,
+    Int32Array, ListArray, StructArray, types::Int32Type,
+};
 use arrow_schema::TimeUnit;
 use windrow_common::error;
 
@@ -103,4 +107,85 @@ fn the_connector_opens_a_folder_and_refuses_parameters_it_does_not_know() {
     let refused = (delta::KIND.build)(&pipeline(json!({ "path": "t", "partitioned_by": ["x"] }))).err().unwrap();
     assert_eq!((refused[0].path.as_str(), refused[0].code), ("partitioned_by", error::UNKNOWN_KEY));
     assert!(serde_json::to_string(&(delta::KIND.schema)()).unwrap().contains("target_file_size"));
+}
+
+/// One row of every type a table can have, and one of nulls.
+fn every_type() -> RecordBatch {
+    let at = TimestampMicrosecondArray::from(vec![Some(1_500_007), None]).with_timezone("UTC");
+    let decimal = Decimal128Array::from(vec![Some(1_234), None]).with_precision_and_scale(12, 2).unwrap();
+    let list = ListArray::from_iter_primitive::<Int32Type, _, _>(vec![Some(vec![Some(1), None]), None]);
+    let DataType::List(item) = list.data_type() else { unreachable!() };
+    let element = Arc::new(Field::new("element", item.data_type().clone(), true));
+    let list = ListArray::new(element, list.offsets().clone(), list.values().clone(), list.nulls().cloned());
+    let inner = Arc::new(StringArray::from(vec![Some("in"), None])) as ArrayRef;
+    let inner = StructArray::from(vec![(Arc::new(Field::new("inner", DataType::Utf8, true)), inner)]);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("at", Arc::new(at)),
+        ("flag", Arc::new(BooleanArray::from(vec![Some(true), None]))),
+        ("tiny", Arc::new(Int8Array::from(vec![Some(-1), None]))),
+        ("small", Arc::new(Int16Array::from(vec![Some(-2), None]))),
+        ("middle", Arc::new(Int32Array::from(vec![Some(-3), None]))),
+        ("big", Arc::new(Int64Array::from(vec![Some(i64::MIN), None]))),
+        ("single", Arc::new(Float32Array::from(vec![Some(0.5), None]))),
+        ("double", Arc::new(Float64Array::from(vec![Some(f64::INFINITY), None]))),
+        ("text", Arc::new(StringArray::from(vec![Some("ä".repeat(200)), None]))),
+        ("bytes", Arc::new(BinaryArray::from(vec![Some(&[0_u8, 255][..]), None]))),
+        ("day", Arc::new(Date32Array::from(vec![Some(15_706), None]))),
+        ("price", Arc::new(decimal)),
+        ("list", Arc::new(list)),
+        ("nested", Arc::new(inner)),
+    ];
+    let fields: Vec<_> =
+        columns.iter().map(|(name, column)| Field::new(*name, column.data_type().clone(), true)).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.into_iter().map(|(_, column)| column).collect())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn every_type_makes_a_table_with_bounds_that_hold_every_value() {
+    let world = World::new();
+    let sink = world.sink();
+    let rows = every_type();
+    let layout = sink.layout(rows.schema()).await.unwrap();
+    assert_eq!(layout.schema, rows.schema(), "these are the table's own types");
+    let (mut task, mut manifest) = stage(&sink, &load(time(0, 10_000_000), WriteMode::Append, &[])).await;
+    task.window = time(0, 10_000_000);
+    let mut output = Output::create(&sink.storage, "part-types.parquet".to_owned(), rows.schema(), 1).unwrap();
+    output.write(&rows).await.unwrap();
+    let finished = output.finish().await.unwrap();
+    let stats = finished.stats.clone();
+    manifest.schema = serde_json::to_value(layout.schema.as_ref()).unwrap();
+    manifest.files.push(StagedFile {
+        path: finished.path,
+        bytes: finished.bytes,
+        sha256: finished.sha256,
+        rows: finished.rows,
+        window: task.window,
+        partition: BTreeMap::new(),
+        stats: Some(finished.stats),
+    });
+    let body = sink.prepare(Next { seq: 1, previous: None, tasks: vec![(task, manifest)] }).await.unwrap();
+    sink.commit(&body, &Digest([3; 32])).await.unwrap();
+
+    let table = world.table().await;
+    let state = table.snapshot().unwrap();
+    assert_eq!(state.snapshot().arrow_schema().fields().len(), rows.num_columns());
+    assert_eq!(state.log_data().iter().next().unwrap().num_records(), Some(2));
+    assert_eq!(sink.newest().await.unwrap().unwrap().schema, world.sink().newest().await.unwrap().unwrap().schema);
+
+    let (min, max, nulls) = (&stats["minValues"], &stats["maxValues"], &stats["nullCount"]);
+    assert_eq!((&min["day"], &max["day"]), (&json!("2013-01-01"), &json!("2013-01-01")));
+    assert_eq!(
+        (&min["at"], &max["at"]),
+        (&json!("1970-01-01T00:00:01.500007Z"), &json!("1970-01-01T00:00:01.500007Z"))
+    );
+    assert_eq!((&min["big"], &min["price"], &min["single"]), (&json!(i64::MIN), &json!(12.34), &json!(0.5)));
+    let (least, greatest) = (min["text"].as_str().unwrap(), max["text"].as_str().unwrap());
+    let value = "ä".repeat(200);
+    assert!(least.len() <= 64 && value.starts_with(least));
+    assert!(greatest.len() <= 66 && greatest > value.as_str(), "{greatest}");
+    for unbounded in ["flag", "bytes", "double", "list", "nested"] {
+        assert!(min.get(unbounded).is_none() && max.get(unbounded).is_none(), "{unbounded}");
+    }
+    assert_eq!((&nulls["flag"], &nulls["text"]), (&json!(1), &json!(1)));
 }
