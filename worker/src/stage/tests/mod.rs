@@ -41,7 +41,7 @@ impl Place {
     }
 
     /// Every file there is, temporary ones included.
-    fn all_files(&self) -> Vec<String> {
+    pub(crate) fn all_files(&self) -> Vec<String> {
         let mut found = Vec::new();
         walk(self.folder.path(), &mut found);
         found
