@@ -100,3 +100,14 @@ fn the_flights_example_is_sound() {
     assert_eq!(names, ["flights", "planes"]);
     assert!(!folder.join("lake/flights").exists() || folder.join("lake/flights/_delta_log").exists());
 }
+
+/// With `WINDROW_UPDATE=1` the file is written instead.
+#[test]
+fn the_schema_in_docs_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/windrow.schema.json");
+    let fresh = format!("{}\n", serde_json::to_string_pretty(&schema::json_schema()).unwrap());
+    if std::env::var_os("WINDROW_UPDATE").is_some_and(|value| value == "1") {
+        fs::write(&path, &fresh).unwrap();
+    }
+    assert!(fs::read_to_string(&path).unwrap_or_default() == fresh, "`make docs` writes docs/windrow.schema.json anew");
+}
