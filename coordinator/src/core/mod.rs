@@ -15,3 +15,6 @@ pub mod report;
 pub mod table;
 pub mod timeline;
 pub mod workers;
+
+#[cfg(test)]
+mod tests;
