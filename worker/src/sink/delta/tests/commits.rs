@@ -8,7 +8,10 @@ use windrow_common::{
 };
 
 use super::{faults::Fault, *};
-use crate::sink::Refusal;
+use crate::sink::{
+    Refusal,
+    delta::actions::{Deed, Writing},
+};
 
 fn first() -> Load {
     load(time(0, 10), WriteMode::Append, &[(Some(1), 1, "a"), (Some(2), 2, "b")])
@@ -91,6 +94,59 @@ async fn two_committers_of_one_seq_make_one_commit() {
         assert_eq!(world.table().await.version(), Some(seq));
         assert_eq!(world.file_count().await, usize::try_from(seq).unwrap());
     }
+}
+
+/// The text another committer would write for an intent on the newest version.
+async fn text_of(sink: &DeltaSink, recorded: &Recorded, deed: Deed) -> bytes::Bytes {
+    let table = sink.newest().await.unwrap().unwrap();
+    let apps = &sink.log.reading().apps;
+    let writing = Writing { body: &recorded.body, digest: &recorded.digest, apps, now: 1 };
+    writing.text(deed, &table).unwrap()
+}
+
+#[tokio::test]
+async fn a_commit_made_between_the_look_and_the_write_is_never_overwritten() {
+    let world = World::new();
+    let sink = world.sink();
+    publish(&sink, 1, &[first()]).await;
+
+    // A writer of another make: both commits stand.
+    let recorded = record(&sink, 2, &[second()]).await.unwrap();
+    let theirs = world.foreign_add("theirs.parquet", &[(Some(50), 50, "x")], true);
+    world.objects.overtake(format!("{theirs}\n"));
+    assert_eq!(recorded.commit(&sink).await.unwrap(), Applied::Committed { version: 3 });
+    let mut expected = [both(), sorted(&[(Some(50), 50, "x")])].concat();
+    expected.sort();
+    assert_eq!(world.rows().await, expected);
+
+    // A committer of the same intent, and one of its abort: the first effect is the only one.
+    let third = load(time(20, 30), WriteMode::Append, &[(Some(21), 4, "a")]);
+    for (seq, deed) in [(3, Deed::Apply), (4, Deed::Abort)] {
+        let recorded = record(&sink, seq, std::slice::from_ref(&third)).await.unwrap();
+        world.objects.overtake(text_of(&sink, &recorded, deed).await);
+        let applied = recorded.commit(&sink).await.unwrap();
+        let version = seq + 1;
+        match deed {
+            Deed::Apply => assert_eq!(applied, Applied::Committed { version }),
+            Deed::Abort => assert_eq!(applied, Applied::Aborted { version }),
+        }
+        assert_eq!(world.table().await.version(), Some(version));
+        assert_eq!(world.file_count().await, 4);
+    }
+}
+
+#[tokio::test]
+async fn a_file_removed_between_the_look_and_the_write_refuses_the_intent() {
+    let world = World::new();
+    let sink = world.sink();
+    let before = publish(&sink, 1, &[first()]).await;
+    let replacing = Load { revision: 1, ..load(time(0, 10), WriteMode::ReplaceWindow, &[]) };
+    let recorded = record(&sink, 2, &[replacing]).await.unwrap();
+    let path = &before.body.add[0].path;
+    let removed = json!({ "remove": { "path": path, "dataChange": true, "deletionTimestamp": 1 } });
+    world.objects.overtake(format!("{removed}\n"));
+    assert_eq!(recorded.commit(&sink).await.unwrap(), Applied::Refused(Refusal::Conflict));
+    assert_eq!(world.table().await.version(), Some(2));
 }
 
 #[tokio::test]

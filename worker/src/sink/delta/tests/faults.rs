@@ -33,6 +33,8 @@ pub(super) enum Fault {
 pub(super) struct Faulty {
     inner: DurableFolder,
     faults: Mutex<Vec<Fault>>,
+    /// A commit that somebody else makes between the look at the log and the next write to it.
+    rival: Mutex<Option<Bytes>>,
     /// Whether creates replace what exists.
     pub(super) forgetful: std::sync::atomic::AtomicBool,
     gets: AtomicU64,
@@ -53,6 +55,7 @@ impl Faulty {
         Self {
             inner,
             faults: Mutex::default(),
+            rival: Mutex::default(),
             forgetful: false.into(),
             gets: 0.into(),
             puts: 0.into(),
@@ -63,6 +66,11 @@ impl Faulty {
     /// The next commits meet these faults, in order.
     pub(super) fn next(&self, faults: &[Fault]) {
         self.faults.lock().unwrap().extend(faults.iter().rev());
+    }
+
+    /// The next commit finds that somebody else has just taken its version with this text.
+    pub(super) fn overtake(&self, text: impl Into<Bytes>) {
+        *self.rival.lock().unwrap() = Some(text.into());
     }
 
     pub(super) fn requests(&self) -> Requests {
@@ -88,6 +96,10 @@ impl ObjectStore for Faulty {
         self.puts.fetch_add(1, Ordering::Relaxed);
         if self.forgetful.load(Ordering::Relaxed) {
             options.mode = PutMode::Overwrite;
+        }
+        let rival = if is_commit(location) { self.rival.lock().unwrap().take() } else { None };
+        if let Some(rival) = rival {
+            self.inner.put_opts(location, rival.into(), PutMode::Create.into()).await?;
         }
         let fault = if is_commit(location) { self.faults.lock().unwrap().pop() } else { None };
         match fault {

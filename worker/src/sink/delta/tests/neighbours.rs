@@ -97,3 +97,37 @@ async fn a_table_partitioned_otherwise_is_refused() {
     let refused = other.sink().layout(schema()).await.unwrap_err();
     assert_eq!(refused.code(), error::SINK_SCHEMA);
 }
+
+#[tokio::test]
+async fn a_file_with_deleted_rows_is_never_replaced_nor_brought_back() {
+    let world = World::new();
+    let sink = world.sink();
+    let before = publish(&sink, 1, &[nth(1)]).await;
+    let replacing = Load { revision: 1, ..load(time(1, 2), WriteMode::ReplaceWindow, &[]) };
+    let recorded = record(&sink, 2, std::slice::from_ref(&replacing)).await.unwrap();
+
+    // Another writer deletes the row by a vector instead of a new file.
+    let protocol = json!({ "protocol": {
+        "minReaderVersion": 3, "minWriterVersion": 7,
+        "readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"],
+    }});
+    let log = world.folder.path().join("_delta_log/00000000000000000001.json");
+    let text = std::fs::read_to_string(log).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut add = lines.into_iter().find(|line| line.get("add").is_some()).unwrap();
+    let vector = json!({
+        "storageType": "i", "pathOrInlineDv": "^Bg9^0rr910000000000iXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L",
+        "sizeInBytes": 40, "cardinality": 1,
+    });
+    add["add"]["deletionVector"] = vector;
+    let remove = json!({ "remove": { "path": before.body.add[0].path, "dataChange": true, "deletionTimestamp": 1 } });
+    world.foreign_commit(2, &[protocol, remove, add]);
+
+    assert_eq!(recorded.commit(&sink).await.unwrap(), Applied::Refused(Refusal::Conflict));
+    assert_eq!(recorded.abort(&sink).await.unwrap(), Applied::Aborted { version: 3 });
+    for sink in [&sink, &world.sink()] {
+        let refused = record(sink, 3, std::slice::from_ref(&replacing)).await.err().unwrap();
+        assert_eq!(refused.code(), error::SINK_UNSUPPORTED);
+    }
+    publish(&sink, 3, &[nth(2)]).await;
+}
