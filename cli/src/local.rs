@@ -48,7 +48,8 @@ impl Local {
         let config = coordinator::Config {
             cluster: "local".to_owned(),
             address: "in-process".to_owned(),
-            timing: Timing::default(),
+            // A run is over before the first sweep of a cluster would be due, so it sweeps at its start.
+            timing: Timing { first_sweep: Duration::ZERO, ..Timing::default() },
         };
         let lead = coordinator::run(config, store, Arc::clone(&standing), Arc::clone(&clock), shutdown.clone());
         shutdown.spawn(lead);

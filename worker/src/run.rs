@@ -209,6 +209,12 @@ async fn dispatch(
             Order::Prepare(asked, answer) => {
                 work.spawn(async move { answer.prepared(committer.prepare(asked).await).await });
             }
+            Order::SweepList(asked, answer) => {
+                work.spawn(async move { answer.listed(committer.sweep_list(asked).await).await });
+            }
+            Order::SweepDelete(asked, answer) => {
+                work.spawn(async move { answer.swept(committer.sweep_delete(asked).await).await });
+            }
             Order::Commit(asked, answer) => {
                 work.spawn(async move { answer.settled(committer.commit(asked).await).await });
             }

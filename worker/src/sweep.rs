@@ -15,8 +15,6 @@ use crate::{
     stage::{StagedName, dead_letters, sink_error},
 };
 
-/// How long a staged file is left alone, by the store's own time of its last change.
-pub const GRACE: Duration = Duration::from_secs(24 * 3_600);
 /// Most files one sweep takes away; the next one goes on.
 const MOST_FILES: usize = 100_000;
 const DELETES_AT_A_TIME: usize = 16;
@@ -47,13 +45,11 @@ pub struct Listed {
     pub bytes: u64,
 }
 
-/// Takes away what was staged before `now - GRACE` and is neither live nor part of the table. `live` is asked only after
-/// the listing; an error of it ends the sweep before anything is deleted.
-pub async fn sweep(sink: &dyn Sink, now: Timestamp, live: impl Future<Output = Result<LiveSet>>) -> Result<Swept> {
-    let listed = list(sink, now).await?;
-    let live = live.await?;
+/// Takes away what was listed and is neither live nor part of the table. `live` must have been asked for after the
+/// listing.
+pub async fn take_away(sink: &dyn Sink, listed: &[Listed], live: &LiveSet) -> Result<Swept> {
     let referenced = sink.referenced().await?;
-    let doomed = doomed(&listed, &live, &referenced);
+    let doomed = doomed(listed, live, &referenced);
     let swept = Swept { files: doomed.len() as u64, bytes: doomed.iter().map(|file| file.bytes).sum() };
     let paths: Vec<String> = doomed.into_iter().map(|file| file.path.clone()).collect();
     stream::iter(paths.into_iter().map(Ok))
@@ -74,8 +70,9 @@ pub fn doomed<'a>(listed: &'a [Listed], live: &LiveSet, referenced: &BTreeSet<St
     listed.iter().filter(orphan).collect()
 }
 
-async fn list(sink: &dyn Sink, now: Timestamp) -> Result<Vec<Listed>> {
-    let oldest = now.as_millisecond().saturating_sub(i64::try_from(GRACE.as_millis()).unwrap_or(i64::MAX));
+/// What was staged at the sink before `now - grace`, by the store's own time of its last change.
+pub async fn list(sink: &dyn Sink, now: Timestamp, grace: Duration) -> Result<Vec<Listed>> {
+    let oldest = now.as_millisecond().saturating_sub(i64::try_from(grace.as_millis()).unwrap_or(i64::MAX));
     let found = sink.storage().objects().list(None).map_err(|cause| sink_error(cause, "")).try_filter_map(|object| {
         let path = object.location.to_string();
         let old = object.last_modified.timestamp_millis() < oldest;

@@ -52,6 +52,12 @@ pub struct Args {
     /// How often workers are to speak
     #[arg(long, default_value = "5s")]
     heartbeat: Pause,
+    /// How often what attempts left behind is taken away from a sink
+    #[arg(long, default_value = "1h")]
+    sweep_every: Pause,
+    /// How long a staged file is left alone
+    #[arg(long, default_value = "24h")]
+    sweep_grace: Pause,
 }
 
 /// How long stopping may take.
@@ -74,7 +80,13 @@ pub async fn run(args: &Args, telemetry: &Telemetry) -> anyhow::Result<Exit> {
     let config = coordinator::Config {
         cluster: args.cluster.clone(),
         address: with_scheme(&address),
-        timing: Timing { lease: args.lease.0, heartbeat: args.heartbeat.0 },
+        timing: Timing {
+            lease: args.lease.0,
+            heartbeat: args.heartbeat.0,
+            sweep_every: args.sweep_every.0,
+            sweep_grace: args.sweep_grace.0,
+            ..Timing::default()
+        },
     };
     shutdown.spawn(coordinator::run(config, store, Arc::clone(&standing), clock, shutdown.clone()));
     let serve = api::serve(standing, TcpListenerStream::new(listener), shutdown.clone());

@@ -163,6 +163,15 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
             sink: prepared.sink.parse()?,
             draft: draft_in(required(prepared.outcome, "outcome")?)?,
         },
+        In::Listed(listed) => {
+            SessionEvent::Listed { request: listed.request, sink: listed.sink.parse()?, files: listed.files }
+        }
+        In::Swept(swept) => SessionEvent::Swept {
+            request: swept.request,
+            sink: swept.sink.parse()?,
+            files: swept.files,
+            bytes: swept.bytes,
+        },
         In::Settled(settled) => {
             SessionEvent::Settled { request: settled.request, sink: settled.sink.parse()?, answer: answer_in(settled)? }
         }

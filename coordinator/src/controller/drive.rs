@@ -34,6 +34,7 @@ impl Controller {
         self.reap().await?;
         self.plan().await?;
         self.commit().await?;
+        self.sweep();
         self.assign().await
     }
 
@@ -131,7 +132,7 @@ impl Controller {
     }
 
     /// A pipeline that writes to the sink, as JSON: what the committer opens the sink by.
-    fn any_pipeline_of(&self, sink: &SinkId) -> Option<Vec<u8>> {
+    pub(super) fn any_pipeline_of(&self, sink: &SinkId) -> Option<Vec<u8>> {
         let entry = self.table.pipelines().map(|(_, entry)| entry).find(|entry| entry.sink == *sink)?;
         serde_json::to_vec(entry.spec()).ok()
     }

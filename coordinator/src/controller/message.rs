@@ -36,12 +36,48 @@ pub enum Message {
 
 /// What a worker says.
 pub enum SessionEvent {
-    Hello { info: WorkerInfo, held: Vec<HeldClaim>, out: mpsc::Sender<v1::SessionResponse> },
-    Heartbeat { number: u64, progress: Vec<(TaskId, Progress)> },
-    Seal { request: u64, claim: HeldClaim, manifest: ManifestRef },
-    Fail { request: u64, claim: HeldClaim, failure: Failure, not_ready: bool },
-    Prepared { request: u64, sink: windrow_common::id::SinkId, draft: Result<Draft, PrepareFailed> },
-    Settled { request: u64, sink: windrow_common::id::SinkId, answer: Answer },
+    Hello {
+        info: WorkerInfo,
+        held: Vec<HeldClaim>,
+        out: mpsc::Sender<v1::SessionResponse>,
+    },
+    Heartbeat {
+        number: u64,
+        progress: Vec<(TaskId, Progress)>,
+    },
+    Seal {
+        request: u64,
+        claim: HeldClaim,
+        manifest: ManifestRef,
+    },
+    Fail {
+        request: u64,
+        claim: HeldClaim,
+        failure: Failure,
+        not_ready: bool,
+    },
+    Prepared {
+        request: u64,
+        sink: windrow_common::id::SinkId,
+        draft: Result<Draft, PrepareFailed>,
+    },
+    Settled {
+        request: u64,
+        sink: windrow_common::id::SinkId,
+        answer: Answer,
+    },
+    /// The committer has listed what was staged long ago.
+    Listed {
+        request: u64,
+        sink: windrow_common::id::SinkId,
+        files: u64,
+    },
+    Swept {
+        request: u64,
+        sink: windrow_common::id::SinkId,
+        files: u64,
+        bytes: u64,
+    },
     Goodbye,
     Closed,
 }

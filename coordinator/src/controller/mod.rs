@@ -5,6 +5,7 @@ mod commands;
 mod drive;
 mod message;
 mod sessions;
+mod sweeps;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -19,6 +20,7 @@ use windrow_common::{
 use windrow_proto::v1;
 
 pub use self::message::{Command, CommandError, Draft, Message, PrepareFailed, Progress, Reply, SessionEvent};
+use self::sweeps::Sweep;
 use crate::{
     core::{
         commit::SinkRun,
@@ -41,11 +43,23 @@ pub struct Timing {
     pub lease: Duration,
     /// How often workers are to speak.
     pub heartbeat: Duration,
+    /// How often what attempts left behind is taken away from a sink.
+    pub sweep_every: Duration,
+    /// How long after a leader's start it does so first.
+    pub first_sweep: Duration,
+    /// How long a staged file is left alone.
+    pub sweep_grace: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(30), heartbeat: Duration::from_secs(5) }
+        Self {
+            lease: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(5),
+            sweep_every: Duration::from_secs(3_600),
+            first_sweep: Duration::from_secs(600),
+            sweep_grace: Duration::from_secs(24 * 3_600),
+        }
     }
 }
 
@@ -54,6 +68,7 @@ pub struct Controller {
     table: Table,
     workers: Workers,
     sinks: BTreeMap<SinkId, SinkRun>,
+    sweeps: BTreeMap<SinkId, Sweep>,
     sessions: BTreeMap<WorkerId, Session>,
     progress: BTreeMap<TaskId, Progress>,
     ledger: Ledger,
@@ -123,6 +138,7 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         table,
         workers: Workers::default(),
         sinks: BTreeMap::new(),
+        sweeps: BTreeMap::new(),
         sessions: BTreeMap::new(),
         progress: BTreeMap::new(),
         ledger,

@@ -45,6 +45,11 @@ impl Controller {
             }
             SessionEvent::Prepared { request, sink, draft } => self.prepared(&sink, request, draft).await,
             SessionEvent::Settled { request, sink, answer } => self.settled(&sink, request, answer).await,
+            SessionEvent::Listed { request, sink, files } => self.listed(&worker, &sink, request, files).await,
+            SessionEvent::Swept { request, sink, files, bytes } => {
+                self.swept(&sink, request, files, bytes);
+                Ok(())
+            }
             SessionEvent::Goodbye => self.goodbye(&worker).await,
             SessionEvent::Closed => {
                 self.sessions.remove(&worker);

@@ -130,7 +130,8 @@ impl Ledger {
         written.ok_or(LedgerError::Conflict)
     }
 
-    async fn still_leads(&self) -> Result<bool, LedgerError> {
+    /// Whether this coordinator leads still, asked of the store: what was read before the answer was true under it.
+    pub async fn still_leads(&self) -> Result<bool, LedgerError> {
         let outcome = self.store.txn(self.guards(), Vec::new()).await?;
         Ok(outcome.succeeded)
     }

@@ -25,6 +25,7 @@ use crate::{
 
 mod apply;
 mod prepare;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -40,11 +41,12 @@ pub struct Committer {
     worker: WorkerId,
     metrics: Metrics,
     lanes: Lanes,
+    lists: sweep::Lists,
 }
 
 impl Committer {
     pub fn new(connectors: Arc<Connectors>, clock: Arc<dyn Clock>, worker: WorkerId, metrics: Metrics) -> Self {
-        Self { connectors, clock, worker, metrics, lanes: Lanes::new() }
+        Self { connectors, clock, worker, metrics, lanes: Lanes::new(), lists: sweep::Lists::default() }
     }
 
     /// Works out a sink's next commit. Only invisible files are written.
@@ -67,6 +69,28 @@ impl Committer {
             }
         };
         v1::Prepared { request, sink, outcome: Some(outcome) }
+    }
+
+    /// Lists what was staged at a sink long ago, and keeps the list for [`Self::sweep_delete`].
+    pub async fn sweep_list(&self, asked: v1::SweepList) -> v1::Listed {
+        let (request, sink) = (asked.request, asked.sink.clone());
+        let listed = caught(self.lists.list(&self.connectors, &asked, self.clock.now())).await.unwrap_or_else(Err);
+        let failure = listed.as_ref().err().map(|error| (&failure_of(error, self.clock.now(), &self.worker)).into());
+        v1::Listed { request, sink, files: listed.unwrap_or_default(), failure }
+    }
+
+    /// Takes away what of the list is neither live nor part of the table.
+    pub async fn sweep_delete(&self, asked: v1::SweepDelete) -> v1::Swept {
+        let (request, sink) = (asked.request, asked.sink.clone());
+        let taken = async {
+            // Not beside a commit: what it makes visible must be seen by the look at the table.
+            let _turn = self.lanes.turn(&sink).await?;
+            self.lists.delete(&self.connectors, &asked).await
+        };
+        let swept = caught(taken).await.unwrap_or_else(Err);
+        let failure = swept.as_ref().err().map(|error| (&failure_of(error, self.clock.now(), &self.worker)).into());
+        let swept = swept.unwrap_or_default();
+        v1::Swept { request, sink, files: swept.files, bytes: swept.bytes, failure }
     }
 
     /// Carries a recorded intent out, or spends its seq on an abort. Whatever goes wrong means that the outcome is

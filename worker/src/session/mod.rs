@@ -243,6 +243,8 @@ impl Session {
             Heard::Fail(reply) => self.answered(reply.request, reply.accepted),
             Heard::Prepare(prepare) => return self.order(Order::Prepare(prepare, self.answerer())),
             Heard::Commit(commit) => return self.order(Order::Commit(commit, self.answerer())),
+            Heard::SweepList(sweep) => return self.order(Order::SweepList(sweep, self.answerer())),
+            Heard::SweepDelete(sweep) => return self.order(Order::SweepDelete(sweep, self.answerer())),
             Heard::NotLeader(hint) => return Err(link::not_leader(hint)),
             Heard::Welcome(_) => {}
         }

@@ -19,6 +19,10 @@ pub enum Order {
     Prepare(v1::Prepare, Answerer),
     /// Carry a recorded intent out, or abort it.
     Commit(v1::Commit, Answerer),
+    /// List what was staged at a sink long ago.
+    SweepList(v1::SweepList, Answerer),
+    /// Take away what of the list is dead.
+    SweepDelete(v1::SweepDelete, Answerer),
 }
 
 /// A claimed task.

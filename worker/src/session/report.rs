@@ -89,6 +89,14 @@ impl Answerer {
         self.send(Message::Settled(settled)).await;
     }
 
+    pub async fn listed(self, listed: v1::Listed) {
+        self.send(Message::Listed(listed)).await;
+    }
+
+    pub async fn swept(self, swept: v1::Swept) {
+        self.send(Message::Swept(swept)).await;
+    }
+
     async fn send(self, message: Message) {
         // A session that is gone needs no answer.
         let _ = self.queue.send(Report::Reply(self.session, Box::new(message))).await;
