@@ -6,6 +6,7 @@ pub mod clock;
 pub mod error;
 pub mod id;
 pub mod intent;
+pub mod invariant;
 pub mod manifest;
 pub mod pipeline;
 pub mod quantity;

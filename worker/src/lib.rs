@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod commit;
+pub mod connection;
 pub mod error;
 pub mod flight;
 pub mod ingest;

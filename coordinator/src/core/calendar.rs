@@ -89,7 +89,9 @@ impl Tiling {
             Every::Days(days) => i64::from(days) * 86_400_000_000,
             Every::Months(months) => i64::from(months) * 28 * 86_400_000_000,
         };
-        let mut k = ((at - self.origin).max(0) / step.max(1)).max(0);
+        // Behind the pipeline's end there is nothing to count, however long ago it ended.
+        let at = self.end.map_or(at, |end| at.min(end));
+        let mut k = at.saturating_sub(self.origin).max(0) / step.max(1);
         // The estimate is exact for elapsed time; calendar units differ from it by daylight saving and month lengths.
         while k > 0 && self.bound(k).is_none_or(|bound| bound > at) {
             k -= 1;

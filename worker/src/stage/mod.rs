@@ -22,6 +22,9 @@ mod stats;
 mod upload;
 mod writer;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 pub use failure::sink_error;
 pub use name::{StagedName, hive_folder};
 

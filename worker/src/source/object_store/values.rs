@@ -70,15 +70,18 @@ impl<R: Rows> ColumnText<'_, R> {
             Kind::String => self.strings(),
             Kind::Binary => self.binaries(),
             Kind::Bool => self.bools(flaws),
-            Kind::Int64 => self.primitives::<Int64Type>(flaws, |text| Int64Type::parse(text)),
-            Kind::Int32 => self.primitives::<Int32Type>(flaws, |text| Int32Type::parse(text)),
-            Kind::Float64 => self.primitives::<Float64Type>(flaws, |text| Float64Type::parse(text)),
+            Kind::Int64 => self.primitives::<Int64Type>(flaws, Int64Type::parse),
+            Kind::Int32 => self.primitives::<Int32Type>(flaws, Int32Type::parse),
+            Kind::Float64 => self.primitives::<Float64Type>(flaws, Float64Type::parse),
             Kind::Date => self.primitives::<Date32Type>(flaws, parse_date),
             Kind::Timestamp { zone } => {
                 let mut parser = TimestampParser::new(zone.as_ref());
                 let mut builder = self.builder::<TimestampMicrosecondType>();
                 self.each(flaws, |text| match text {
-                    None => Ok(builder.append_null()),
+                    None => {
+                        builder.append_null();
+                        Ok(())
+                    }
                     Some(text) => parser
                         .parse(text)
                         .map(|value| builder.append_value(value))
@@ -124,13 +127,19 @@ impl<R: Rows> ColumnText<'_, R> {
 
     fn strings(&self) -> ArrayRef {
         let mut builder = StringBuilder::with_capacity(self.picked.len(), self.picked.len() * 8);
-        self.each(&mut Flaws::new(), |text| Ok(builder.append_option(text)));
+        self.each(&mut Flaws::new(), |text| {
+            builder.append_option(text);
+            Ok(())
+        });
         Arc::new(builder.finish())
     }
 
     fn binaries(&self) -> ArrayRef {
         let mut builder = BinaryBuilder::with_capacity(self.picked.len(), self.picked.len() * 8);
-        self.each(&mut Flaws::new(), |text| Ok(builder.append_option(text)));
+        self.each(&mut Flaws::new(), |text| {
+            builder.append_option(text);
+            Ok(())
+        });
         Arc::new(builder.finish())
     }
 

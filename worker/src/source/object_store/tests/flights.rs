@@ -88,7 +88,10 @@ async fn reading_a_window_again_gives_the_same_rows_in_the_same_order() {
 async fn as_text_keeps_every_value_as_it_stands_and_still_finds_the_window() {
     let source = flights(json!({ "format": "csv", "as_text": true }));
     let hour = take(&source, &window("2013-01-01T10:00:00Z", "2013-01-01T11:00:00Z")).await.unwrap();
-    assert_eq!(hour.text().lines().next().unwrap(), "2013,1,1,517,515,2,830,819,11,UA,1545,N14228,EWR,IAH,227,1400,5,15,2013-01-01T10:00:00Z");
+    assert_eq!(
+        hour.text().lines().next().unwrap(),
+        "2013,1,1,517,515,2,830,819,11,UA,1545,N14228,EWR,IAH,227,1400,5,15,2013-01-01T10:00:00Z"
+    );
     let all = take_all(&source).await.unwrap();
     let na = all.column("dep_time").as_string::<i32>().iter().filter(|text| *text == Some("NA")).count();
     assert_eq!((na, all.column("dep_time").null_count()), (8_255, 0));
