@@ -12,4 +12,5 @@ pub mod pipeline;
 pub mod quantity;
 pub mod shutdown;
 pub mod task;
+pub mod ticket;
 pub mod window;

@@ -286,6 +286,11 @@ impl SinkRun {
         }
     }
 
+    /// The step is done or given up; what comes next is decided from the records.
+    pub fn resume(&mut self, now: Duration) {
+        self.step = Step::Idle { not_before: now };
+    }
+
     /// The step has to be done again, after a pause that grows.
     pub fn again(&mut self, now: Duration) {
         self.failures = self.failures.saturating_add(1);

@@ -9,7 +9,7 @@ use windrow_common::{
 
 use super::{
     lifecycle::Now,
-    table::{Change, Cursor, Key, PipelineEntry, Record, Table},
+    table::{Change, Cursor, PipelineEntry, Record, Table},
     timeline::{Standing, Timeline},
 };
 
@@ -130,9 +130,4 @@ pub fn first_cursor(entry_axis: Axis, origin: i64) -> Cursor {
         Axis::Time => Cursor { next: origin, revision: 0 },
         Axis::Version => Cursor { next: 0, revision: 0 },
     }
-}
-
-/// Expects that a pipeline has not changed since it was looked at.
-pub fn unchanged(entry: &PipelineEntry) -> (Key, Option<i64>) {
-    (Key::Pipeline(entry.spec().name.clone()), Some(entry.state.revision))
 }
