@@ -1,5 +1,7 @@
 //! A table on the bench: decisions are made, written with the ledger's checks, and applied, one by one.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use jiff::{Timestamp, ToSpan};
 use windrow_common::{
     claim::Token,
@@ -14,7 +16,7 @@ use super::store::{Store, records_of};
 use crate::core::{
     backfill::{self, Choice, Order, Origin, Request},
     calendar::Tiling,
-    commit::{self, Draft},
+    commit::{self, Draft, SinkRun, Todo},
     coverage::IntervalSet,
     lifecycle::{self, HeldClaim, Now, Refused, Seal},
     plan,
@@ -116,7 +118,7 @@ pub(super) fn worker(id: &str, roles: &[Role], slots: u32) -> WorkerInfo {
 pub(super) fn fleet(slots: &[u32]) -> Workers {
     let mut workers = Workers::default();
     for (i, slots) in slots.iter().enumerate() {
-        workers.connect(worker(&format!("w{i}"), &[Role::Ingest, Role::Sink], *slots), Default::default());
+        workers.connect(worker(&format!("w{i}"), &[Role::Ingest, Role::Sink], *slots), Duration::ZERO);
     }
     workers
 }
@@ -233,22 +235,34 @@ impl Bench {
         }
     }
 
-    /// What a sink's next intent would be made of.
-    pub(super) fn draft(&mut self, sink: &SinkId) -> Draft {
-        if self.table.sink(sink).is_none_or(|entry| entry.committer.is_none()) {
-            self.apply(&Change::create(Record::Committer(sink.clone(), "w0".parse().unwrap())));
+    /// Makes w0 the committer of every sink that has none.
+    pub(super) fn name_committers(&mut self) {
+        let sinks: BTreeSet<SinkId> = self.table.pipelines().map(|(_, entry)| entry.sink.clone()).collect();
+        for sink in sinks {
+            if self.table.sink(&sink).is_none_or(|entry| entry.committer.is_none()) {
+                self.apply(&Change::create(Record::Committer(sink, "w0".parse().unwrap())));
+            }
         }
-        match commit::next(&self.table, &fleet(&[1]), sink, &commit::SinkRun::default(), Default::default()) {
-            Some(commit::Todo::Prepare { draft, .. }) => draft,
+    }
+
+    /// What a sink's next intent would be made of.
+    pub(super) fn draft(&self, sink: &SinkId) -> Draft {
+        match commit::next(&self.table, &fleet(&[1]), sink, &SinkRun::default(), Duration::ZERO) {
+            Some(Todo::Prepare { draft, .. }) => draft,
             other => panic!("expected a draft, found {other:?}"),
         }
     }
 
+    /// Records the intent of a draft; its digest is its seq.
+    pub(super) fn record_as(&mut self, sink: &SinkId, draft: &Draft) {
+        let digest = Digest([u8::try_from(draft.seq).unwrap(); 32]);
+        self.apply(&commit::record(&self.table, sink, draft, "intent".to_owned(), digest).unwrap());
+    }
+
     /// Records the next intent of a sink.
     pub(super) fn record(&mut self, sink: &SinkId) {
-        let draft = self.draft(sink);
-        let digest = Digest([u8::try_from(draft.seq).unwrap(); 32]);
-        self.apply(&commit::record(&self.table, sink, &draft, "intent".to_owned(), digest).unwrap());
+        self.name_committers();
+        self.record_as(sink, &self.draft(sink));
     }
 
     /// Takes every pending task of a pipeline through to published.

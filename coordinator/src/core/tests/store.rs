@@ -1,6 +1,6 @@
 //! The ledger's semantics over a map: compares, one revision per transaction, the store's limits and the leader's guard.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use windrow_common::invariant::{self, Violation};
 
@@ -83,9 +83,4 @@ pub(super) fn records_of(table: &Table) -> Records {
         records.extend(head.chain(intent).chain(com));
     }
     records.into_iter().map(|(record, revision)| (record.key(), (record, revision))).collect()
-}
-
-/// The names of a set, for asserting that no name is double.
-pub(super) fn distinct<T: Ord>(values: impl IntoIterator<Item = T>) -> usize {
-    values.into_iter().collect::<BTreeSet<T>>().len()
 }

@@ -79,12 +79,14 @@ impl Walk {
     }
 }
 
-fn run_walks(seed: u8, sabotage: Sabotage) -> Result<(), TestError<Walk>> {
+fn run_walks(seed: u8, sabotage: Sabotage) -> Result<(), Box<TestError<Walk>>> {
     // A walk that must fail need not be short.
     let max_shrink_iters = if sabotage == Sabotage::None { 2_000 } else { 0 };
     let config = Config { cases: WALKS, failure_persistence: None, max_shrink_iters, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]));
-    runner.run(&walks(), |walk| walk.run(sabotage).map_err(|violation| TestCaseError::fail(violation.to_string())))
+    runner
+        .run(&walks(), |walk| walk.run(sabotage).map_err(|violation| TestCaseError::fail(violation.to_string())))
+        .map_err(Box::new)
 }
 
 fn all_walks_hold(seed: u8) {
@@ -107,7 +109,7 @@ fn every_window_is_published_once_whatever_happens_in_between_again() {
 
 /// Without one of the guards the walks must fail, else they would not tell whether the guard is there.
 fn some_walk_fails(sabotage: Sabotage, ids: &[&str]) {
-    match run_walks(7, sabotage) {
+    match run_walks(7, sabotage).map_err(|error| *error) {
         Err(TestError::Fail(reason, _)) => {
             assert!(ids.iter().any(|id| reason.message().starts_with(id)), "{sabotage:?}: {reason}");
         }

@@ -39,7 +39,7 @@ impl World {
             28..=30 => self.connect_one(arg)?,
             31 => self.crash(arg),
             32 => self.say_goodbye(arg)?,
-            33 => self.restart(arg % 2 == 0),
+            33 => self.restart(arg.is_multiple_of(2)),
             34 => self.former_acts()?,
             35 => self.ghost_speaks(arg)?,
             36 => self.operate(arg)?,
@@ -64,7 +64,7 @@ impl World {
     /// An attempt comes to its end, as its data has it.
     fn finish_one(&mut self, arg: usize) -> Outcome {
         let Some((index, claim)) = self.pick_claim(arg) else { return Ok(()) };
-        self.finish(index, claim, arg / 64 % 8 == 0)
+        self.finish(index, claim, (arg / 64).is_multiple_of(8))
     }
 
     pub(super) fn finish(&mut self, index: usize, claim: HeldClaim, reply_lost: bool) -> Outcome {
@@ -122,7 +122,7 @@ impl World {
             return;
         }
         let mail = self.mail[arg % self.mail.len()].clone();
-        if arg % 3 > 0 && self.mail.len() < 20 {
+        if !arg.is_multiple_of(3) && self.mail.len() < 20 {
             return self.mail.push(mail);
         }
         let (Mail::Prepare { to: worker, .. }
@@ -192,7 +192,7 @@ impl World {
 
     /// An operator asks for a backfill, or withdraws a task.
     fn operate(&mut self, arg: usize) -> Outcome {
-        if arg % 4 > 0 {
+        if !arg.is_multiple_of(4) {
             return self.ask_for_backfill(arg);
         }
         let tasks: Vec<_> = self.leader.table.tasks().map(|task| task.value.clone()).collect();
@@ -207,9 +207,9 @@ impl World {
         let from = i64::try_from(arg / 16 % 12).unwrap();
         let request = Request {
             pipeline: names[arg / 4 % names.len()].clone(),
-            range: (arg % 7 > 0).then(|| hours(from, from + 1 + i64::try_from(arg % 6).unwrap())),
+            range: (!arg.is_multiple_of(7)).then(|| hours(from, from + 1 + i64::try_from(arg % 6).unwrap())),
             choice: [Choice::Missing, Choice::MissingAndFailed, Choice::All, Choice::All][arg % 4],
-            order: if arg % 2 == 0 { Order::OldestFirst } else { Order::NewestFirst },
+            order: if arg.is_multiple_of(2) { Order::OldestFirst } else { Order::NewestFirst },
             concurrency: u32::try_from(arg % 3).unwrap(),
             force: false,
         };
@@ -243,10 +243,10 @@ impl World {
 
     fn prepare_fault(&mut self, arg: usize) {
         match arg % 5 {
-            0 => self.next.write_lost = Some(arg % 2 == 0),
+            0 => self.next.write_lost = Some(arg.is_multiple_of(2)),
             1 => self.next.staged_files_bad = true,
             2 => self.next.conflict = true,
-            _ => self.next.commit_lost = Some(arg % 2 == 0),
+            _ => self.next.commit_lost = Some(arg.is_multiple_of(2)),
         }
     }
 

@@ -111,6 +111,9 @@ impl World {
             .filter(|found| found.pipeline == *name && found.phase.is_unsettled())
             .for_each(|found| add(&found.todo));
         let origin = entry.tiling.as_ref().map_or(0, |tiling| tiling.origin());
+        require("INV-2", !known.overlaps(entry.cursor.value.next, i64::MAX), || {
+            format!("{name} has tasks or commits behind its cursor {}", entry.cursor.value.next)
+        })?;
         let lost = known.gaps(origin, entry.cursor.value.next);
         require("INV-1", lost.is_empty(), || format!("{name} has lost {lost:?}"))
     }
