@@ -113,20 +113,34 @@ impl Admin {
     }
 }
 
-/// The request with the trace it belongs to: the current span's, or the one the environment names in `TRACEPARENT`.
+/// The request with the trace it belongs to.
 fn traced<T>(body: T) -> Request<T> {
     let mut request = Request::new(body);
     let context = tracing::Span::current().context();
     opentelemetry::global::get_text_map_propagator(|propagator| {
         propagator.inject_context(&context, &mut Metadata(request.metadata_mut()));
     });
+    // Without tracing of our own, the caller's context is passed through.
     if !context.span().span_context().is_valid()
-        && let Some(parent) = std::env::var("TRACEPARENT").ok().and_then(|text| text.parse().ok())
+        && let Some(parent) = std::env::var(TRACEPARENT).ok().and_then(|text| text.parse().ok())
     {
         request.metadata_mut().insert("traceparent", parent);
     }
     request
 }
+
+/// Makes a span part of the trace the environment names in `TRACEPARENT`, if it does.
+pub fn continue_environment(span: &tracing::Span) {
+    let Ok(parent) = std::env::var(TRACEPARENT) else { return };
+    let carrier = std::collections::HashMap::from([("traceparent".to_owned(), parent)]);
+    let context = opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&carrier));
+    if let Err(error) = span.set_parent(context) {
+        tracing::debug!(%error, "the command's span stands alone");
+    }
+}
+
+/// How callers hand their trace to a command.
+const TRACEPARENT: &str = "TRACEPARENT";
 
 struct Metadata<'a>(&'a mut MetadataMap);
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::Parser;
+use tracing::Instrument;
 use windrow_cli::{
     commands::{Command, exit::Exit, target},
     telemetry,
@@ -30,11 +31,22 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         let (service, level) = cli.command.service();
         let telemetry = telemetry::start(service, level)?;
-        let outcome = cli.command.run(&telemetry).await;
+        let work = cli.command.run(&telemetry);
+        let outcome = match cli.command.is_short() {
+            true => work.instrument(client_span(cli.command.verb())).await,
+            false => work.await,
+        };
         telemetry.finish();
         outcome
     });
     outcome.unwrap_or_else(|error| fail(&error))
+}
+
+/// The span a request begins with; it continues the trace the environment names in `TRACEPARENT`.
+fn client_span(verb: &str) -> tracing::Span {
+    let span = tracing::info_span!("windrow", otel.name = format!("windrow {verb}"), otel.kind = "client");
+    windrow_cli::client::continue_environment(&span);
+    span
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {

@@ -109,6 +109,20 @@ enum Order {
     Newest,
 }
 
+impl Args {
+    /// The verb, as it stands in traces.
+    pub fn verb(&self) -> &'static str {
+        match &self.verb {
+            Verb::Preview(_) => "backfill preview",
+            Verb::Create(_) => "backfill create",
+            Verb::Watch(_) => "backfill watch",
+            Verb::Pause(_) => "backfill pause",
+            Verb::Resume(_) => "backfill resume",
+            Verb::Cancel(_) => "backfill cancel",
+        }
+    }
+}
+
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     match &args.verb {
         Verb::Preview(range) => with(&range.target, async |opened| preview(range, opened.admin()).await).await,

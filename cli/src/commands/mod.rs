@@ -54,6 +54,32 @@ impl Command {
         }
     }
 
+    /// The verb, as it stands in traces.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::Validate(_) => "validate",
+            Self::Schema(_) => "schema",
+            Self::Plan(_) => "plan",
+            Self::Apply(_) => "apply",
+            Self::Get(_) => "get",
+            Self::Describe(_) => "describe",
+            Self::Explain(_) => "explain",
+            Self::Backfill(args) => args.verb(),
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
+            Self::Dev(_) => "dev",
+            Self::Coordinator(_) => "coordinator",
+            Self::Worker(_) => "worker",
+        }
+    }
+
+    /// Whether the command is over when it has an answer; the others run until they are stopped and have no span of
+    /// their own, since a span stays unseen until it ends.
+    pub fn is_short(&self) -> bool {
+        !matches!(self, Self::Run(_) | Self::Dev(_) | Self::Coordinator(_) | Self::Worker(_))
+    }
+
     pub async fn run(&self, telemetry: &Telemetry) -> anyhow::Result<ExitCode> {
         match self {
             Self::Run(args) => run::run(args).await.map(Into::into),

@@ -15,7 +15,7 @@ use windrow_proto::{
     v1::{self, admin_service_server::AdminService, applied_pipeline::Change},
 };
 
-use super::{leading, view};
+use super::{leading, trace, view};
 use crate::{
     controller::{Command, CommandError, View},
     core::{
@@ -177,15 +177,16 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::CreateBackfillRequest>,
     ) -> Result<Response<v1::CreateBackfillResponse>, Status> {
-        let trace = request.metadata().get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let body = request.into_inner();
+        let (metadata, _, body) = request.into_parts();
         if body.request_id.is_empty() {
             return Err(bad(
                 "request_id",
                 "is empty; give a UUID, the same one when you repeat the request".to_owned(),
             ));
         }
-        let (request, origin) = (spec_in(body.spec)?, Origin { request_id: body.request_id, trace });
+        let request = spec_in(body.spec)?;
+        let trace = trace::publish(&metadata, request.pipeline.as_str());
+        let origin = Origin { request_id: body.request_id, trace };
         let validate_only = body.validate_only;
         let created = leading(&self.standing)?
             .command(|reply| Command::CreateBackfill { request, origin, validate_only, reply })

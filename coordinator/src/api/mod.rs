@@ -2,6 +2,7 @@
 
 mod admin;
 mod session;
+mod trace;
 mod view;
 
 use std::sync::Arc;

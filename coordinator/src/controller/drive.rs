@@ -19,7 +19,7 @@ use crate::{
         assign::{Assignment, assign},
         backfill, commit,
         commit::Todo,
-        lifecycle, plan,
+        lifecycle, plan, report,
         table::Change,
     },
     ledger::{LedgerError, MAX_CHANGE},
@@ -27,6 +27,8 @@ use crate::{
 
 /// Rounds of planning per round of the controller; more is planned at the next tick.
 const PLAN_ROUNDS: usize = 10;
+/// How often the state of the pipelines is measured.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 const TICKET_MARGIN: Duration = Duration::from_secs(300);
 
 impl Controller {
@@ -35,7 +37,22 @@ impl Controller {
         self.plan().await?;
         self.commit().await?;
         self.sweep();
-        self.assign().await
+        self.assign().await?;
+        self.measure();
+        Ok(())
+    }
+
+    /// Now and then, for whoever looks at the metrics.
+    fn measure(&mut self) {
+        let elapsed = self.clock.elapsed();
+        if elapsed < self.measure_next {
+            return;
+        }
+        self.measure_next = elapsed + MEASURE_EVERY;
+        let now = self.now();
+        for (name, entry) in self.table.pipelines() {
+            self.metrics.observe(name, entry, &report::pipeline(&self.table, entry, now), now);
+        }
     }
 
     async fn reap(&mut self) -> Result<(), LedgerError> {

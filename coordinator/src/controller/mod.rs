@@ -79,6 +79,7 @@ pub struct Controller {
     requests: u64,
     changes: watch::Sender<u64>,
     metrics: crate::metrics::Metrics,
+    measure_next: Duration,
 }
 
 /// What claims are signed with. Each leader has a key of its own and tells it to the sink workers; they keep the one
@@ -148,6 +149,7 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         requests: 0,
         changes,
         metrics: crate::metrics::Metrics::new(),
+        measure_next: Duration::ZERO,
     };
     controller.adopt_claims();
     Ok((Handle { inbox, changes: seen }, Running { controller, messages }))
