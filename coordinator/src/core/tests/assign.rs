@@ -235,11 +235,13 @@ fn a_sink_with_too_many_sealed_tasks_gets_no_new_ones() {
 }
 
 #[test]
-fn turns_of_lanes_that_are_gone_are_forgotten() {
-    let mut workers = Workers::default();
-    let flights = "flights".parse().unwrap();
-    workers.serve(&flights, "");
-    workers.serve(&flights, "b1");
-    workers.retain_lanes(|_, lane| lane.is_empty());
-    assert_eq!((workers.last_served(&flights, ""), workers.last_served(&flights, "b1")), (1, 0));
+fn turns_of_lanes_that_have_nothing_to_do_are_forgotten() {
+    let mut bench = Bench::new(1, [limited("flights", 8)]);
+    bench.plan();
+    let (flights, gone) = ("flights".parse().unwrap(), Lane::Backfill("gone".parse().unwrap()));
+    let mut workers = fleet(&[1]);
+    workers.serve(&flights, &Lane::Live);
+    workers.serve(&flights, &gone);
+    assign::assign(&bench.table, &mut workers, bench.now());
+    assert_eq!((workers.last_served(&flights, &Lane::Live), workers.last_served(&flights, &gone)), (1, 0));
 }

@@ -10,7 +10,8 @@ use windrow_common::{
 use super::bench::{Bench, edit, full, hour, hourly, hours, request};
 use crate::core::{
     backfill::Choice,
-    plan::{self, MAX_OPEN, MAX_PLANNED},
+    lifecycle,
+    plan::{self, MAX_OPEN, MAX_PLANNED, MAX_STRETCHES},
     table::{Change, Record},
 };
 
@@ -124,6 +125,27 @@ fn planning_goes_on_in_steps_until_so_many_tasks_are_open() {
     bench.claim(&one.id);
     bench.plan();
     assert_eq!(bench.tasks("flights", TaskPhase::Pending).len(), MAX_OPEN - 1);
+}
+
+#[test]
+fn planning_waits_when_the_published_windows_lie_in_too_many_stretches() {
+    let mut bench = Bench::new(3_000, [hourly("flights", "lake")]);
+    let stretches =
+        |bench: &Bench| bench.table.pipeline(&"flights".parse().unwrap()).unwrap().coverage.value.published.len();
+    while stretches(&bench) < MAX_STRETCHES {
+        plan::plan(&bench.table, bench.now()).iter().for_each(|change| {
+            bench.apply(change);
+        });
+        for task in bench.tasks("flights", TaskPhase::Pending).iter().step_by(2) {
+            bench.apply(&lifecycle::cancel(&bench.table, &task.id).unwrap());
+        }
+        bench.publish_all("flights");
+    }
+    assert_eq!(plan::plan(&bench.table, bench.now()), []);
+    bench.backfill("holes", &request("flights", Some(hours(0, 200)), Choice::Missing));
+    bench.advance();
+    bench.publish_all("flights");
+    assert!(!plan::plan(&bench.table, bench.now()).is_empty());
 }
 
 /// Proves IL2.
