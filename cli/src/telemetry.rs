@@ -23,6 +23,8 @@ pub struct Telemetry {
     registry: Registry,
 }
 
+/// Libraries that tell more than anybody wants to know.
+const QUIET: &str = "buoyant_kernel=warn,deltalake_core=warn,datafusion=warn,h2=warn,hyper=warn,tower=warn";
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// Sets up logs, traces and metrics of the process. `default_level` holds unless `WINDROW_LOG` says otherwise.
@@ -35,7 +37,7 @@ pub fn start(service: &'static str, default_level: &str) -> anyhow::Result<Telem
     global::set_text_map_propagator(TraceContextPropagator::new());
     global::set_meter_provider(metrics.clone());
 
-    let filter = EnvFilter::try_from_env("WINDROW_LOG").unwrap_or_else(|_| EnvFilter::new(default_level));
+    let filter = EnvFilter::try_from_env("WINDROW_LOG").unwrap_or_else(|_| EnvFilter::new(format!("{default_level},{QUIET}")));
     let logs = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let logs = match io::stderr().is_terminal() {
         true => logs.with_target(false).boxed(),

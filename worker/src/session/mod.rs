@@ -19,6 +19,8 @@ use windrow_proto::{
 
 mod claims;
 mod dial;
+#[cfg(test)]
+pub(crate) mod fake;
 mod link;
 mod order;
 mod report;
