@@ -46,7 +46,6 @@ fn a_pipeline_nothing_is_planned_of_may_get_another_timeline() {
     assert_eq!(bench.pending("flights"), [(2, 3)]);
 }
 
-/// Proves IL2.
 #[test]
 fn where_windows_lie_and_go_is_fixed_once_some_are_planned() {
     let mut bench = Bench::new(3, [hourly("flights", "lake")]);

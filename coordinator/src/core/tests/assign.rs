@@ -121,7 +121,6 @@ fn second(bench: &Bench) -> TaskId {
     bench.tasks("flights", TaskPhase::Pending)[0].id
 }
 
-/// Proves CL14.
 #[test]
 fn every_pipeline_keeps_to_its_own_limit_and_they_share_the_slots() {
     let mut bench = Bench::new(20, [limited("flights", 3), limited("weather", 20)]);
@@ -135,7 +134,6 @@ fn every_pipeline_keeps_to_its_own_limit_and_they_share_the_slots() {
     assert_eq!(counts, BTreeMap::from([("flights".to_owned(), 3), ("weather".to_owned(), 5)]));
 }
 
-/// Proves CL9.
 #[test]
 fn slots_are_taken_where_there_is_most_room() {
     let mut bench = Bench::new(20, [limited("flights", 6)]);

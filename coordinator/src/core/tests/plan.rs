@@ -15,7 +15,6 @@ use crate::core::{
     table::{Change, Record},
 };
 
-/// Proves CL5.
 #[test]
 fn planning_twice_changes_nothing() {
     let mut bench = Bench::new(5, [hourly("flights", "lake"), full("planes", "planes")]);
@@ -37,7 +36,6 @@ fn a_task_is_named_by_what_it_is() {
     assert_eq!((task.revision, &task.lane, task.windows()), (0, &Lane::Live, 1));
 }
 
-/// Proves IL9.
 #[test]
 fn catching_up_takes_windows_in_runs_and_going_on_takes_them_one_by_one() {
     let mut bench = Bench::new(10, [edit(hourly("flights", "lake"), |window| window.per_task = 4)]);
@@ -59,7 +57,6 @@ fn a_window_is_planned_once_it_is_closed_and_its_lag_is_over() {
     assert_eq!(bench.pending("flights"), [(0, 1)]);
 }
 
-/// Proves IL6.
 #[test]
 fn published_windows_just_before_a_new_one_are_loaded_again_with_it() {
     let looking_back = edit(hourly("flights", "lake"), |window| (window.lookback, window.per_task) = (2, 3));
@@ -89,7 +86,6 @@ fn looking_back_leaves_out_windows_somebody_else_is_about_to_move() {
     bench.seal(&claim).unwrap();
 }
 
-/// Proves FL4.
 #[test]
 fn a_full_load_is_planned_once() {
     let mut bench = Bench::new(0, [full("planes", "planes")]);
