@@ -88,7 +88,17 @@ fn update(entry: &PipelineEntry, pipeline: &Pipeline) -> Result<Change, BadPipel
     if grid(before) != grid(after) {
         return Err(frozen("window grid (every, start, timezone)"));
     }
+    if cuts_a_window(entry, pipeline) {
+        return Err(frozen("window end, which has cut a window short,"));
+    }
     Ok(change)
+}
+
+/// Whether the next window to plan would, with its new end, start before the cursor: a shortened last window grew again.
+fn cuts_a_window(entry: &PipelineEntry, pipeline: &Pipeline) -> bool {
+    let tiling = pipeline.window.as_ref().and_then(|window| Tiling::new(window).ok());
+    let cursor = entry.cursor.value.next;
+    tiling.is_some_and(|tiling| tiling.windows_from(cursor).next().is_some_and(|window| window.start() < cursor))
 }
 
 fn start(pipeline: &Pipeline) -> Result<(Axis, Cursor), BadPipeline> {

@@ -38,6 +38,7 @@ pub fn assign(table: &Table, workers: &mut Workers, now: Now) -> Vec<Assignment>
     if slots.is_empty() {
         return Vec::new();
     }
+    workers.retain_lanes(|pipeline, lane| table.open(pipeline, lane) > 0);
     let mut lanes = Lanes::gather(table, workers, now);
     let mut assignments = Vec::new();
     while assignments.len() < MAX_CLAIMS {
@@ -93,8 +94,7 @@ struct Lanes {
 
 struct LaneQueue {
     pipeline: PipelineName,
-    /// A backfill's id; empty for live windows.
-    name: String,
+    lane: Lane,
     running: usize,
     limit: usize,
     /// In reverse: the next one is the last.
@@ -123,7 +123,7 @@ impl Lanes {
         }
         let lanes = lanes.into_iter().map(|((pipeline, lane), ready)| LaneQueue {
             pipeline: pipeline.clone(),
-            name: lane_name(lane),
+            lane: lane.clone(),
             running: running(table, pipeline, lane),
             limit: limit(table, pipeline, lane),
             queue: match newest_first(table, lane) {
@@ -138,27 +138,19 @@ impl Lanes {
     }
 
     /// The next task by turns.
-    fn next(&mut self, workers: &Workers) -> Option<(PipelineName, String, TaskId)> {
+    fn next(&mut self, workers: &Workers) -> Option<(PipelineName, Lane, TaskId)> {
         let room = &mut self.room;
         let open = |lane: &&mut LaneQueue| {
             !lane.queue.is_empty()
                 && lane.running < lane.limit
                 && room.get(&lane.pipeline).is_some_and(|room| *room > 0)
         };
-        let turn = |lane: &LaneQueue| (lane.running, workers.last_served(&lane.pipeline, &lane.name));
+        let turn = |lane: &LaneQueue| (lane.running, workers.last_served(&lane.pipeline, &lane.lane));
         let lane = self.lanes.iter_mut().filter(open).min_by_key(|lane| turn(lane))?;
         let task = lane.queue.pop()?;
         lane.running += 1;
         *room.get_mut(&lane.pipeline)? -= 1;
-        Some((lane.pipeline.clone(), lane.name.clone(), task))
-    }
-}
-
-/// A lane's name for keeping turns: a backfill's id, or nothing for live windows.
-pub fn lane_name(lane: &Lane) -> String {
-    match lane {
-        Lane::Live => String::new(),
-        Lane::Backfill(id) => id.to_string(),
+        Some((lane.pipeline.clone(), lane.lane.clone(), task))
     }
 }
 

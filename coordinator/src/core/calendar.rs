@@ -140,6 +140,7 @@ impl Tiling {
 
     /// How many windows lie in `[start, end)`, both of them bounds.
     pub fn count(&self, start: i64, end: i64) -> u64 {
+        let end = self.end.map_or(end, |own| own.min(end));
         if start >= end {
             return 0;
         }

@@ -20,6 +20,10 @@ const MAX_LOOKED_BACK: usize = 10;
 /// Most open tasks of one lane; planning goes on when some of them are done.
 pub const MAX_OPEN: usize = 1_000;
 
+/// Most separate stretches a pipeline's published windows may lie in, for they are one record; planning goes on when the
+/// windows between them are published too.
+pub const MAX_STRETCHES: usize = 1_000;
+
 /// The next due windows of every pipeline as tasks; one change per pipeline, none if nothing is due.
 pub fn plan(table: &Table, now: Now) -> Vec<Change> {
     let entries = table.pipelines().filter(|(_, entry)| entry.state.value.paused.is_none());
@@ -28,7 +32,7 @@ pub fn plan(table: &Table, now: Now) -> Vec<Change> {
 
 fn plan_pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> Option<Change> {
     let room = MAX_OPEN.saturating_sub(table.open(&entry.spec().name, &Lane::Live)).min(MAX_PLANNED);
-    if room == 0 {
+    if room == 0 || entry.coverage.value.published.len() >= MAX_STRETCHES {
         return None;
     }
     match &entry.tiling {

@@ -170,7 +170,6 @@ fn a_backfill_is_planned_in_bounded_runs_and_leaves_the_cursor_alone() {
     }
 }
 
-/// Proves IL3.
 #[test]
 fn a_backfill_succeeds_when_all_its_windows_are_published() {
     let mut bench = published(10, 3);
@@ -255,7 +254,6 @@ fn a_sealed_task_of_a_cancelled_backfill_that_has_to_run_again_is_withdrawn() {
     assert_eq!(bench.table.tasks().count(), 0);
 }
 
-/// Proves CL10.
 #[test]
 fn a_thousand_tasks_are_withdrawn_in_steps() {
     let mut bench = published(1_000, 1);
@@ -330,7 +328,6 @@ fn a_quarantined_run_is_taken_over_whole() {
     assert!(bench.table.task(&run.id).is_none());
 }
 
-/// Proves CL11.
 #[test]
 fn two_backfills_never_move_the_same_window_at_a_time() {
     let mut bench = published(6, 1);
@@ -357,7 +354,6 @@ fn two_backfills_decided_at_once_cannot_both_be_recorded() {
     assert!(!recorded.takes(&second));
 }
 
-/// Proves FL7.
 #[test]
 fn a_full_load_is_run_again_as_its_next_version() {
     let mut bench = Bench::new(0, [full("planes", "planes")]);

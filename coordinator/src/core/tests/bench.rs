@@ -14,13 +14,12 @@ use windrow_common::{
 
 use super::store::{Store, records_of};
 use crate::core::{
+    apply,
     backfill::{self, Choice, Order, Origin, Request},
-    calendar::Tiling,
     commit::{self, Draft, SinkRun, Todo},
-    coverage::IntervalSet,
     lifecycle::{self, HeldClaim, Now, Refused, Seal},
     plan,
-    table::{Change, Coverage, PipelineState, Record, Table},
+    table::{Change, Record, Table},
     workers::{Role, WorkerInfo, Workers},
 };
 
@@ -79,15 +78,7 @@ pub(super) fn edit(mut pipeline: Pipeline, change: impl FnOnce(&mut WindowSpec))
 
 /// The change that makes a pipeline known.
 pub(super) fn applied(pipeline: Pipeline) -> Change {
-    let name = pipeline.name.clone();
-    let (axis, start) = match &pipeline.window {
-        Some(window) => (Axis::Time, Tiling::new(window).unwrap().origin()),
-        None => (Axis::Version, 0),
-    };
-    let coverage = Coverage { axis, published: IntervalSet::new(), totals: Counts::default() };
-    Change::create(Record::Pipeline(PipelineState { pipeline, paused: None }))
-        .and(Change::create(Record::Cursor(name.clone(), plan::first_cursor(axis, start))))
-        .and(Change::create(Record::Coverage(name, coverage)))
+    apply::apply(&Table::default(), &[pipeline]).unwrap().0
 }
 
 pub(super) fn failure(retry: Retry, at: Timestamp) -> Failure {

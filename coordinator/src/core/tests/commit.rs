@@ -70,7 +70,6 @@ fn an_intent_publishes_for_few_pipelines_so_that_it_can_be_finalized_in_one_step
     assert_eq!((pipelines.len(), draft.tasks.len()), (10, 30));
 }
 
-/// Proves CL2.
 #[test]
 fn an_intent_is_not_recorded_once_anything_it_rests_on_has_changed() {
     let (bench, sink) = sealed(2);
@@ -103,7 +102,6 @@ fn an_intent_is_not_recorded_once_anything_it_rests_on_has_changed() {
     assert_eq!(record(&recorded, &sink, &empty), None, "the head has moved on");
 }
 
-/// Proves IL1, IL3.
 #[test]
 fn a_finalized_intent_covers_its_windows_counts_their_rows_and_removes_their_tasks() {
     let runs = edit(hourly("flights", "lake"), |window| window.per_task = 4);
@@ -178,7 +176,6 @@ fn a_task_the_sink_refuses_alone_is_quarantined_and_a_run_halved() {
     }
 }
 
-/// Proves CL6.
 #[test]
 fn of_tasks_that_are_refused_together_only_the_culprit_is_quarantined() {
     let (mut bench, sink) = sealed(8);
@@ -203,7 +200,6 @@ fn of_tasks_that_are_refused_together_only_the_culprit_is_quarantined() {
     assert_eq!(quarantined.iter().map(|task| task.id).collect::<Vec<_>>(), [culprit]);
 }
 
-/// Proves CL6.
 #[test]
 fn a_batch_that_cannot_be_prepared_is_halved_down_to_the_task_to_blame() {
     let (bench, sink) = sealed(100);
@@ -246,7 +242,6 @@ fn a_task_that_cannot_be_committed_is_not_quarantined_while_an_intent_may_name_i
     assert!(matches!(bench.task(&task).state, TaskState::Quarantined { .. }));
 }
 
-/// Proves CL5.
 #[test]
 fn a_recorded_intent_is_carried_out_before_anything_new() {
     let (mut bench, sink) = sealed(130);

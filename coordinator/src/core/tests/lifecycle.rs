@@ -89,7 +89,6 @@ fn a_token_of_an_earlier_epoch_seals_nothing_even_at_the_same_revision() {
     assert_eq!(restored, Err(Refused::Fenced(id)));
 }
 
-/// Proves CL7.
 #[test]
 fn a_seal_whose_answer_was_lost_is_answered_again() {
     let (mut bench, id) = with_run(1);
@@ -101,6 +100,7 @@ fn a_seal_whose_answer_was_lost_is_answered_again() {
     assert_eq!(bench.store.records, before);
 }
 
+/// Proves CL7.
 #[test]
 fn a_slow_worker_whose_claim_still_stands_may_seal() {
     let (mut bench, id) = with_run(1);
@@ -136,7 +136,6 @@ fn a_claim_handed_back_costs_nothing_and_may_be_taken_at_once() {
     assert_eq!(twice, Err(Refused::WrongPhase { task: id, phase: TaskPhase::Pending }));
 }
 
-/// Proves CL6.
 #[test]
 fn a_window_that_kills_its_workers_is_quarantined_after_so_many_lost_leases() {
     let (mut bench, id) = with_run(1);
@@ -195,7 +194,6 @@ fn a_window_that_fails_too_often_or_hopelessly_is_quarantined() {
     }
 }
 
-/// Proves CL6.
 #[test]
 fn a_run_is_halved_down_to_its_poison_windows_and_all_others_are_published() {
     for (windows, poison) in [(2, vec![0]), (7, vec![3]), (16, vec![0, 15]), (13, vec![5, 6, 7]), (100, vec![77])] {
@@ -305,7 +303,6 @@ fn a_sealed_task_cannot_be_cancelled() {
     assert_eq!(refused, Err(Refused::WrongPhase { task: id, phase: TaskPhase::Sealed }));
 }
 
-/// Proves IL3.
 #[test]
 fn a_planned_run_moves_exactly_its_windows() {
     let (bench, id) = with_run(3);

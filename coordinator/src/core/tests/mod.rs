@@ -1,6 +1,7 @@
 //! Tests of the core: table-driven ones on a [`bench::Bench`], and random walks of all of it in a [`world::World`].
 #![allow(clippy::unwrap_used)]
 
+mod apply;
 mod assign;
 mod backfill;
 mod bench;

@@ -10,11 +10,11 @@ use windrow_common::{
 use super::bench::{Bench, edit, full, hour, hourly, hours, request};
 use crate::core::{
     backfill::Choice,
-    plan::{self, MAX_OPEN, MAX_PLANNED},
+    lifecycle,
+    plan::{self, MAX_OPEN, MAX_PLANNED, MAX_STRETCHES},
     table::{Change, Record},
 };
 
-/// Proves CL5.
 #[test]
 fn planning_twice_changes_nothing() {
     let mut bench = Bench::new(5, [hourly("flights", "lake"), full("planes", "planes")]);
@@ -36,7 +36,6 @@ fn a_task_is_named_by_what_it_is() {
     assert_eq!((task.revision, &task.lane, task.windows()), (0, &Lane::Live, 1));
 }
 
-/// Proves IL9.
 #[test]
 fn catching_up_takes_windows_in_runs_and_going_on_takes_them_one_by_one() {
     let mut bench = Bench::new(10, [edit(hourly("flights", "lake"), |window| window.per_task = 4)]);
@@ -58,7 +57,6 @@ fn a_window_is_planned_once_it_is_closed_and_its_lag_is_over() {
     assert_eq!(bench.pending("flights"), [(0, 1)]);
 }
 
-/// Proves IL6.
 #[test]
 fn published_windows_just_before_a_new_one_are_loaded_again_with_it() {
     let looking_back = edit(hourly("flights", "lake"), |window| (window.lookback, window.per_task) = (2, 3));
@@ -88,7 +86,6 @@ fn looking_back_leaves_out_windows_somebody_else_is_about_to_move() {
     bench.seal(&claim).unwrap();
 }
 
-/// Proves FL4.
 #[test]
 fn a_full_load_is_planned_once() {
     let mut bench = Bench::new(0, [full("planes", "planes")]);
@@ -124,6 +121,27 @@ fn planning_goes_on_in_steps_until_so_many_tasks_are_open() {
     bench.claim(&one.id);
     bench.plan();
     assert_eq!(bench.tasks("flights", TaskPhase::Pending).len(), MAX_OPEN - 1);
+}
+
+#[test]
+fn planning_waits_when_the_published_windows_lie_in_too_many_stretches() {
+    let mut bench = Bench::new(3_000, [hourly("flights", "lake")]);
+    let stretches =
+        |bench: &Bench| bench.table.pipeline(&"flights".parse().unwrap()).unwrap().coverage.value.published.len();
+    while stretches(&bench) < MAX_STRETCHES {
+        plan::plan(&bench.table, bench.now()).iter().for_each(|change| {
+            bench.apply(change);
+        });
+        for task in bench.tasks("flights", TaskPhase::Pending).iter().step_by(2) {
+            bench.apply(&lifecycle::cancel(&bench.table, &task.id).unwrap());
+        }
+        bench.publish_all("flights");
+    }
+    assert_eq!(plan::plan(&bench.table, bench.now()), []);
+    bench.backfill("holes", &request("flights", Some(hours(0, 200)), Choice::Missing));
+    bench.advance();
+    bench.publish_all("flights");
+    assert!(!plan::plan(&bench.table, bench.now()).is_empty());
 }
 
 /// Proves IL2.

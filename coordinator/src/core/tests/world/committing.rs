@@ -20,12 +20,11 @@ impl World {
         let sinks: Vec<SinkId> = self.leader.table.pipelines().map(|(_, entry)| entry.sink.clone()).collect();
         for sink in sinks {
             let run = self.leader.runs.entry(sink.clone()).or_default();
-            match commit::next(&self.leader.table, &self.leader.workers, &sink, run, self.elapsed) {
+            let todo = commit::next(&self.leader.table, &self.leader.workers, &sink, run, self.elapsed);
+            match todo {
                 None => {}
                 Some(Todo::Take(change)) => {
-                    if self.write(&change)?.is_none() {
-                        return Ok(());
-                    }
+                    let _ = self.write(&change)?;
                 }
                 Some(Todo::Prepare { worker, draft }) => {
                     let request = self.leader.request();
@@ -145,7 +144,10 @@ impl World {
                     self.run(sink).done();
                     change
                 }
-                None => return Ok(self.run(sink).again(elapsed)),
+                None => {
+                    self.run(sink).again(elapsed);
+                    return Ok(());
+                }
             },
             Err(Unprepared::Unfit) => match run.blame(elapsed) {
                 Some(task) => lifecycle::quarantine_sealed(&self.leader.table, &task, refusal, now).unwrap(),
