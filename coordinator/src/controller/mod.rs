@@ -12,6 +12,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 use windrow_common::{
+    claim::Token,
     clock::Clock,
     id::{SinkId, TaskId, WorkerId},
     task::TaskState,
@@ -25,7 +26,7 @@ use crate::{
     core::{
         commit::SinkRun,
         lifecycle::Now,
-        table::{Change, Table},
+        table::{Change, Key, Table},
         workers::Workers,
     },
     ledger::{Ledger, LedgerError},
@@ -210,9 +211,32 @@ impl Controller {
     /// Persists a change and takes it over; the revision it was written at.
     async fn persist(&mut self, change: &Change) -> Result<i64, LedgerError> {
         let revision = self.ledger.write(change).await?;
+        self.revoke_withdrawn(change);
         self.table.apply(change, revision);
         self.changes.send_modify(|count| *count += 1);
         Ok(revision)
+    }
+
+    /// Workers that hold what a change takes away are told at once, so that their slots are free for something else.
+    fn revoke_withdrawn(&mut self, change: &Change) {
+        let tasks = change.delete.iter().filter_map(|key| match key {
+            Key::Task(_, id) => self.table.task(id),
+            _ => None,
+        });
+        let claimed = tasks.filter_map(|task| match &task.value.state {
+            TaskState::Claimed { worker, .. } => Some((worker.clone(), task.value.id, task.revision)),
+            _ => None,
+        });
+        for (worker, task, revision) in claimed.collect::<Vec<_>>() {
+            if self.workers.get(&worker).is_some_and(|state| state.claims.contains(&task)) {
+                self.workers.release(&worker, &task);
+                let token = Token { epoch: self.ledger.epoch(), revision };
+                let task = task.as_bytes().to_vec();
+                let reason = "the task was withdrawn".to_owned();
+                let revoke = v1::Revoke { task, token: Some(token.into()), reason };
+                self.tell(&worker, v1::session_response::Message::Revoke(revoke));
+            }
+        }
     }
 
     /// Says something to a worker. A worker that does not listen is cut off; it reconnects or its lease runs out.

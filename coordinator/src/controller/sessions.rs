@@ -128,6 +128,7 @@ impl Controller {
         claim: HeldClaim,
         manifest: ManifestRef,
     ) -> Result<(), LedgerError> {
+        self.let_go(worker, &claim.task);
         let accepted = match lifecycle::seal(&self.table, self.ledger.epoch(), &claim, manifest) {
             Ok(Seal::AlreadySealed) => true,
             Ok(Seal::Change(change)) => {
@@ -140,8 +141,6 @@ impl Controller {
                 false
             }
         };
-        self.workers.release(worker, &claim.task);
-        self.progress.remove(&claim.task);
         self.tell(worker, Out::Seal(v1::SealReply { request, accepted }));
         Ok(())
     }
@@ -155,6 +154,7 @@ impl Controller {
     ) -> Result<(), LedgerError> {
         let (epoch, now) = (self.ledger.epoch(), self.now());
         debug!(%worker, task = %claim.task, code = %failure.code, message = %failure.message, not_ready, "attempt ended");
+        self.let_go(worker, &claim.task);
         let change = match not_ready {
             true => lifecycle::not_ready(&self.table, epoch, &claim, failure.message, now),
             false => lifecycle::fail(&self.table, epoch, &claim, failure, now),
@@ -166,10 +166,14 @@ impl Controller {
             }
             Err(_) => false,
         };
-        self.workers.release(worker, &claim.task);
-        self.progress.remove(&claim.task);
         self.tell(worker, Out::Fail(v1::FailReply { request, accepted }));
         Ok(())
+    }
+
+    /// The worker is done with a task, whatever comes of it.
+    fn let_go(&mut self, worker: &WorkerId, task: &TaskId) {
+        self.workers.release(worker, task);
+        self.progress.remove(task);
     }
 
     async fn prepared(

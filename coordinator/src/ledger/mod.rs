@@ -23,6 +23,9 @@ use crate::{
 pub const MAX_RECORD_BYTES: usize = 8 * 1024;
 /// Most bytes of a pipeline's record, which is written when it is applied and never on the way of data.
 pub const MAX_PIPELINE_BYTES: usize = 256 * 1024;
+/// Most bytes of a pipeline's coverage: planning stops at 1,000 stretches of some 20 bytes, and what is open then may
+/// still add some.
+pub const MAX_COVERAGE_BYTES: usize = 128 * 1024;
 /// Compares and operations a change may have: the guard takes two of the transaction's compares.
 pub const MAX_CHANGE: usize = MAX_TXN_OPS - 2;
 
@@ -160,7 +163,11 @@ impl Ledger {
             let key = put.key();
             let value =
                 record::encode(put).map_err(|source| LedgerError::Malformed { key: format!("{key:?}"), source })?;
-            let limit = if matches!(key, Key::Pipeline(_)) { MAX_PIPELINE_BYTES } else { MAX_RECORD_BYTES };
+            let limit = match key {
+                Key::Pipeline(_) => MAX_PIPELINE_BYTES,
+                Key::Coverage(_) => MAX_COVERAGE_BYTES,
+                _ => MAX_RECORD_BYTES,
+            };
             if value.len() > limit {
                 return Err(LedgerError::TooLarge { what: format!("{key:?}"), size: value.len(), limit });
             }
