@@ -60,6 +60,19 @@ impl Connectors {
     }
 }
 
+#[cfg(test)]
+impl Connectors {
+    /// Has `source` stand for the pipeline's.
+    pub(crate) fn stand_in_source(&self, pipeline: &Pipeline, source: Arc<dyn Source>) {
+        self.sources.keep(digest_of(&pipeline.source).unwrap_or_default(), self.clock.elapsed(), source);
+    }
+
+    /// Has `sink` stand for the pipeline's.
+    pub(crate) fn stand_in_sink(&self, pipeline: &Pipeline, sink: Arc<dyn Sink>) {
+        self.sinks.keep(digest_of(pipeline).unwrap_or_default(), self.clock.elapsed(), sink);
+    }
+}
+
 /// Reads the pipeline a coordinator sent. It checked the pipeline before, so a failure is a difference of versions.
 pub fn read_pipeline(json: &[u8]) -> Result<Pipeline> {
     serde_json::from_slice(json).map_err(|cause| {
@@ -113,14 +126,18 @@ impl<T: Clone> Kept<T> {
         drop(kept);
         // Opening may touch the disk; two at once do no harm.
         let opened = open()?;
+        self.keep(key, now, opened.clone());
+        Ok(opened)
+    }
+
+    fn keep(&self, key: Key, now: Duration, opened: T) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= MOST
             && let Some(oldest) = kept.iter().min_by_key(|(_, (opened, _))| *opened).map(|(key, _)| *key)
         {
             kept.remove(&oldest);
         }
-        kept.insert(key, (now, opened.clone()));
-        Ok(opened)
+        kept.insert(key, (now, opened));
     }
 }
 

@@ -27,6 +27,9 @@ use crate::{
     telemetry::Metrics,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Most slots: a put and its dead letters of each must fit the streams of one Flight connection.
 const MAX_SLOTS: u32 = 100;
 /// How long commits and streams of others may take to end after the session did.
@@ -204,7 +207,9 @@ async fn dispatch(
         let (attempts, committer) = (attempts.clone(), committer.clone());
         match order {
             Order::Attempt(task, claim) => {
-                work.spawn(async move { attempts.run(&task, claim).await });
+                work.spawn(async move {
+                    attempts.run(&task, claim).await;
+                });
             }
             Order::Prepare(asked, answer) => {
                 work.spawn(async move { answer.prepared(committer.prepare(asked).await).await });

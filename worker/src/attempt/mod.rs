@@ -16,6 +16,8 @@ use crate::{
 };
 
 pub(crate) mod failure;
+#[cfg(test)]
+mod tests;
 
 use failure::{caught, failure_of};
 
@@ -48,7 +50,7 @@ impl Attempts {
     }
 
     /// Tries a task from claim to seal.
-    pub async fn run(&self, task: &Assignment, claim: ClaimGuard) {
+    pub async fn run(&self, task: &Assignment, claim: ClaimGuard) -> AttemptResult {
         let pipeline = read_pipeline(&task.pipeline);
         let name = pipeline.as_ref().map_or("unknown", |pipeline| pipeline.name.as_str()).to_owned();
         let span = span_of(task, &name);
@@ -61,6 +63,7 @@ impl Attempts {
         };
         let result = result.instrument(span).await;
         self.metrics.attempt(&name, result);
+        result
     }
 
     async fn work(&self, pipeline: &Pipeline, task: &Assignment, claim: &ClaimGuard) -> Worked {

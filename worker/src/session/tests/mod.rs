@@ -6,10 +6,11 @@ use windrow_common::{
     manifest::{Counts, Digest, ManifestRef},
 };
 
-use self::fake::{Fake, Peer, assign, task, token};
 use super::*;
 
 pub(crate) mod fake;
+
+use fake::{Fake, Peer, assign, task, token};
 
 struct Worker {
     fake: Fake,
