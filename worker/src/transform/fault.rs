@@ -26,8 +26,14 @@ pub(super) fn running(cause: &DataFusionError) -> WorkerError {
 /// The innermost message, on one line, without DataFusion's headings.
 fn cleaned(cause: &DataFusionError) -> String {
     let text = cause.find_root().strip_backtrace();
-    let headings =
-        ["Error during planning: ", "Schema error: ", "SQL error: ", "Execution error: ", "Arrow error: ", "Optimizer rule "];
+    let headings = [
+        "Error during planning: ",
+        "Schema error: ",
+        "SQL error: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "Optimizer rule ",
+    ];
     let mut text = text.as_str();
     while let Some(rest) = headings.iter().find_map(|heading| text.strip_prefix(heading)) {
         text = rest;

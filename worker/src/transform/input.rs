@@ -63,9 +63,8 @@ impl InputTable {
     /// A table that yields what flows from a spring.
     pub(super) fn streaming(schema: SchemaRef, spring: Spring) -> Result<Arc<dyn TableProvider>> {
         let partition = Arc::new(Self { schema: schema.clone(), spring });
-        let table = StreamingTable::try_new(schema, vec![partition]).map_err(|cause| {
-            WorkerError::never(error::INTERNAL, "the input cannot be made a table").because(cause)
-        })?;
+        let table = StreamingTable::try_new(schema, vec![partition])
+            .map_err(|cause| WorkerError::never(error::INTERNAL, "the input cannot be made a table").because(cause))?;
         Ok(Arc::new(table))
     }
 

@@ -123,10 +123,7 @@ fn holds_subquery(node: &LogicalPlan) -> bool {
     let mut holds = false;
     let walked: Result<_, DataFusionError> = node.apply_expressions(|expression| {
         holds |= expression.exists(|part| {
-            Ok(matches!(
-                part,
-                Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)
-            ))
+            Ok(matches!(part, Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)))
         })?;
         Ok(TreeNodeRecursion::Continue)
     });

@@ -157,11 +157,10 @@ impl Synthetic {
                 };
                 Ok(first(window.start())..first(window.end()))
             }
-            (Density::PerSecond(_), Axis::Version) => Err(WorkerError::never(
-                error::CONTRADICTION,
-                "a full load has no seconds to make rows for",
-            )
-            .fix("give `rows_per_window`")),
+            (Density::PerSecond(_), Axis::Version) => {
+                Err(WorkerError::never(error::CONTRADICTION, "a full load has no seconds to make rows for")
+                    .fix("give `rows_per_window`"))
+            }
         }
     }
 

@@ -31,9 +31,10 @@ fn rows(source: &Arc<dyn Source>, window: &Window) -> Vec<(i64, i64, String)> {
                 let ids = batch.column(0).as_primitive::<Int64Type>();
                 let instants = batch.column(1).as_primitive::<TimestampMicrosecondType>();
                 let hashes = batch.column(2).as_string::<i32>();
-                rows.extend((0..batch.num_rows()).map(|row| {
-                    (ids.value(row), instants.value(row), hashes.value(row).to_owned())
-                }));
+                rows.extend(
+                    (0..batch.num_rows())
+                        .map(|row| (ids.value(row), instants.value(row), hashes.value(row).to_owned())),
+                );
             }
         }
         rows

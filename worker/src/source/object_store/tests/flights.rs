@@ -48,7 +48,7 @@ async fn every_row_lies_in_exactly_one_window_of_a_tiling() {
     let (mut rows, mut distance) = (0, 0);
     // Windows of unequal lengths whose bounds all lie on hours, where every row lies too.
     let mut start = year.start();
-    for hours in [10, 1, 1, 700, 1_333, 24, 5_000, 2_500].iter().cycle() {
+    for hours in [10, 1, 1_333, 5_000, 9_000].iter().cycle() {
         let end = (start + hours * HOUR).min(year.end());
         let some = take(&source, &Window::new(Axis::Time, start, end).unwrap()).await.unwrap();
         let hours = some.column("time_hour").as_primitive::<TimestampMicrosecondType>();
@@ -88,7 +88,10 @@ async fn reading_a_window_again_gives_the_same_rows_in_the_same_order() {
 async fn as_text_keeps_every_value_as_it_stands_and_still_finds_the_window() {
     let source = flights(json!({ "format": "csv", "as_text": true }));
     let hour = take(&source, &window("2013-01-01T10:00:00Z", "2013-01-01T11:00:00Z")).await.unwrap();
-    assert_eq!(hour.text().lines().next().unwrap(), "2013,1,1,517,515,2,830,819,11,UA,1545,N14228,EWR,IAH,227,1400,5,15,2013-01-01T10:00:00Z");
+    assert_eq!(
+        hour.text().lines().next().unwrap(),
+        "2013,1,1,517,515,2,830,819,11,UA,1545,N14228,EWR,IAH,227,1400,5,15,2013-01-01T10:00:00Z"
+    );
     let all = take_all(&source).await.unwrap();
     let na = all.column("dep_time").as_string::<i32>().iter().filter(|text| *text == Some("NA")).count();
     assert_eq!((na, all.column("dep_time").null_count()), (8_255, 0));
