@@ -48,7 +48,7 @@ async fn every_row_lies_in_exactly_one_window_of_a_tiling() {
     let (mut rows, mut distance) = (0, 0);
     // Windows of unequal lengths whose bounds all lie on hours, where every row lies too.
     let mut start = year.start();
-    for hours in [10, 1, 1, 700, 1_333, 24, 5_000, 2_500].iter().cycle() {
+    for hours in [10, 1, 1_333, 5_000, 9_000].iter().cycle() {
         let end = (start + hours * HOUR).min(year.end());
         let some = take(&source, &Window::new(Axis::Time, start, end).unwrap()).await.unwrap();
         let hours = some.column("time_hour").as_primitive::<TimestampMicrosecondType>();
