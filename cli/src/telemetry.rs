@@ -37,7 +37,8 @@ pub fn start(service: &'static str, default_level: &str) -> anyhow::Result<Telem
     global::set_text_map_propagator(TraceContextPropagator::new());
     global::set_meter_provider(metrics.clone());
 
-    let filter = EnvFilter::try_from_env("WINDROW_LOG").unwrap_or_else(|_| EnvFilter::new(format!("{default_level},{QUIET}")));
+    let filter =
+        EnvFilter::try_from_env("WINDROW_LOG").unwrap_or_else(|_| EnvFilter::new(format!("{default_level},{QUIET}")));
     let logs = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let logs = match io::stderr().is_terminal() {
         true => logs.with_target(false).boxed(),

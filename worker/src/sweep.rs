@@ -106,7 +106,7 @@ mod tests {
             .collect()
     }
 
-    /// Proves CL3: what a zombie staged goes, what its successor staged stays.
+    /// Proves CL3. What a zombie staged goes, what its successor staged stays.
     #[test]
     fn only_files_of_dead_attempts_that_no_table_refers_to_are_doomed() {
         let listed = [staged(1, 10), staged(1, 20), staged(2, 30), staged(3, 40)];

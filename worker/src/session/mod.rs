@@ -19,13 +19,11 @@ use windrow_proto::{
 
 mod claims;
 mod dial;
-#[cfg(test)]
-pub(crate) mod fake;
 mod link;
 mod order;
 mod report;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use claims::{ClaimGuard, Ended, Progress};
 pub use dial::{DialError, Dialer};

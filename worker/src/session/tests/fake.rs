@@ -18,7 +18,7 @@ use windrow_proto::v1::{
     session_service_server::{SessionService, SessionServiceServer},
 };
 
-use super::Dialer;
+use super::super::Dialer;
 
 pub(crate) const LEASE_MS: u32 = 30_000;
 pub(crate) const HEARTBEAT_MS: u32 = 5_000;

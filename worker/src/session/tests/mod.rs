@@ -6,10 +6,10 @@ use windrow_common::{
     manifest::{Counts, Digest, ManifestRef},
 };
 
-use super::{
-    fake::{Fake, Peer, assign, task, token},
-    *,
-};
+use self::fake::{Fake, Peer, assign, task, token};
+use super::*;
+
+pub(crate) mod fake;
 
 struct Worker {
     fake: Fake,
@@ -128,7 +128,7 @@ async fn a_running_attempt_outlives_a_lost_coordinator_and_seals_with_the_next()
     assert_eq!(sealing.await.unwrap(), Answer::Refused);
 }
 
-/// Proves CL3: the worker lets go ten seconds before the coordinator may give its work away.
+/// Proves CL3. The worker lets go ten seconds before the coordinator may give its work away.
 #[tokio::test(start_paused = true)]
 async fn without_answers_to_its_heartbeats_an_attempt_ends_in_time() {
     let mut worker = start();
@@ -157,7 +157,7 @@ async fn a_silent_stream_is_given_up_and_another_opened_before_the_claims_lapse(
     drop(peer);
 }
 
-/// Proves CL7: what was staged in time counts, however late it can be told.
+/// Proves CL7. What was staged in time counts, however late it can be told.
 #[tokio::test(start_paused = true)]
 async fn a_seal_waits_out_an_outage_longer_than_the_lease() {
     let mut worker = start();
