@@ -8,6 +8,7 @@ use super::space::{Space, assert_quiet, next, plus};
 super::cases![
     a_watch_from_now_sees_the_next_write,
     a_watch_from_now_does_not_see_what_was_before,
+    watches_from_now_never_begin_before_what_was_acknowledged,
     a_watch_from_a_revision_includes_it,
     a_watch_from_the_past_replays_in_order,
     a_watch_goes_from_replay_to_live_without_a_gap,
@@ -48,6 +49,15 @@ async fn a_watch_from_now_does_not_see_what_was_before(s: Space) {
     let mut watch = s.watch(None).await;
     s.write(vec![s.put("after", "1")]).await;
     assert_eq!(s.shape(&next(&mut watch).await), ["+after"]);
+}
+
+async fn watches_from_now_never_begin_before_what_was_acknowledged(s: Space) {
+    for _ in 0..30 {
+        s.write(vec![s.put("before", "1")]).await;
+        let mut watch = s.watch(None).await;
+        s.write(vec![s.put("after", "1")]).await;
+        assert_eq!(s.shape(&next(&mut watch).await), ["+after"]);
+    }
 }
 
 async fn a_watch_from_a_revision_includes_it(s: Space) {

@@ -60,9 +60,19 @@ impl EtcdStore {
         in_time(self.timeout, call).await
     }
 
-    /// etcd refuses a compacted revision without saying what it still has; a watch from the beginning does.
-    async fn compacted(&self, requested: Revision, prefix: &[u8]) -> StoreError {
-        let oldest = watching::horizon(self.watches.clone(), prefix, self.timeout).await;
+    /// The newest revision, by a linearizable read.
+    async fn newest(&self, prefix: &[u8]) -> Result<Revision, StoreError> {
+        let (start, end) = wire::interval(&Range::prefix(prefix));
+        let options = GetOptions::new().with_range(end).with_limit(1).with_keys_only();
+        let mut kv = self.kv.clone();
+        let answer = self.call(kv.get(start, Some(options))).await.map_err(Refusal::into_error)?;
+        wire::revision(answer.header())
+    }
+
+    /// etcd refuses a compacted revision without saying what it still has; a watch from the beginning does. The oldest
+    /// revision kept is `at_least`; it stays 0 if no member tells it.
+    async fn compacted(&self, requested: Revision, at_least: Revision, prefix: &[u8]) -> StoreError {
+        let oldest = watching::horizon(self.watches.clone(), prefix, at_least).await;
         StoreError::Compacted { requested, oldest: oldest.unwrap_or_default() }
     }
 }
@@ -97,13 +107,18 @@ impl MetaStore for EtcdStore {
                 let entries = answer.kvs().iter().map(wire::entry).collect();
                 Ok(Page { entries, revision: range.at.unwrap_or(newest), more: answer.more() })
             }
-            Err(Refusal::Compacted) => Err(self.compacted(at, &range.prefix).await),
+            Err(Refusal::Compacted) => Err(self.compacted(at, Revision(at.0 + 1), &range.prefix).await),
             Err(Refusal::FutureRevision) => Err(StoreError::FutureRevision(at)),
             Err(refusal) => Err(refusal.into_error()),
         }
     }
 
     async fn watch(&self, prefix: Vec<u8>, from: Option<Revision>) -> Result<Watch, StoreError> {
+        let from = match from {
+            Some(from) => from,
+            // The member that serves the watch may lag behind what was acknowledged; its "now" would lie in the past.
+            None => Revision(self.newest(&prefix).await?.0 + 1),
+        };
         watching::start(self.watches.clone(), prefix, from, self.timeout).await
     }
 
@@ -130,7 +145,7 @@ impl MetaStore for EtcdStore {
         let mut kv = self.kv.clone();
         match self.call(kv.compact(revision.0, None)).await {
             Ok(_) => Ok(()),
-            Err(Refusal::Compacted) => Err(self.compacted(revision, b"").await),
+            Err(Refusal::Compacted) => Err(self.compacted(revision, revision, b"").await),
             Err(Refusal::FutureRevision) => Err(StoreError::FutureRevision(revision)),
             Err(refusal) => Err(refusal.into_error()),
         }

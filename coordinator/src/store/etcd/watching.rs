@@ -20,26 +20,39 @@ const BUFFER: usize = 64;
 const RESUME_WITHIN: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The horizon is asked for to explain an error; it is not worth more.
+const HORIZON_ATTEMPTS: usize = 5;
+const HORIZON_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Starts a watch; it is in place at the server when this returns.
 pub(super) async fn start(
     client: WatchClient,
     prefix: Vec<u8>,
-    from: Option<Revision>,
+    from: Revision,
     timeout: Duration,
 ) -> Result<Watch, StoreError> {
     let (sender, batches) = mpsc::channel(BUFFER);
-    let from = from.map(|from| from.max(Revision(1)));
-    let (stream, newest) = open(client.clone(), &prefix, from, timeout).await?;
-    let next = from.unwrap_or(Revision(newest.0 + 1));
+    let next = from.max(Revision(1));
+    let stream = open(client.clone(), &prefix, next, timeout).await?;
     tokio::spawn(Watcher { client, prefix, timeout, next, sender }.run(stream));
     Ok(Watch { batches })
 }
 
-/// The compaction horizon: etcd tells it to a watch that starts below.
-pub(super) async fn horizon(client: WatchClient, prefix: &[u8], timeout: Duration) -> Option<Revision> {
-    let (mut stream, _) = open(client, prefix, Some(Revision(1)), timeout).await.ok()?;
-    let answer = in_time(timeout, stream.message()).await.ok()??;
+/// The compaction horizon, known to be at least `at_least`: etcd tells it to a watch that starts below.
+pub(super) async fn horizon(client: WatchClient, prefix: &[u8], at_least: Revision) -> Option<Revision> {
+    for _ in 0..HORIZON_ATTEMPTS {
+        let horizon = told_horizon(client.clone(), prefix).await;
+        // A member that lags behind knows an older one, or none.
+        if horizon.is_some_and(|horizon| horizon >= at_least) {
+            return horizon;
+        }
+    }
+    None
+}
+
+async fn told_horizon(client: WatchClient, prefix: &[u8]) -> Option<Revision> {
+    let mut stream = open(client, prefix, Revision(1), HORIZON_PATIENCE).await.ok()?;
+    let answer = in_time(HORIZON_PATIENCE, stream.message()).await.ok()??;
     (answer.compact_revision() > 0).then_some(Revision(answer.compact_revision()))
 }
 
@@ -138,8 +151,8 @@ impl Watcher {
                 () = self.sender.closed() => return Err(Ending::ReaderGone),
                 () = sleep(jittered(pause)) => {}
             }
-            match open(self.client.clone(), &self.prefix, Some(self.next), self.timeout).await {
-                Ok((stream, _)) => return Ok(stream),
+            match open(self.client.clone(), &self.prefix, self.next, self.timeout).await {
+                Ok(stream) => return Ok(stream),
                 Err(StoreError::Unavailable(reason)) if Instant::now() >= give_up => {
                     let error = format!("watch could not be resumed within {RESUME_WITHIN:?}: {reason}");
                     return Err(Ending::Final(StoreError::Unavailable(error)));
@@ -151,20 +164,17 @@ impl Watcher {
     }
 }
 
-/// Opens a stream and waits until the server has created the watch. Also returns the newest revision at that moment:
-/// without `from` the watch starts right behind it.
+/// Opens a stream and waits until the server has created the watch.
 async fn open(
     mut client: WatchClient,
     prefix: &[u8],
-    from: Option<Revision>,
+    from: Revision,
     timeout: Duration,
-) -> Result<(WatchStream, Revision), StoreError> {
-    let mut options = WatchOptions::new().with_prefix().with_fragment().with_progress_notify();
-    if let Some(from) = from {
-        // One earlier than needed, and dropped again: from the horizon itself etcd starts a watch without complaint,
-        // but may have forgotten deletions at it.
-        options = options.with_start_revision((from.0 - 1).max(1));
-    }
+) -> Result<WatchStream, StoreError> {
+    // One earlier than needed, and dropped again: from the horizon itself etcd starts a watch without complaint, but
+    // may have forgotten deletions at it.
+    let start = (from.0 - 1).max(1);
+    let options = WatchOptions::new().with_prefix().with_start_revision(start).with_fragment().with_progress_notify();
     let opened = async {
         let mut stream = client.watch(prefix, Some(options)).await?;
         let first = stream.message().await?;
@@ -178,8 +188,7 @@ async fn open(
             _ => StoreError::Unavailable(format!("watch was refused: {}", first.cancel_reason())),
         });
     }
-    let newest = wire::revision(first.header())?;
-    Ok((stream, newest))
+    Ok(stream)
 }
 
 fn cancelation(reason: &str) -> Ending {
