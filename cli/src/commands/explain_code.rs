@@ -23,10 +23,6 @@ pub fn run(code: &str) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(2))
 }
 
-/// Whether the text has the form of an error code, so that `explain` can tell it from a window or a task.
-pub fn is_code(text: &str) -> bool {
-    text.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("WR-"))
-}
 
 /// The page of a code.
 pub fn page(code: &str) -> Option<&'static str> {
