@@ -127,7 +127,11 @@ async fn collect_files(
 }
 
 /// The rows as messages and, if all went well, the end mark. A failure ends the stream without it.
-fn messages(schema: SchemaRef, rows: BatchStream, failure: Failure) -> impl Stream<Item = FlightData> + Send + 'static {
+pub(super) fn messages(
+    schema: SchemaRef,
+    rows: BatchStream,
+    failure: Failure,
+) -> impl Stream<Item = FlightData> + Send + 'static {
     let sent = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&sent);
     let pieces = rows
@@ -176,7 +180,7 @@ fn unencoded(error: FlightError) -> WorkerError {
 
 /// Where the sending half leaves its error for the half that waits.
 #[derive(Clone, Default)]
-struct Failure(Arc<Mutex<Option<WorkerError>>>);
+pub(super) struct Failure(Arc<Mutex<Option<WorkerError>>>);
 
 impl Failure {
     fn keep(&self, error: WorkerError) {
