@@ -66,8 +66,8 @@ async fn a_stream_that_was_cut_off_or_tampered_with_makes_no_file() {
         ("a lost message", [&data[..2], &data[3..], std::slice::from_ref(end)].concat()),
         ("a wrong count", [data, &[miscounted]].concat()),
         ("more after the end", [&whole[..], &data[1..2]].concat()),
-        ("two ends", [&whole[..], &[end.clone()]].concat()),
-        ("no schema", [&data[1..], &[end.clone()]].concat()),
+        ("two ends", [&whole[..], std::slice::from_ref(end)].concat()),
+        ("no schema", [&data[1..], std::slice::from_ref(end)].concat()),
         ("two schemas", [&data[..1], &whole[..]].concat()),
         ("garbage", [&data[..1], &[garbage]].concat()),
     ];

@@ -154,7 +154,7 @@ impl Log {
 
     /// A store that ignores "create only if absent" would let two commits take one seq.
     async fn check_conditional_puts(&self) -> Result<()> {
-        self.conditional.get_or_try_init(|| self.try_two_creates()).await.map(|()| ())
+        self.conditional.get_or_try_init(|| self.try_two_creates()).await.copied()
     }
 
     async fn try_two_creates(&self) -> Result<()> {
