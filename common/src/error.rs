@@ -42,6 +42,7 @@ catalogue! {
     WINDOW_TOO_WIDE = "WR-W002": "a window is wider than the partition it fills";
     RANGE_TOO_LARGE = "WR-W003": "a backfill would run more windows than allowed";
     BAD_RANGE = "WR-W004": "a range is empty or lies outside the pipeline";
+    LATE_ROWS = "WR-W005": "rows may come after their window was read";
     SOURCE_MISSING = "WR-S001": "nothing is found where the source should be";
     SOURCE_UNREADABLE = "WR-S002": "the source cannot be reached or read";
     SOURCE_CORRUPT = "WR-S003": "an input is damaged";

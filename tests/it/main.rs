@@ -1,1 +1,4 @@
-//! it
+//! Integration tests, one binary.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod store;

@@ -11,13 +11,15 @@ use tokio::sync::mpsc;
 pub mod conformance;
 mod embedded;
 mod etcd;
+mod limits;
 
 pub use embedded::EmbeddedStore;
-pub use etcd::{EtcdOptions, EtcdStore};
+pub use etcd::{EtcdCredentials, EtcdIdentity, EtcdOptions, EtcdStore, EtcdTls};
 
 /// Most compares, and most operations, one transaction may hold (etcd's default).
 pub const MAX_TXN_OPS: usize = 128;
-/// Most bytes of keys and values one transaction may carry (etcd's default request limit, 1.5 MiB).
+/// Most bytes of keys and values one transaction may carry (etcd's default request limit, 1.5 MiB), counting 32 bytes
+/// for each compare and operation and 256 for the transaction.
 pub const MAX_TXN_BYTES: usize = 1_572_864;
 /// Most entries a page of [`MetaStore::range`] may hold.
 pub const MAX_PAGE: usize = 1_000;
@@ -40,18 +42,33 @@ pub struct LeaseId(pub i64);
 /// One precondition of a transaction. An absent key has create and mod revision 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Compare {
-    CreateRevision { key: Vec<u8>, equals: Revision },
-    ModRevision { key: Vec<u8>, equals: Revision },
+    CreateRevision {
+        key: Vec<u8>,
+        equals: Revision,
+    },
+    ModRevision {
+        key: Vec<u8>,
+        equals: Revision,
+    },
     /// False for an absent key, whatever the value.
-    Value { key: Vec<u8>, equals: Vec<u8> },
+    Value {
+        key: Vec<u8>,
+        equals: Vec<u8>,
+    },
 }
 
 /// One write of a transaction. A transaction may name a key in one operation only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    Put { key: Vec<u8>, value: Vec<u8>, lease: Option<LeaseId> },
+    Put {
+        key: Vec<u8>,
+        value: Vec<u8>,
+        lease: Option<LeaseId>,
+    },
     /// Deleting an absent key is allowed and changes nothing.
-    Delete { key: Vec<u8> },
+    Delete {
+        key: Vec<u8>,
+    },
 }
 
 /// How a transaction ended. `succeeded == false` means a compare did not hold and nothing was written.
@@ -156,10 +173,11 @@ pub trait MetaStore: Send + Sync + 'static {
     async fn range(&self, range: Range) -> Result<Page, StoreError>;
 
     /// Streams the changes of keys with `prefix` from revision `from` on (inclusive), or from now on if `None`.
-    /// Every revision's changes come in one batch, in revision order, without gaps.
+    /// Every revision's changes come in one batch, in revision order, without gaps. A revision in the future is waited
+    /// for. That history is gone which the watch still needs is said by the watch itself, as its last item.
     async fn watch(&self, prefix: Vec<u8>, from: Option<Revision>) -> Result<Watch, StoreError>;
 
-    /// A new lease of `ttl_seconds` (1 to 9,000,000,000).
+    /// A new lease of `ttl_seconds` (1 to 9,000,000,000). The store may raise a short one; see the keep-alive's answer.
     async fn lease_grant(&self, ttl_seconds: i64) -> Result<LeaseId, StoreError>;
 
     /// Re-arms a lease to its full time to live and returns it in seconds.
@@ -168,7 +186,8 @@ pub trait MetaStore: Send + Sync + 'static {
     /// Ends a lease and deletes its keys in one transaction.
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
 
-    /// Forgets history before `revision`: reads and watches below it then fail with [`StoreError::Compacted`].
+    /// Forgets the changes up to `revision` and keeps the state at it: reads below it, and watches from it or below,
+    /// then fail with [`StoreError::Compacted`]. Revisions that are compacted already fail the same way.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
 }
 

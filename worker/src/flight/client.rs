@@ -2,6 +2,7 @@
 //! them, no faster.
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -30,9 +31,9 @@ use windrow_common::{
 use super::{
     MAX_MESSAGE_BYTES, chunk,
     server::WINDOW_BYTES,
-    service::Part,
+    service::{Part, Pass},
     trace,
-    wire::{self, EndMark, broken, from_status},
+    wire::{self, EndMark, Finish, broken, from_status},
 };
 use crate::{
     error::{Result, WorkerError},
@@ -67,16 +68,10 @@ impl FlightHop {
         Self { client }
     }
 
-    /// Stages a stream under a claim's signed ticket.
-    pub async fn put(
-        &self,
-        ticket: &Bytes,
-        part: Part,
-        schema: SchemaRef,
-        rows: BatchStream,
-    ) -> Result<Vec<StagedFile>> {
+    /// Stages a stream under a claim's pass.
+    pub async fn put(&self, pass: &Pass, part: Part, schema: SchemaRef, rows: BatchStream) -> Result<Vec<StagedFile>> {
         let failure = Failure::default();
-        let mut request = under(ticket, messages(schema, rows, failure.clone()));
+        let mut request = under(&pass.ticket, messages(pass.pipeline.clone(), schema, rows, failure.clone()));
         request.metadata_mut().insert(wire::PART, MetadataValue::from_static(part.as_str()));
         let sent = Box::pin(collect_files(self.client.clone(), request)).await;
         // Where reading the rows failed, the broken stream is only what followed from it.
@@ -87,15 +82,17 @@ impl FlightHop {
     }
 
     /// Writes the attempt's manifest.
-    pub async fn finish(&self, ticket: &Bytes, draft: &Manifest) -> Result<ManifestRef> {
-        let body = serde_json::to_vec(draft).map_err(|cause| {
-            WorkerError::never(error::INTERNAL, "a manifest cannot be written as JSON").because(cause)
-        })?;
+    pub async fn finish(&self, pass: &Pass, draft: &Manifest) -> Result<ManifestRef> {
+        let pipeline = std::str::from_utf8(&pass.pipeline)
+            .map_err(|cause| WorkerError::never(error::INTERNAL, "a pipeline is no text").because(cause))?;
+        let body = serde_json::to_vec(&Finish { pipeline: pipeline.into(), draft: Cow::Borrowed(draft) }).map_err(
+            |cause| WorkerError::never(error::INTERNAL, "a manifest cannot be written as JSON").because(cause),
+        )?;
         if body.len() > MAX_MESSAGE_BYTES - ENVELOPE_BYTES {
             return Err(WorkerError::never(error::SINK_UNSUPPORTED, "too many files for one manifest")
                 .fix("partition by fewer values, or set a larger target size"));
         }
-        let request = under(ticket, Action { r#type: wire::FINISH.to_owned(), body: body.into() });
+        let request = under(&pass.ticket, Action { r#type: wire::FINISH.to_owned(), body: body.into() });
         let results = self.client.clone().do_action(request).await.map_err(|status| from_status(&status))?;
         let result = results.into_inner().message().await.map_err(|status| from_status(&status))?;
         let result = result.ok_or_else(|| broken("the sink worker does not answer"))?;
@@ -126,8 +123,10 @@ async fn collect_files(
         .await
 }
 
-/// The rows as messages and, if all went well, the end mark. A failure ends the stream without it.
+/// The rows as messages, the first with the pipeline, and, if all went well, the end mark. A failure ends the stream
+/// without it.
 pub(super) fn messages(
+    pipeline: Bytes,
     schema: SchemaRef,
     rows: BatchStream,
     failure: Failure,
@@ -141,7 +140,10 @@ pub(super) fn messages(
             counter.fetch_add(piece.num_rows() as u64, Ordering::Relaxed);
         })
         .map_err(|error| FlightError::ExternalError(Box::new(error)));
-    let data = FlightDataEncoderBuilder::new().with_schema(schema).with_max_flight_data_size(chunk::PIECE_BYTES);
+    let data = FlightDataEncoderBuilder::new()
+        .with_schema(schema)
+        .with_metadata(pipeline)
+        .with_max_flight_data_size(chunk::PIECE_BYTES);
     let data = data.build(pieces).map_err(unencoded).and_then(|message| future::ready(sendable(message)));
     let end = stream::once(future::lazy(move |_| Ok(EndMark { rows: sent.load(Ordering::Relaxed) }.into_message())));
     data.chain(end).scan(failure, |failure, message| {

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use bytes::Bytes;
 use windrow_common::manifest::{Manifest, ManifestRef, StagedFile};
 
 use super::{
     client::FlightHop,
-    service::{Part, StageService},
+    service::{Part, Pass, StageService},
 };
 use crate::{error::Result, stage::BatchStream};
 
@@ -21,25 +20,19 @@ pub enum Hop {
 }
 
 impl Hop {
-    /// Stages a stream under a claim's signed ticket. When it fails nothing is visible; the attempt is over.
-    pub async fn put(
-        &self,
-        ticket: &Bytes,
-        part: Part,
-        schema: SchemaRef,
-        rows: BatchStream,
-    ) -> Result<Vec<StagedFile>> {
+    /// Stages a stream under a claim's pass. When it fails nothing is visible; the attempt is over.
+    pub async fn put(&self, pass: &Pass, part: Part, schema: SchemaRef, rows: BatchStream) -> Result<Vec<StagedFile>> {
         match self {
-            Self::Local(service) => service.put(&service.open(ticket)?, part, schema, rows).await,
-            Self::Remote(hop) => hop.put(ticket, part, schema, rows).await,
+            Self::Local(service) => service.put(&service.open(pass)?, part, schema, rows).await,
+            Self::Remote(hop) => hop.put(pass, part, schema, rows).await,
         }
     }
 
     /// Writes the attempt's manifest; what it returns may be sealed.
-    pub async fn finish(&self, ticket: &Bytes, draft: Manifest) -> Result<ManifestRef> {
+    pub async fn finish(&self, pass: &Pass, draft: Manifest) -> Result<ManifestRef> {
         match self {
-            Self::Local(service) => service.finish(&service.open(ticket)?, draft).await,
-            Self::Remote(hop) => hop.finish(ticket, &draft).await,
+            Self::Local(service) => service.finish(&service.open(pass)?, draft).await,
+            Self::Remote(hop) => hop.finish(pass, &draft).await,
         }
     }
 }

@@ -14,18 +14,18 @@ use arrow_flight::{
     flight_service_server::{FlightService, FlightServiceServer},
 };
 use arrow_schema::SchemaRef;
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap, transport::Server};
 use tracing::Instrument;
-use windrow_common::{error, manifest::StagedFile};
+use windrow_common::{error, manifest::StagedFile, ticket::Verified};
 
 use super::{
     MAX_MESSAGE_BYTES,
-    service::{Part, StageService},
-    ticket::Claim,
+    service::{Claim, Part, Pass, StageService},
     trace,
-    wire::{self, EndMark, broken, to_status},
+    wire::{self, EndMark, Finish, broken, to_status},
 };
 use crate::{
     error::{Result, WorkerError},
@@ -65,30 +65,50 @@ struct Flight {
 }
 
 impl Flight {
-    fn open(&self, headers: &MetadataMap) -> Result<Claim> {
+    /// The call's ticket, if it is good: nothing is read for any other.
+    fn ticket(&self, headers: &MetadataMap) -> Result<(Bytes, Verified)> {
         let ticket = headers.get_bin(wire::TICKET).and_then(|value| value.to_bytes().ok());
         let ticket =
             ticket.ok_or_else(|| WorkerError::never(error::TICKET_REFUSED, "a call comes without a ticket"))?;
-        self.service.open(&ticket)
+        let verified = self.service.check(&ticket)?;
+        Ok((ticket, verified))
     }
 
-    async fn put(&self, claim: Claim, part: Part, messages: Streaming<FlightData>) -> Result<Vec<StagedFile>> {
-        let (schema, rows) = batches(messages).await?;
+    async fn put(&self, ticket: Bytes, part: Part, messages: Streaming<FlightData>) -> Result<Vec<StagedFile>> {
+        let mut messages = timed(messages);
+        let first = messages.try_next().await.map_err(|status| wire::from_status(&status))?;
+        let mut first = first.ok_or_else(|| broken("a batch stream is empty"))?;
+        let claim = self.service.open(&Pass { ticket, pipeline: std::mem::take(&mut first.app_metadata) })?;
+        let (schema, rows) = batches(stream::once(future::ok(first)).chain(messages).boxed()).await?;
         self.service.put(&claim, part, schema, rows).await
     }
 
-    async fn finish(&self, claim: Claim, action: Action) -> Result<arrow_flight::Result> {
-        let draft = serde_json::from_slice(&action.body)
+    async fn finish(&self, ticket: Bytes, action: Action) -> Result<arrow_flight::Result> {
+        let Finish { pipeline, draft } = serde_json::from_slice(&action.body)
             .map_err(|cause| broken("a manifest arrived damaged").because(cause))?;
-        let reference = self.service.finish(&claim, draft).await?;
+        let claim: Claim = self.service.open(&Pass { ticket, pipeline: pipeline.into_owned().into() })?;
+        let reference = self.service.finish(&claim, draft.into_owned()).await?;
         let body = serde_json::to_vec(&reference)
             .map_err(|cause| WorkerError::never(error::INTERNAL, "a reference cannot be written").because(cause))?;
         Ok(arrow_flight::Result { body: body.into() })
     }
 }
 
+type Messages = BoxStream<'static, Result<FlightData, Status>>;
+
+/// The messages as they come; silence is an error.
+fn timed(messages: Streaming<FlightData>) -> Messages {
+    let timed = stream::try_unfold(messages, |mut messages| async move {
+        match timeout(MAX_SILENCE, messages.next()).await {
+            Ok(next) => Ok(next.transpose()?.map(|message| (message, messages))),
+            Err(_) => Err(to_status(&broken("the sender of a batch stream fell silent"))),
+        }
+    });
+    timed.boxed()
+}
+
 /// The schema, which comes first, and the batches after it. The stream ends well only at its end mark.
-async fn batches(messages: Streaming<FlightData>) -> Result<(SchemaRef, BatchStream)> {
+async fn batches(messages: Messages) -> Result<(SchemaRef, BatchStream)> {
     let end = Arc::new(OnceLock::new());
     let data = data_messages(messages, Arc::clone(&end));
     let mut decoder = FlightDataDecoder::new(data);
@@ -121,18 +141,12 @@ async fn next_batch(
     }
 }
 
-/// The messages that carry data. The end mark is taken out, descriptors are refused, silence is an error.
+/// The messages that carry data. The end mark is taken out, descriptors are refused.
 fn data_messages(
-    messages: Streaming<FlightData>,
+    messages: Messages,
     end: Arc<OnceLock<EndMark>>,
 ) -> impl futures::Stream<Item = Result<FlightData, FlightError>> + Send + 'static {
-    let timed = stream::try_unfold(messages, |mut messages| async move {
-        match timeout(MAX_SILENCE, messages.next()).await {
-            Ok(next) => Ok(next.transpose()?.map(|message| (message, messages))),
-            Err(_) => Err(to_status(&broken("the sender of a batch stream fell silent"))),
-        }
-    });
-    timed
+    messages
         .and_then(move |message| future::ready(sorted(message, &end)))
         .try_filter_map(future::ok)
         .map_err(FlightError::from)
@@ -176,12 +190,12 @@ impl FlightService for Flight {
     type ListActionsStream = Answers<ActionType>;
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
-        let claim = self.open(request.metadata()).map_err(|error| to_status(&error))?;
+        let (ticket, verified) = self.ticket(request.metadata()).map_err(|error| to_status(&error))?;
         let part = request.metadata().get(wire::PART).and_then(|part| Part::parse(part.to_str().ok()?));
         let part = part.ok_or_else(|| Status::invalid_argument("a put says whether it brings rows or dead letters"))?;
-        let span = tracing::info_span!("flight.put", task = %claim.ticket().task, part = part.as_str());
+        let span = tracing::info_span!("flight.put", task = %verified.ticket().task, part = part.as_str());
         trace::adopt(&span, request.metadata());
-        let put = Box::pin(self.put(claim, part, request.into_inner()).instrument(span));
+        let put = Box::pin(self.put(ticket, part, request.into_inner()).instrument(span));
         let files = put.await.map_err(|error| to_status(&error))?;
         let answers = files.into_iter().map(|file| match serde_json::to_vec(&file) {
             Ok(body) => Ok(PutResult { app_metadata: body.into() }),
@@ -191,13 +205,13 @@ impl FlightService for Flight {
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
-        let claim = self.open(request.metadata()).map_err(|error| to_status(&error))?;
+        let (ticket, verified) = self.ticket(request.metadata()).map_err(|error| to_status(&error))?;
         if request.get_ref().r#type != wire::FINISH {
             return unused();
         }
-        let span = tracing::info_span!("flight.finish", task = %claim.ticket().task);
+        let span = tracing::info_span!("flight.finish", task = %verified.ticket().task);
         trace::adopt(&span, request.metadata());
-        let finish = Box::pin(self.finish(claim, request.into_inner()).instrument(span));
+        let finish = Box::pin(self.finish(ticket, request.into_inner()).instrument(span));
         let result = finish.await.map_err(|error| to_status(&error))?;
         Ok(Response::new(stream::once(future::ok(result)).boxed()))
     }

@@ -4,23 +4,52 @@
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use windrow_common::{
     clock::Clock,
     error,
-    id::SinkId,
     manifest::{Counts, Manifest, ManifestRef, StagedFile},
+    pipeline::Pipeline,
+    ticket::{Ticket, TicketKeys, Verified},
 };
 
-use super::ticket::{Claim, TicketKeys};
 use crate::{
     error::{Result, WorkerError},
+    open::read_pipeline,
     sink::Sink,
-    stage::{BatchStream, StagedName, dead_letters, manifest, stage},
+    stage::{Attempt, BatchStream, StagedName, dead_letters, manifest, stage},
 };
 
-/// Finds the opened sink of a lane of commits; `None` when this worker does not serve it.
-pub type SinkResolver = Arc<dyn Fn(&SinkId) -> Option<Arc<dyn Sink>> + Send + Sync>;
+/// Opens the sink of a pipeline.
+pub type SinkResolver = Arc<dyn Fn(&Pipeline) -> Result<Arc<dyn Sink>> + Send + Sync>;
+
+/// What opens a hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Signed by the coordinator.
+    pub ticket: Bytes,
+    /// The JSON of the pipeline the ticket names the digest of.
+    pub pipeline: Bytes,
+}
+
+/// A pass that was found good, and the sink it opens. Only [`StageService::open`] makes one.
+pub struct Claim {
+    verified: Verified,
+    sink: Arc<dyn Sink>,
+}
+
+impl Claim {
+    pub fn ticket(&self) -> &Ticket {
+        self.verified.ticket()
+    }
+
+    /// The attempt whose files may be staged.
+    pub fn attempt(&self) -> Attempt {
+        let ticket = self.ticket();
+        Attempt { task: ticket.task, token: ticket.token, window: ticket.window }
+    }
+}
 
 /// What the rows of a put are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,17 +66,34 @@ pub struct StageService {
     keys: TicketKeys,
     clock: Arc<dyn Clock>,
     puts: Semaphore,
+    /// Dead letters are put while their rows are; they must not wait for those.
+    letters: Semaphore,
 }
 
 impl StageService {
     /// At most `max_puts` streams are staged at a time; others wait, which holds their senders back.
     pub fn new(sinks: SinkResolver, keys: TicketKeys, clock: Arc<dyn Clock>, max_puts: usize) -> Self {
-        Self { sinks, keys, clock, puts: Semaphore::new(max_puts) }
+        Self { sinks, keys, clock, puts: Semaphore::new(max_puts), letters: Semaphore::new(max_puts) }
     }
 
-    /// What a ticket allows. `TICKET_REFUSED` unless it is genuine and in time.
-    pub fn open(&self, ticket: &[u8]) -> Result<Claim> {
-        self.keys.verify(ticket, self.clock.now())
+    /// What a ticket says. `TICKET_REFUSED` unless it is genuine and in time.
+    pub fn check(&self, ticket: &[u8]) -> Result<Verified> {
+        self.keys.verify(ticket, self.clock.now()).map_err(|cause| refused(cause.to_string()))
+    }
+
+    /// What a pass allows. `TICKET_REFUSED` unless the ticket is good and was signed for this pipeline and its sink.
+    pub fn open(&self, pass: &Pass) -> Result<Claim> {
+        let verified = self.check(&pass.ticket)?;
+        let ticket = verified.ticket();
+        if !ticket.is_for(&pass.pipeline) {
+            return Err(refused("a ticket came with another pipeline than it was signed for".to_owned()));
+        }
+        let pipeline = read_pipeline(&pass.pipeline)?;
+        if pipeline.name != ticket.pipeline || pipeline.sink.id() != ticket.sink {
+            return Err(refused(format!("a ticket for {} names {}", pipeline.name, ticket.sink)));
+        }
+        let sink = (self.sinks)(&pipeline)?;
+        Ok(Claim { verified, sink })
     }
 
     /// Stages a stream of rows of `schema` for the claim's sink. A claim may put any number of streams, at once too.
@@ -58,10 +104,14 @@ impl StageService {
         schema: SchemaRef,
         rows: BatchStream,
     ) -> Result<Vec<StagedFile>> {
-        let _place = self.puts.acquire().await.map_err(|cause| {
+        let places = match part {
+            Part::Rows => &self.puts,
+            Part::DeadLetters => &self.letters,
+        };
+        let _place = places.acquire().await.map_err(|cause| {
             WorkerError::later(error::FLIGHT_BROKEN, "the sink worker is shutting down").because(cause)
         })?;
-        let sink = self.sink(claim)?;
+        let sink = &claim.sink;
         let layout = match part {
             Part::Rows => sink.layout(without_dictionaries(&schema)).await?,
             Part::DeadLetters => dead_letters::layout(),
@@ -72,7 +122,7 @@ impl StageService {
     /// Checks a claim's manifest, sums its counts up and writes it; what it returns may be sealed. `rows_read` is taken
     /// from the draft, everything else is counted here. `TICKET_REFUSED` when the manifest or a file is of another claim.
     pub async fn finish(&self, claim: &Claim, draft: Manifest) -> Result<ManifestRef> {
-        let sink = self.sink(claim)?;
+        let sink = &claim.sink;
         check_identity(claim, &draft)?;
         check_names(claim, &draft)?;
         manifest::verify_files(sink.storage(), &draft.files).await?;
@@ -80,17 +130,14 @@ impl StageService {
         let counts = counted(&draft);
         manifest::put_manifest(sink.storage(), &Manifest { counts, ..draft }).await
     }
+}
 
-    fn sink(&self, claim: &Claim) -> Result<Arc<dyn Sink>> {
-        let id = &claim.ticket().sink;
-        (self.sinks)(id).ok_or_else(|| {
-            WorkerError::later(error::FLIGHT_BROKEN, "this worker does not serve the sink").at(id.to_string())
-        })
-    }
+fn refused(message: String) -> WorkerError {
+    WorkerError::later(error::TICKET_REFUSED, message)
 }
 
 /// The wire expands dictionaries; a sink sees the same schema whichever way the rows come.
-fn without_dictionaries(schema: &Schema) -> SchemaRef {
+pub(crate) fn without_dictionaries(schema: &Schema) -> SchemaRef {
     let plain = |field: &Arc<Field>| match field.data_type() {
         DataType::Dictionary(_, values) => Arc::new(field.as_ref().clone().with_data_type(values.as_ref().clone())),
         _ => Arc::clone(field),

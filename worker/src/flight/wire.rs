@@ -1,11 +1,13 @@
 //! What stands on the wire beside Flight's own messages: header names, the end mark of a stream, and errors. Both sides
 //! use it, so that an error is the same error wherever it arose.
 
+use std::borrow::Cow;
+
 use arrow_flight::FlightData;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tonic::{Code, Status};
-use windrow_common::{error, task::Retry};
+use windrow_common::{error, manifest::Manifest, task::Retry};
 
 use super::service::Part;
 use crate::error::{Outcome, Result, WorkerError, in_one_line};
@@ -14,7 +16,7 @@ use crate::error::{Outcome, Result, WorkerError, in_one_line};
 pub(super) const TICKET: &str = "windrow-ticket-bin";
 /// Header that says what the rows are.
 pub(super) const PART: &str = "windrow-part";
-/// The action that writes a manifest: its body is the draft, the result the reference, both JSON.
+/// The action that writes a manifest: its body is a [`Finish`], the result the reference, both JSON.
 pub(super) const FINISH: &str = "finish";
 /// Error texts travel in headers, which are small.
 const MAX_TEXT_CHARS: usize = 1_000;
@@ -30,6 +32,14 @@ impl Part {
     pub(super) fn parse(text: &str) -> Option<Self> {
         [Self::Rows, Self::DeadLetters].into_iter().find(|part| part.as_str() == text)
     }
+}
+
+/// What is asked with the action [`FINISH`].
+#[derive(Serialize, Deserialize)]
+pub(super) struct Finish<'a> {
+    /// The pipeline's JSON, to the byte as the ticket's digest was taken of it.
+    pub(super) pipeline: Cow<'a, str>,
+    pub(super) draft: Cow<'a, Manifest>,
 }
 
 /// The last message of a put. A stream that ends without it was cut off, however orderly it looks.

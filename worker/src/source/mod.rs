@@ -28,6 +28,12 @@ pub trait Source: Send + Sync + 'static {
     /// The rows of the slice that lie in the window, and what had to be rejected. With a cursor column, rows outside
     /// `[start, end)` are left out here. Memory is bounded by a few batches whatever the input's size.
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream>;
+
+    /// Whether a run of windows has to be resolved and read window by window, because the window decides what is read
+    /// rather than which of its rows are taken.
+    fn by_window(&self) -> bool {
+        false
+    }
 }
 
 /// A pinned part of a source.
@@ -69,10 +75,13 @@ pub struct SourceKind {
     pub kind: &'static str,
     /// The connection types it serves.
     pub connections: &'static [&'static str],
-    pub build: fn(&SourceSpec) -> Result<Arc<dyn Source>, Vec<ParamError>>,
+    pub build: fn(&SourceSpec) -> Built<dyn Source>,
     /// JSON Schema (draft-07) of its parameters beside `from` and `cursor`.
     pub schema: fn() -> schemars::Schema,
 }
+
+/// An opened connector, or everything that is wrong with its parameters.
+pub type Built<T> = Result<Arc<T>, Vec<ParamError>>;
 
 /// What is wrong with a connector's parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,8 +20,7 @@ async fn a_source_that_fails_is_told_as_it_failed_and_leaves_nothing() {
             Err(WorkerError::never(error::ROW_MALFORMED, "a row is short").at("line 7").fix("mend it")),
         ];
         let schema = numbers(0..0).schema();
-        let error =
-            hop.put(&house.sign(&ticket()), Part::Rows, schema, stream::iter(batches).boxed()).await.unwrap_err();
+        let error = hop.put(&house.pass(), Part::Rows, schema, stream::iter(batches).boxed()).await.unwrap_err();
         assert_eq!((error.code(), error.fix_text()), (error::ROW_MALFORMED, Some("mend it")), "{name}");
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -34,7 +33,7 @@ async fn a_sender_that_vanishes_leaves_nothing_and_frees_its_place() {
     let house = House::with_puts("json", 1).await;
     for (_, hop) in house.hops() {
         let endless = many(vec![numbers(0..50_000)]).chain(stream::pending()).boxed();
-        let signed = house.sign(&ticket());
+        let signed = house.pass();
         let put = hop.put(&signed, Part::Rows, numbers(0..0).schema(), endless);
         assert!(tokio::time::timeout(Duration::from_millis(500), put).await.is_err());
     }
@@ -46,7 +45,7 @@ async fn a_sender_that_vanishes_leaves_nothing_and_frees_its_place() {
 async fn put_raw(house: &House, messages: Vec<FlightData>) -> tonic::Status {
     let mut client = FlightServiceClient::new(endpoint(house.address).connect().await.unwrap());
     let mut request = Request::new(stream::iter(messages));
-    request.metadata_mut().insert_bin(wire::TICKET, MetadataValue::from_bytes(&house.sign(&ticket())));
+    request.metadata_mut().insert_bin(wire::TICKET, MetadataValue::from_bytes(&house.pass().ticket));
     request.metadata_mut().insert(wire::PART, MetadataValue::from_static("rows"));
     client.do_put(request).await.unwrap_err()
 }
@@ -56,8 +55,11 @@ async fn a_stream_that_was_cut_off_or_tampered_with_makes_no_file() {
     let house = House::new("json").await;
     let batch = numbers(0..50_000);
     let whole: Vec<FlightData> =
-        client::messages(batch.schema(), once(batch), client::Failure::default()).collect().await;
+        client::messages(house.pipeline.clone(), batch.schema(), once(batch), client::Failure::default())
+            .collect()
+            .await;
     let (end, data) = whole.split_last().unwrap();
+    let first = FlightData { app_metadata: house.pipeline.clone(), ..data[1].clone() };
     let miscounted = wire::EndMark { rows: 49_999 }.into_message();
     let garbage = FlightData { data_header: Bytes::from_static(b"garbage"), ..FlightData::default() };
     let cases: Vec<(&str, Vec<FlightData>)> = vec![
@@ -67,7 +69,7 @@ async fn a_stream_that_was_cut_off_or_tampered_with_makes_no_file() {
         ("a wrong count", [data, &[miscounted]].concat()),
         ("more after the end", [&whole[..], &data[1..2]].concat()),
         ("two ends", [&whole[..], std::slice::from_ref(end)].concat()),
-        ("no schema", [&data[1..], std::slice::from_ref(end)].concat()),
+        ("no schema", [std::slice::from_ref(&first), std::slice::from_ref(end)].concat()),
         ("two schemas", [&data[..1], &whole[..]].concat()),
         ("garbage", [&data[..1], &[garbage]].concat()),
     ];
@@ -83,12 +85,16 @@ async fn a_stream_that_was_cut_off_or_tampered_with_makes_no_file() {
 #[tokio::test]
 async fn a_message_past_the_limit_is_refused() {
     let house = House::new("json").await;
-    let big = FlightData { data_body: vec![0; MAX_MESSAGE_BYTES + 1].into(), ..FlightData::default() };
+    let big = FlightData {
+        app_metadata: house.pipeline.clone(),
+        data_body: vec![0; MAX_MESSAGE_BYTES + 1].into(),
+        ..FlightData::default()
+    };
     assert_eq!(wire::from_status(&put_raw(&house, vec![big]).await).code(), error::FLIGHT_BROKEN);
     let long = "x".repeat(MAX_MESSAGE_BYTES);
     let row =
         RecordBatch::try_from_iter([("text", Arc::new(StringArray::from(vec![long.as_str()])) as ArrayRef)]).unwrap();
-    let error = house.remote.put(&house.sign(&ticket()), Part::Rows, row.schema(), once(row)).await.unwrap_err();
+    let error = house.remote.put(&house.pass(), Part::Rows, row.schema(), once(row)).await.unwrap_err();
     assert_eq!(error.code(), error::INPUT_TOO_LARGE);
     house.assert_healthy().await;
 }
@@ -99,7 +105,7 @@ async fn a_sink_worker_that_is_not_there_is_worth_another_try() {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let hop = FlightHop::new(endpoint(gone).connect_lazy());
     let batch = numbers(0..1);
-    let error = hop.put(&house.sign(&ticket()), Part::Rows, batch.schema(), once(batch)).await.unwrap_err();
+    let error = hop.put(&house.pass(), Part::Rows, batch.schema(), once(batch)).await.unwrap_err();
     assert_eq!(error.code(), error::FLIGHT_BROKEN);
     assert_eq!(error.outcome(), crate::error::Outcome::Failed(windrow_common::task::Retry::Later));
 }
@@ -109,7 +115,7 @@ async fn a_sink_worker_that_is_not_there_is_worth_another_try() {
 async fn a_receiver_that_is_busy_holds_its_sender_back() {
     let house = House::with_puts("json", 1).await;
     let schema: SchemaRef = numbers(0..0).schema();
-    let signed = house.sign(&ticket());
+    let signed = house.pass();
     let (local, busy_ticket, busy_schema) = (house.local.clone(), signed.clone(), Arc::clone(&schema));
     let busy =
         tokio::spawn(async move { local.put(&busy_ticket, Part::Rows, busy_schema, stream::pending().boxed()).await });

@@ -18,6 +18,8 @@ use windrow_common::{
     error,
     id::TaskId,
     manifest::{Counts, Manifest, StagedFile, WriteMode},
+    pipeline::Pipeline,
+    ticket::{Ticket, TicketKey, TicketKeys, sha256},
     window::{Axis, Window},
 };
 
@@ -36,6 +38,8 @@ mod refusing;
 struct House {
     folder: tempfile::TempDir,
     keys: TicketKeys,
+    /// The pipeline's JSON.
+    pipeline: Bytes,
     address: SocketAddr,
     local: Hop,
     remote: Hop,
@@ -48,24 +52,49 @@ impl House {
 
     async fn with_puts(format: &str, max_puts: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let sink = open_sink(folder.path(), format);
+        let pipeline = pipeline(folder.path(), format);
+        let sink = (files::KIND.build)(&pipeline).unwrap();
+        let pipeline = Bytes::from(serde_json::to_vec(&pipeline).unwrap());
         let keys = TicketKeys::new(vec![TicketKey::random()]);
-        let sinks: SinkResolver = Arc::new(move |id| (id.as_str() == "lake").then(|| Arc::clone(&sink)));
+        let sinks: SinkResolver = Arc::new(move |_: &Pipeline| Ok(Arc::clone(&sink)));
         let service = Arc::new(StageService::new(sinks, keys.clone(), Arc::new(SystemClock::new()), max_puts));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = server_limits(Server::builder()).add_service(flight_server(Arc::clone(&service)));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         let remote = Hop::Remote(FlightHop::new(endpoint(address).connect_lazy()));
-        Self { folder, keys, address, local: Hop::Local(service), remote }
+        Self { folder, keys, pipeline, address, local: Hop::Local(service), remote }
     }
 
     fn hops(&self) -> [(&'static str, &Hop); 2] {
         [("local", &self.local), ("remote", &self.remote)]
     }
 
-    fn sign(&self, ticket: &Ticket) -> Bytes {
-        self.keys.sign(ticket).unwrap()
+    fn sink(&self) -> Arc<dyn Sink> {
+        let pipeline: Pipeline = serde_json::from_slice(&self.pipeline).unwrap();
+        (files::KIND.build)(&pipeline).unwrap()
+    }
+
+    fn ticket(&self) -> Ticket {
+        let pipeline: Pipeline = serde_json::from_slice(&self.pipeline).unwrap();
+        Ticket {
+            task: TaskId::from_bytes([7; 16]),
+            token: Token { epoch: 1, revision: 42 },
+            attempt: 1,
+            sink: pipeline.sink.id(),
+            pipeline: pipeline.name,
+            window: Window::new(Axis::Time, 0, 10).unwrap(),
+            pipeline_sha256: sha256(&self.pipeline),
+            expires_unix_ms: SystemClock::new().now().as_millisecond() + 60_000,
+        }
+    }
+
+    fn sign(&self, ticket: &Ticket) -> Pass {
+        Pass { ticket: self.keys.sign(ticket).unwrap().into(), pipeline: self.pipeline.clone() }
+    }
+
+    fn pass(&self) -> Pass {
+        self.sign(&self.ticket())
     }
 
     fn read(&self, file: &StagedFile) -> Vec<u8> {
@@ -81,7 +110,7 @@ impl House {
     async fn assert_healthy(&self) {
         for (name, hop) in self.hops() {
             let batch = numbers(0..10);
-            let files = hop.put(&self.sign(&ticket()), Part::Rows, batch.schema(), once(batch)).await.unwrap();
+            let files = hop.put(&self.pass(), Part::Rows, batch.schema(), once(batch)).await.unwrap();
             assert_eq!(files[0].rows, 10, "{name}");
         }
     }
@@ -91,7 +120,7 @@ fn endpoint(address: SocketAddr) -> Endpoint {
     endpoint_limits(Endpoint::from_shared(format!("http://{address}")).unwrap())
 }
 
-fn open_sink(folder: &FsPath, format: &str) -> Arc<dyn Sink> {
+fn pipeline(folder: &FsPath, format: &str) -> Pipeline {
     let pipeline = json!({
         "name": "flights",
         "pattern": "incremental",
@@ -101,19 +130,7 @@ fn open_sink(folder: &FsPath, format: &str) -> Arc<dyn Sink> {
             "format": format, "write": "append", "path": "", "target_file_size": "1GiB",
         },
     });
-    (files::KIND.build)(&serde_json::from_value(pipeline).unwrap()).unwrap()
-}
-
-fn ticket() -> Ticket {
-    Ticket {
-        task: TaskId::from_bytes([7; 16]),
-        token: Token { epoch: 1, revision: 42 },
-        attempt: 1,
-        pipeline: "flights".parse().unwrap(),
-        sink: "lake".parse().unwrap(),
-        window: Window::new(Axis::Time, 0, 10).unwrap(),
-        expires_unix_ms: SystemClock::new().now().as_millisecond() + 60_000,
-    }
+    serde_json::from_value(pipeline).unwrap()
 }
 
 fn draft(ticket: &Ticket, files: Vec<StagedFile>) -> Manifest {

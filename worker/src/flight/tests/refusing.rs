@@ -5,11 +5,11 @@ use tonic::{Code, Request, metadata::MetadataValue};
 
 use super::*;
 
-async fn try_ticket(house: &House, ticket: &Bytes) -> Vec<WorkerError> {
+async fn try_pass(house: &House, pass: &Pass) -> Vec<WorkerError> {
     let mut errors = Vec::new();
     for (_, hop) in house.hops() {
-        errors.push(hop.put(ticket, Part::Rows, numbers(0..1).schema(), once(numbers(0..1))).await.unwrap_err());
-        errors.push(hop.finish(ticket, draft(&super::ticket(), Vec::new())).await.unwrap_err());
+        errors.push(hop.put(pass, Part::Rows, numbers(0..1).schema(), once(numbers(0..1))).await.unwrap_err());
+        errors.push(hop.finish(pass, draft(&house.ticket(), Vec::new())).await.unwrap_err());
     }
     errors
 }
@@ -18,12 +18,14 @@ async fn try_ticket(house: &House, ticket: &Bytes) -> Vec<WorkerError> {
 async fn forged_expired_and_foreign_tickets_open_nothing() {
     let house = House::new("parquet").await;
     let strange = TicketKeys::new(vec![TicketKey::random()]);
-    let mut bent = house.sign(&ticket()).to_vec();
+    let good = house.pass();
+    let mut bent = good.ticket.to_vec();
     let last = bent.len() - 5;
     bent[last] ^= 1;
-    let expired = Ticket { expires_unix_ms: Timestamp::now().as_millisecond() - 1, ..ticket() };
-    for signed in [strange.sign(&ticket()).unwrap(), bent.into(), house.sign(&expired), Bytes::new()] {
-        for error in try_ticket(&house, &signed).await {
+    let expired = Ticket { expires_unix_ms: Timestamp::now().as_millisecond() - 1, ..house.ticket() };
+    let forged: Bytes = strange.sign(&house.ticket()).unwrap().into();
+    for ticket in [forged, bent.into(), house.sign(&expired).ticket, Bytes::new()] {
+        for error in try_pass(&house, &Pass { ticket, ..good.clone() }).await {
             assert_eq!(error.code(), error::TICKET_REFUSED, "{error}");
         }
     }
@@ -32,18 +34,24 @@ async fn forged_expired_and_foreign_tickets_open_nothing() {
 }
 
 #[tokio::test]
-async fn a_ticket_for_a_sink_of_another_worker_opens_nothing() {
+async fn a_ticket_opens_no_other_pipeline_and_no_other_sink() {
     let house = House::new("parquet").await;
-    let elsewhere = house.sign(&Ticket { sink: "sea".parse().unwrap(), ..ticket() });
-    for error in try_ticket(&house, &elsewhere).await {
-        assert_eq!(error.code(), error::FLIGHT_BROKEN);
+    let elsewhere = serde_json::to_vec(&pipeline(&house.folder.path().join("_windrow"), "json")).unwrap();
+    let other_pipeline = Pass { pipeline: elsewhere.into(), ..house.pass() };
+    let other_sink = house.sign(&Ticket { sink: "sea".parse().unwrap(), ..house.ticket() });
+    let other_name = house.sign(&Ticket { pipeline: "trains".parse().unwrap(), ..house.ticket() });
+    for pass in [other_pipeline, other_sink, other_name] {
+        for error in try_pass(&house, &pass).await {
+            assert_eq!(error.code(), error::TICKET_REFUSED, "{error}");
+        }
     }
+    house.assert_healthy().await;
 }
 
 #[tokio::test]
 async fn a_manifest_of_another_claim_or_with_its_files_is_refused() {
     let house = House::new("parquet").await;
-    let mine = ticket();
+    let mine = house.ticket();
     let others = [
         Ticket { task: TaskId::from_bytes([8; 16]), ..mine.clone() },
         Ticket { token: Token { epoch: 1, revision: 43 }, ..mine.clone() },
@@ -76,18 +84,21 @@ async fn a_manifest_of_another_claim_or_with_its_files_is_refused() {
 async fn nothing_but_puts_under_a_ticket_is_served() {
     let house = House::new("parquet").await;
     let mut client = FlightServiceClient::new(endpoint(house.address).connect().await.unwrap());
-    let get = client.do_get(arrow_flight::Ticket { ticket: house.sign(&ticket()) }).await.unwrap_err();
+    let get = client.do_get(arrow_flight::Ticket { ticket: house.pass().ticket }).await.unwrap_err();
     assert_eq!(get.code(), Code::Unimplemented);
     let info = client.get_flight_info(FlightDescriptor::new_path(vec!["etc/passwd".to_owned()])).await.unwrap_err();
     assert_eq!(info.code(), Code::Unimplemented);
     let bare = client.do_put(stream::iter(vec![FlightData::default()])).await.unwrap_err();
     assert_eq!(bare.code(), Code::PermissionDenied);
     for descriptor in [FlightDescriptor::new_path(vec!["a".to_owned()]), FlightDescriptor::new_cmd("rm")] {
-        let message = FlightData { flight_descriptor: Some(descriptor), ..FlightData::default() };
+        let pipeline = house.pipeline.clone();
+        let message =
+            FlightData { flight_descriptor: Some(descriptor), app_metadata: pipeline, ..FlightData::default() };
         let mut request = Request::new(stream::iter(vec![message]));
-        request.metadata_mut().insert_bin(wire::TICKET, MetadataValue::from_bytes(&house.sign(&ticket())));
+        request.metadata_mut().insert_bin(wire::TICKET, MetadataValue::from_bytes(&house.pass().ticket));
         request.metadata_mut().insert(wire::PART, MetadataValue::from_static("rows"));
-        assert!(client.do_put(request).await.is_err());
+        let refused = client.do_put(request).await.unwrap_err();
+        assert!(wire::from_status(&refused).code() == error::FLIGHT_BROKEN, "{refused:?}");
     }
     house.assert_healthy().await;
 }

@@ -154,7 +154,8 @@ impl Log {
 
     /// A store that ignores "create only if absent" would let two commits take one seq.
     async fn check_conditional_puts(&self) -> Result<()> {
-        self.conditional.get_or_try_init(|| self.try_two_creates()).await.copied()
+        self.conditional.get_or_try_init(|| self.try_two_creates()).await?;
+        Ok(())
     }
 
     async fn try_two_creates(&self) -> Result<()> {

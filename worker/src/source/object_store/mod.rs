@@ -1,10 +1,155 @@
-//! Source `object_store`.
+//! Source `object_store`: files in a local folder or a bucket, as CSV, JSON lines, Parquet or plain lines. A window's
+//! rows are found by a cursor column, or its objects by the path. It may not know sinks, tasks or the coordinator.
 
-use super::SourceKind;
+use std::sync::{Arc, OnceLock};
 
-pub const KIND: SourceKind = SourceKind {
-    kind: "object_store",
-    connections: &["local", "s3"],
-    build: |_| Err(Vec::new()),
-    schema: || schemars::schema_for!(()),
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use object_store::ObjectStore;
+use schemars::schema_for;
+use tokio::sync::OnceCell;
+use windrow_common::{
+    error,
+    manifest::Input,
+    pipeline::{Connection, SourceSpec},
+    window::Window,
 };
+
+use super::{ParamError, RowStream, Slice, Source, SourceKind};
+use crate::{
+    error::{Result, WorkerError},
+    storage::Storage,
+};
+
+mod bytes;
+mod csv;
+mod cursor;
+mod emit;
+mod find;
+mod format;
+mod infer;
+mod json;
+mod layout;
+mod lines;
+mod params;
+mod parquet;
+mod pump;
+mod ranges;
+mod rows;
+mod table;
+mod template;
+#[cfg(test)]
+mod tests;
+mod time;
+mod types;
+mod values;
+
+use format::Format;
+use layout::Layout;
+use params::{Config, Params};
+
+pub const KIND: SourceKind =
+    SourceKind { kind: "object_store", connections: Storage::CONNECTIONS, build, schema: || schema_for!(Params) };
+
+fn build(spec: &SourceSpec) -> Result<Arc<dyn Source>, Vec<ParamError>> {
+    let config = params::decode(&spec.params, spec.cursor.as_deref())?;
+    Ok(Arc::new(ObjectSource {
+        connection: spec.from.clone(),
+        config: Arc::new(config),
+        storage: OnceLock::new(),
+        layout: OnceCell::new(),
+    }))
+}
+
+/// Files behind one connection.
+struct ObjectSource {
+    connection: Connection,
+    config: Arc<Config>,
+    /// Opened at first use, for a pipeline may be checked where its storage is out of reach.
+    storage: OnceLock<Storage>,
+    /// What the columns are; inferred at most once.
+    layout: OnceCell<Layout>,
+}
+
+#[async_trait]
+impl Source for ObjectSource {
+    async fn schema(&self) -> Result<SchemaRef> {
+        Ok(self.layout().await?.schema.clone())
+    }
+
+    async fn resolve(&self, window: &Window) -> Result<Vec<Slice>> {
+        let target = self.config.path.in_window(window)?;
+        let found = find::find(self.store()?.as_ref(), &target).await?;
+        if found.is_empty() {
+            return Err(self.nothing_found(Some(window)));
+        }
+        Ok(found.into_iter().map(|input| Slice { input }).collect())
+    }
+
+    async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream> {
+        let layout = self.layout().await?;
+        let store = self.store()?;
+        let rows = match self.config.format {
+            Format::Parquet => parquet::read(store.clone(), &slice.input, &self.config, layout, window).await?,
+            _ => pump::read_text(store.as_ref(), &slice.input, &self.config, layout, window).await?,
+        };
+        Ok(pump::guarded(rows, store, slice.input.clone()))
+    }
+
+    fn by_window(&self) -> bool {
+        self.config.path.by_window()
+    }
+}
+
+impl ObjectSource {
+    fn store(&self) -> Result<Arc<dyn ObjectStore>> {
+        if let Some(storage) = self.storage.get() {
+            return Ok(storage.objects().clone());
+        }
+        let opened = Storage::open(&self.connection, "", false).map_err(|fault| {
+            let error =
+                WorkerError::later(fault.code, fault.message).at(format!("connection {}", self.connection.name));
+            match fault.fix {
+                Some(fix) => error.fix(fix),
+                None => error,
+            }
+        })?;
+        Ok(self.storage.get_or_init(|| opened).objects().clone())
+    }
+
+    async fn layout(&self) -> Result<&Layout> {
+        self.layout
+            .get_or_try_init(|| async {
+                match Layout::declared(&self.config) {
+                    Some(layout) => Ok(layout),
+                    None => Layout::of_file(self.store()?, &self.sample().await?, &self.config).await,
+                }
+            })
+            .await
+    }
+
+    /// The object columns are inferred from: the first by name.
+    async fn sample(&self) -> Result<Input> {
+        let target = self.config.path.in_any_window()?;
+        let found = find::find(self.store()?.as_ref(), &target).await?;
+        found.into_iter().next().ok_or_else(|| self.nothing_found(None))
+    }
+
+    /// A partition may still come; a file that is named outright should be there.
+    fn nothing_found(&self, window: Option<&Window>) -> WorkerError {
+        let path = self.config.path.text();
+        let place =
+            self.storage.get().map_or_else(|| self.connection.name.clone(), |storage| storage.url().to_string());
+        match window.filter(|_| self.by_window()) {
+            Some(window) => {
+                WorkerError::not_ready(error::SOURCE_MISSING, format!("nothing matches {path:?} for {window} yet"))
+            }
+            None if self.by_window() => {
+                WorkerError::not_ready(error::SOURCE_MISSING, format!("nothing matches {path:?} yet"))
+            }
+            None => WorkerError::later(error::SOURCE_MISSING, format!("nothing is found at {path:?}")),
+        }
+        .at(place)
+        .fix("correct `path`, which is relative to the connection's root, or deliver the file")
+    }
+}

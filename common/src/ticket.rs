@@ -1,4 +1,5 @@
-//! The ticket: what a claim allows at the sink worker, signed so that nobody else can say it, and only for a while.
+//! The ticket: what a claim allows at the sink worker, signed by the coordinator so that nobody else can say it, and only
+//! for a while. The sink worker verifies it; whoever reads the source passes it on as it is.
 //!
 //! ```text
 //! version 1 | length of key id | key id | HMAC-SHA256 over the rest and this head | ticket as JSON
@@ -9,21 +10,17 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use bytes::Bytes;
 use hmac::{Hmac, Mac};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
-use windrow_common::{
-    claim::Token,
-    error,
-    id::{PipelineName, SinkId, TaskId},
-    window::Window,
-};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use crate::{
-    error::{Result, WorkerError},
-    stage::Attempt,
+    claim::Token,
+    id::{PipelineName, SinkId, TaskId},
+    manifest::Digest,
+    window::Window,
 };
 
 const VERSION: u8 = 1;
@@ -42,23 +39,47 @@ pub struct Ticket {
     pub pipeline: PipelineName,
     pub sink: SinkId,
     pub window: Window,
+    /// SHA-256 of the pipeline's JSON, which the reader sends along: the sink worker opens no other.
+    pub pipeline_sha256: Digest,
     /// Milliseconds since 1970 after which it opens nothing any more.
     pub expires_unix_ms: i64,
 }
 
+impl Ticket {
+    /// Whether the ticket was signed for this very pipeline.
+    pub fn is_for(&self, pipeline_json: &[u8]) -> bool {
+        sha256(pipeline_json) == self.pipeline_sha256
+    }
+}
+
+/// The digest a ticket names a pipeline by.
+pub fn sha256(pipeline_json: &[u8]) -> Digest {
+    Digest(Sha256::digest(pipeline_json).into())
+}
+
 /// A ticket whose signature and time were found good. Only [`TicketKeys::verify`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim(Ticket);
+pub struct Verified(Ticket);
 
-impl Claim {
+impl Verified {
     pub fn ticket(&self) -> &Ticket {
         &self.0
     }
+}
 
-    /// The attempt whose files may be staged.
-    pub fn attempt(&self) -> Attempt {
-        Attempt { task: self.0.task, token: self.0.token, window: self.0.window }
-    }
+/// Why a ticket opens nothing, or cannot be signed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TicketError {
+    #[error("there is no key to sign a ticket with")]
+    NoKey,
+    #[error("a ticket is damaged")]
+    Damaged,
+    #[error("a ticket is signed with a key unknown here")]
+    UnknownKey,
+    #[error("a ticket is forged")]
+    Forged,
+    #[error("the ticket of task {0} has expired")]
+    Expired(TaskId),
 }
 
 /// A secret shared by those who sign and those who verify.
@@ -81,7 +102,17 @@ impl TicketKey {
 
     /// A key nobody else has, for one process.
     pub fn random() -> Self {
-        Self { id: "process".to_owned(), secret: rand::random::<[u8; MIN_KEY_BYTES]>().to_vec() }
+        let secret = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
+        Self { id: "process".to_owned(), secret }
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The bytes themselves, to hand to a peer that verifies.
+    pub fn reveal(&self) -> &[u8] {
+        &self.secret
     }
 
     fn mac(&self, payload: &[u8]) -> Hmac<Sha256> {
@@ -118,39 +149,34 @@ impl TicketKeys {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = newest_first;
     }
 
-    /// Signs with the newest key. `TICKET_REFUSED` while there is none.
-    pub fn sign(&self, ticket: &Ticket) -> Result<Bytes> {
+    /// Signs with the newest key; fails while there is none.
+    pub fn sign(&self, ticket: &Ticket) -> Result<Vec<u8>, TicketError> {
         let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let key = keys.first().ok_or_else(|| refused("there is no key to sign a ticket with"))?;
-        let payload =
-            serde_json::to_vec(ticket).map_err(|cause| refused("a ticket cannot be written").because(cause))?;
+        let key = keys.first().ok_or(TicketError::NoKey)?;
+        let payload = serde_json::to_vec(ticket).map_err(|_| TicketError::Damaged)?;
         let mut signed = vec![VERSION, u8::try_from(key.id.len()).unwrap_or(u8::MAX)];
         signed.extend_from_slice(key.id.as_bytes());
         signed.extend_from_slice(&key.mac(&payload).finalize().into_bytes());
         signed.extend_from_slice(&payload);
-        Ok(signed.into())
+        Ok(signed)
     }
 
-    /// The claim a ticket stands for; `TICKET_REFUSED` when it is forged, damaged, of an unknown key or past its time.
-    pub fn verify(&self, signed: &[u8], now: Timestamp) -> Result<Claim> {
-        let envelope = Envelope::parse(signed).ok_or_else(|| refused("a ticket is damaged"))?;
+    /// What a ticket says, unless it is forged, damaged, of an unknown key or past its time.
+    pub fn verify(&self, signed: &[u8], now: Timestamp) -> Result<Verified, TicketError> {
+        let envelope = Envelope::parse(signed).ok_or(TicketError::Damaged)?;
         self.check(&envelope)?;
-        let ticket: Ticket =
-            serde_json::from_slice(envelope.payload).map_err(|cause| refused("a ticket is damaged").because(cause))?;
-        if now.as_millisecond() >= ticket.expires_unix_ms {
-            return Err(refused("a ticket has expired").at(format!("task {}", ticket.task)));
+        let ticket: Ticket = serde_json::from_slice(envelope.payload).map_err(|_| TicketError::Damaged)?;
+        match now.as_millisecond() < ticket.expires_unix_ms {
+            true => Ok(Verified(ticket)),
+            false => Err(TicketError::Expired(ticket.task)),
         }
-        Ok(Claim(ticket))
     }
 
-    fn check(&self, envelope: &Envelope<'_>) -> Result<()> {
+    fn check(&self, envelope: &Envelope<'_>) -> Result<(), TicketError> {
         let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let key = keys
-            .iter()
-            .find(|key| key.id.as_bytes() == envelope.key_id)
-            .ok_or_else(|| refused("a ticket is signed with a key unknown here"))?;
+        let key = keys.iter().find(|key| key.id.as_bytes() == envelope.key_id).ok_or(TicketError::UnknownKey)?;
         // Compares in constant time.
-        key.mac(envelope.payload).verify_slice(envelope.mac).map_err(|_| refused("a ticket is forged"))
+        key.mac(envelope.payload).verify_slice(envelope.mac).map_err(|_| TicketError::Forged)
     }
 }
 
@@ -173,16 +199,11 @@ impl<'a> Envelope<'a> {
     }
 }
 
-fn refused(message: &str) -> WorkerError {
-    WorkerError::later(error::TICKET_REFUSED, message)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use windrow_common::window::Axis;
-
     use super::*;
+    use crate::window::Axis;
 
     fn ticket() -> Ticket {
         Ticket {
@@ -192,6 +213,7 @@ mod tests {
             pipeline: "flights".parse().unwrap(),
             sink: "lake".parse().unwrap(),
             window: Window::new(Axis::Time, 0, 10).unwrap(),
+            pipeline_sha256: sha256(b"{}"),
             expires_unix_ms: 1_000,
         }
     }
@@ -209,7 +231,8 @@ mod tests {
         let keys = TicketKeys::new(vec![key("a")]);
         let signed = keys.sign(&ticket()).unwrap();
         assert_eq!(keys.verify(&signed, at(999)).unwrap().ticket(), &ticket());
-        assert_eq!(keys.verify(&signed, at(1_000)).unwrap_err().code(), error::TICKET_REFUSED);
+        assert_eq!(keys.verify(&signed, at(1_000)), Err(TicketError::Expired(ticket().task)));
+        assert!(ticket().is_for(b"{}") && !ticket().is_for(b"{} "));
     }
 
     #[test]
@@ -217,7 +240,7 @@ mod tests {
         let keys = TicketKeys::new(vec![key("a")]);
         let signed = keys.sign(&ticket()).unwrap();
         for index in 0..signed.len() {
-            let mut forged = signed.to_vec();
+            let mut forged = signed.clone();
             forged[index] ^= 1;
             assert!(keys.verify(&forged, at(0)).is_err(), "byte {index}");
             assert!(keys.verify(&signed[..index], at(0)).is_err(), "cut at {index}");

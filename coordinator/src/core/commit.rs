@@ -1,0 +1,331 @@
+//! From sealed tasks to a published commit: who commits to a sink, what its next intent is, and what follows from the
+//! committer's answer. At most one intent per sink exists, and it is recorded before it is tried.
+//!
+//! ```text
+//!          sealed tasks             draft             recorded            answer
+//!   Idle ---------------> Preparing -----> (T7) intent --------> Committing ------> (T9 or T11) Idle
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use windrow_common::{
+    error,
+    id::{PipelineName, SinkId, TaskId, WorkerId},
+    intent::{IntentRef, MAX_INTENT_TASKS, Seq},
+    manifest::{Counts, Digest, ManifestRef},
+    task::{Failure, Lane, Retry, Task, TaskState},
+};
+
+use super::{
+    lifecycle::{self, Now},
+    table::{Change, Coverage, Head, Key, Record, SinkEntry, Table, Versioned},
+    workers::Workers,
+};
+
+/// What is under way for a sink. It lives in the leader's memory; a new leader starts from the records again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SinkRun {
+    pub step: Step,
+    /// Most tasks of the next intent: halved while a sink refuses, so that one bad task is found.
+    batch: usize,
+    /// Failures in a row, for the pause between them.
+    failures: u32,
+    /// Whether the next thing to do with the intent is to abort it.
+    abort: Option<Failure>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    Idle {
+        not_before: Duration,
+    },
+    /// The committer was asked to work out the next intent.
+    Preparing {
+        request: u64,
+        worker: WorkerId,
+        draft: Draft,
+    },
+    /// The committer was asked to carry out the recorded intent.
+    Committing {
+        request: u64,
+        worker: WorkerId,
+    },
+    /// Two histories, or a sink that was rolled back. An operator has to look; asked again after a pause.
+    Halted {
+        failure: Failure,
+        not_before: Duration,
+    },
+}
+
+impl Default for SinkRun {
+    fn default() -> Self {
+        Self { step: Step::Idle { not_before: Duration::ZERO }, batch: MAX_INTENT_TASKS, failures: 0, abort: None }
+    }
+}
+
+/// The next thing to do for a sink.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Todo {
+    /// T6: give the sink a committer.
+    Take(Change),
+    /// Ask the committer to work out an intent of these tasks.
+    Prepare { worker: WorkerId, draft: Draft },
+    /// Ask the committer to carry out, or to abort, the recorded intent.
+    Commit { worker: WorkerId, intent: IntentRef, abort: bool },
+}
+
+/// What the committer is asked to work out an intent of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    pub seq: Seq,
+    /// The digest of the intent before it.
+    pub previous: Option<Digest>,
+    /// Sealed tasks and the revisions of their seals.
+    pub tasks: Vec<(TaskId, i64)>,
+}
+
+/// Longest pause after failures in a row.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// Most different pipelines, and most backfills, one intent may publish for; keeps T9 within one transaction.
+const MAX_PIPELINES: usize = 10;
+
+/// What a sink needs next, if anything.
+pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, now: Duration) -> Option<Todo> {
+    let nothing = SinkEntry::default();
+    let entry = table.sink(sink).unwrap_or(&nothing);
+    let committer = entry.committer.as_ref().filter(|committer| workers.can_commit(&committer.value));
+    let Some(committer) = committer else { return take(table, workers, sink, entry) };
+    let worker = committer.value.clone();
+    match &run.step {
+        Step::Idle { not_before } | Step::Halted { not_before, .. } if *not_before <= now => {}
+        // Whoever was asked is not the committer any more: its answer will not come, or no longer counts.
+        Step::Preparing { worker: asked, .. } | Step::Committing { worker: asked, .. } if *asked != worker => {}
+        _ => return None,
+    }
+    if let Some(intent) = &entry.intent {
+        return Some(Todo::Commit { worker, intent: intent.value.clone(), abort: run.abort.is_some() });
+    }
+    let tasks = choose(table, sink, run.batch);
+    let head = entry.head.as_ref().map(|head| head.value).unwrap_or_default();
+    let draft = Draft { seq: head.seq + 1, previous: head.digest, tasks };
+    (!draft.tasks.is_empty()).then_some(Todo::Prepare { worker, draft })
+}
+
+/// T6. A committer that is gone is replaced; its revision tells that nobody else did so meanwhile.
+fn take(table: &Table, workers: &Workers, sink: &SinkId, entry: &SinkEntry) -> Option<Todo> {
+    let load = |worker: &WorkerId| {
+        table.sinks().filter(|(_, other)| other.committer.as_ref().is_some_and(|found| found.value == *worker)).count()
+    };
+    let worker = workers.best_committer(load)?;
+    let expect = entry.committer.as_ref().map(|committer| committer.revision);
+    let record = Record::Committer(sink.clone(), worker);
+    Some(Todo::Take(Change { expect: vec![(record.key(), expect)], put: vec![record], delete: Vec::new() }))
+}
+
+/// The oldest seals first, as many as one intent and its finalizing transaction can take.
+fn choose(table: &Table, sink: &SinkId, most: usize) -> Vec<(TaskId, i64)> {
+    let mut pipelines: BTreeSet<&PipelineName> = BTreeSet::new();
+    let mut lanes: BTreeSet<&Lane> = BTreeSet::new();
+    let mut chosen = Vec::new();
+    for entry in table.sealed(sink) {
+        let alone = lifecycle::goes_alone(table, &entry.value);
+        if alone && !chosen.is_empty() {
+            break;
+        }
+        pipelines.insert(&entry.value.pipeline);
+        lanes.insert(&entry.value.lane);
+        if chosen.len() == most || pipelines.len() > MAX_PIPELINES || lanes.len() > MAX_PIPELINES {
+            break;
+        }
+        chosen.push((entry.value.id, entry.revision));
+        if alone {
+            break;
+        }
+    }
+    chosen
+}
+
+/// T7: records the intent the committer worked out, if all the draft rested on still holds.
+pub fn record(table: &Table, sink: &SinkId, draft: &Draft, path: String, digest: Digest) -> Option<Change> {
+    let entry = table.sink(sink)?;
+    let committer = entry.committer.as_ref()?;
+    let head = entry.head.as_ref();
+    let at = head.map(|head| head.value).unwrap_or_default();
+    if entry.intent.is_some() || (at.seq + 1, at.digest) != (draft.seq, draft.previous) {
+        return None;
+    }
+    let mut expect = vec![
+        (Key::Committer(sink.clone()), Some(committer.revision)),
+        (Key::Intent(sink.clone()), None),
+        (Key::Head(sink.clone()), head.map(|head| head.revision)),
+    ];
+    let mut counts = Counts::default();
+    for (id, seal) in &draft.tasks {
+        let task = table.task(id).filter(|task| task.revision == *seal && task.value.sink == *sink)?;
+        counts += manifest(&task.value)?.counts;
+        expect.push((Key::Task(task.value.pipeline.clone(), *id), Some(*seal)));
+    }
+    let intent =
+        IntentRef { seq: draft.seq, previous: draft.previous, path, digest, tasks: draft.tasks.clone(), counts };
+    Some(Change { expect, put: vec![Record::Intent(sink.clone(), intent)], delete: Vec::new() })
+}
+
+/// T9: the sink holds the intent; its tasks leave the ledger and their windows are covered.
+pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
+    let (intent, mut change) = close_intent(table, sink)?;
+    let tasks: Vec<&Versioned<Task>> = intent.tasks.iter().filter_map(|(id, _)| table.task(id)).collect();
+    let mut coverages: BTreeMap<&PipelineName, Coverage> = BTreeMap::new();
+    let mut published: BTreeMap<&Lane, u64> = BTreeMap::new();
+    for task in tasks.iter().map(|task| &task.value) {
+        change.delete.push(Key::Task(task.pipeline.clone(), task.id));
+        let Some(entry) = table.pipeline(&task.pipeline) else { continue };
+        let coverage = coverages.entry(&task.pipeline).or_insert_with(|| entry.coverage.value.clone());
+        coverage.published.insert(task.window.start(), task.window.end());
+        coverage.totals += manifest(task).map(|manifest| manifest.counts).unwrap_or_default();
+        *published.entry(&task.lane).or_default() += task.windows() as u64;
+    }
+    for (pipeline, coverage) in coverages {
+        let revision = table.pipeline(pipeline)?.coverage.revision;
+        change = change.and(Change::replace(Record::Coverage(pipeline.clone(), coverage), revision));
+    }
+    for (lane, windows) in published {
+        let Lane::Backfill(id) = lane else { continue };
+        let Some(backfill) = table.backfill(id) else { continue };
+        let mut next = backfill.value.clone();
+        next.published += windows;
+        change = change.and(Change::replace(Record::Backfill(next), backfill.revision));
+    }
+    Some(change)
+}
+
+/// T11: the sink holds the intent's abort; its tasks run again, or are quarantined if that cannot help.
+pub fn finalize_abort(table: &Table, sink: &SinkId, failure: &Failure, now: Now) -> Option<Change> {
+    let (intent, change) = close_intent(table, sink)?;
+    let alone = intent.tasks.len() == 1;
+    let tasks = intent.tasks.iter().filter_map(|(id, _)| table.task(id));
+    Some(
+        tasks.fold(change, |change, task| change.and(lifecycle::after_abort(table, task, failure.clone(), alone, now))),
+    )
+}
+
+/// What T9 and T11 share: the intent as it was recorded goes, the head moves onto it. T9 compares no task: while the
+/// intent that names their seals exists, nothing else may touch them.
+fn close_intent(table: &Table, sink: &SinkId) -> Option<(IntentRef, Change)> {
+    let entry = table.sink(sink)?;
+    let intent = entry.intent.as_ref()?;
+    let head = Head { seq: intent.value.seq, digest: Some(intent.value.digest) };
+    let change = Change {
+        expect: vec![(Key::Intent(sink.clone()), Some(intent.revision))],
+        put: vec![Record::Head(sink.clone(), head)],
+        delete: vec![Key::Intent(sink.clone())],
+    };
+    Some((intent.value.clone(), change))
+}
+
+fn manifest(task: &Task) -> Option<&ManifestRef> {
+    match &task.state {
+        TaskState::Sealed { manifest, .. } => Some(manifest),
+        _ => None,
+    }
+}
+
+/// The committer's answer about an intent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    Committed,
+    Aborted,
+    /// The sink is past this intent: whoever asked was late. The records tell the truth.
+    Stale,
+    /// Only an abort can follow.
+    Refused(Failure),
+    Halt(Failure),
+    /// Not known; ask again.
+    Unknown,
+}
+
+impl SinkRun {
+    pub fn preparing(&mut self, request: u64, worker: WorkerId, draft: Draft) {
+        self.step = Step::Preparing { request, worker, draft };
+    }
+
+    pub fn committing(&mut self, request: u64, worker: WorkerId) {
+        self.step = Step::Committing { request, worker };
+    }
+
+    /// The draft of the request, if it is the one that is waited for.
+    pub fn prepared(&self, request: u64) -> Option<&Draft> {
+        match &self.step {
+            Step::Preparing { request: asked, draft, .. } if *asked == request => Some(draft),
+            _ => None,
+        }
+    }
+
+    pub fn is_committing(&self, request: u64) -> bool {
+        matches!(&self.step, Step::Committing { request: asked, .. } if *asked == request)
+    }
+
+    /// The step is done; the next may follow at once.
+    pub fn done(&mut self) {
+        *self = Self { batch: (self.batch * 2).min(MAX_INTENT_TASKS), ..Self::default() };
+    }
+
+    /// The intent of so many tasks is aborted. Smaller ones follow, to find the task the sink refuses.
+    pub fn aborted(&mut self, tasks: usize) {
+        *self = Self { batch: (tasks / 2).max(1), ..Self::default() };
+    }
+
+    /// The session with a worker broke. If something was asked of it, its answer will not come.
+    pub fn lost(&mut self, gone: &WorkerId, now: Duration) {
+        if let Step::Preparing { worker, .. } | Step::Committing { worker, .. } = &self.step
+            && worker == gone
+        {
+            self.step = Step::Idle { not_before: now };
+        }
+    }
+
+    /// The step is done or given up; what comes next is decided from the records.
+    pub fn resume(&mut self, now: Duration) {
+        self.step = Step::Idle { not_before: now };
+    }
+
+    /// The step has to be done again, after a pause that grows.
+    pub fn again(&mut self, now: Duration) {
+        self.failures = self.failures.saturating_add(1);
+        let pause =
+            Duration::from_millis(100).saturating_mul(1_u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX));
+        self.step = Step::Idle { not_before: now + pause.min(MAX_PAUSE) };
+    }
+
+    /// Preparing failed for good. Returns the task to blame if the batch held only one; else a smaller batch is tried.
+    pub fn blame(&mut self, now: Duration) -> Option<TaskId> {
+        let Step::Preparing { draft, .. } = &self.step else { return None };
+        let only = (draft.tasks.len() == 1).then(|| draft.tasks[0].0);
+        self.batch = (draft.tasks.len() / 2).max(1);
+        self.step = Step::Idle { not_before: now };
+        only
+    }
+
+    /// The next attempt at the intent is to abort it.
+    pub fn abort_next(&mut self, failure: Failure, now: Duration) {
+        self.abort = Some(failure);
+        self.step = Step::Idle { not_before: now };
+    }
+
+    pub fn halt(&mut self, failure: Failure, now: Duration) {
+        self.step = Step::Halted { failure, not_before: now + MAX_PAUSE };
+    }
+
+    /// Why the intent is being aborted.
+    pub fn abort_reason(&self, now: Now) -> Failure {
+        self.abort.clone().unwrap_or_else(|| Failure {
+            code: error::SINK_CONFLICT.code.to_owned(),
+            message: "the sink shows the intent as aborted".to_owned(),
+            retry: Retry::Later,
+            at: now.wall,
+            worker: None,
+        })
+    }
+}

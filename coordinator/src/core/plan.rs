@@ -1,0 +1,137 @@
+//! T0: turning due windows into tasks. Task ids are hashes of what the task is, so planning the same windows twice
+//! changes nothing.
+
+use windrow_common::{
+    id::TaskId,
+    task::{Lane, Seams, Task, TaskState},
+    window::{Axis, Window},
+};
+
+use super::{
+    lifecycle::Now,
+    table::{Change, Cursor, PipelineEntry, Record, Table},
+    timeline::{Standing, Timeline},
+};
+
+/// Most tasks one transaction creates.
+pub const MAX_PLANNED: usize = 100;
+/// Most tasks one transaction creates to load published windows again.
+const MAX_LOOKED_BACK: usize = 10;
+/// Most open tasks of one lane; planning goes on when some of them are done.
+pub const MAX_OPEN: usize = 1_000;
+
+/// Most separate stretches a pipeline's published windows may lie in, for they are one record; planning goes on when the
+/// windows between them are published too.
+pub const MAX_STRETCHES: usize = 1_000;
+
+/// The next due windows of every pipeline as tasks; one change per pipeline, none if nothing is due.
+pub fn plan(table: &Table, now: Now) -> Vec<Change> {
+    let entries = table.pipelines().filter(|(_, entry)| entry.state.value.paused.is_none());
+    entries.filter_map(|(_, entry)| plan_pipeline(table, entry, now)).collect()
+}
+
+fn plan_pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> Option<Change> {
+    let room = MAX_OPEN.saturating_sub(table.open(&entry.spec().name, &Lane::Live)).min(MAX_PLANNED);
+    if room == 0 || entry.coverage.value.published.len() >= MAX_STRETCHES {
+        return None;
+    }
+    match &entry.tiling {
+        Some(_) => plan_time(table, entry, room, now),
+        None => plan_first_version(entry, now),
+    }
+}
+
+/// Windows of time that have closed since the cursor.
+fn plan_time(table: &Table, entry: &PipelineEntry, room: usize, now: Now) -> Option<Change> {
+    let tiling = entry.tiling.as_ref()?;
+    let spec = entry.spec().window.as_ref()?;
+    let cursor = entry.cursor.value;
+    let closed_to = tiling.closed_to(now.wall);
+    let per_task = usize::try_from(spec.per_task.max(1)).unwrap_or(usize::MAX);
+    let due = tiling.windows_from(cursor.next).take_while(|window| window.end() <= closed_to);
+    let due: Vec<Window> = due.take(room.saturating_mul(per_task)).collect();
+    let last = due.last()?;
+    let mut tasks: Vec<Task> =
+        due.chunks(per_task).filter_map(|run| task(entry, run, 0, Lane::Live, None, now)).collect();
+    let again = look_back(table, entry, cursor.revision + 1, now);
+    let revision = cursor.revision + u32::from(!again.is_empty());
+    tasks.extend(again);
+    let next = Cursor { next: last.end(), revision };
+    let advance = Change::replace(Record::Cursor(entry.spec().name.clone(), next), entry.cursor.revision);
+    Some(tasks.into_iter().fold(advance, |change, task| change.and(Change::create(Record::Task(task)))))
+}
+
+/// The published windows just before the cursor, to be loaded again for rows that came late. Those that are not
+/// published are being loaded anyway.
+fn look_back(table: &Table, entry: &PipelineEntry, revision: u32, now: Now) -> Vec<Task> {
+    let Some((spec, tiling)) = entry.spec().window.as_ref().zip(entry.tiling.as_ref()) else { return Vec::new() };
+    if spec.lookback == 0 {
+        return Vec::new();
+    }
+    let cursor = entry.cursor.value.next;
+    let timeline = Timeline::of(table, entry);
+    let back = tiling.windows_back_from(cursor).filter(|window| window.end() <= cursor).take(spec.lookback as usize);
+    let mut published: Vec<Window> = back.filter(|window| timeline.standing(window) == Standing::Published).collect();
+    published.reverse();
+    let stretches = published.chunk_by(|left, right| left.end() == right.start());
+    let runs = stretches.flat_map(|stretch| stretch.chunks(spec.per_task.max(1) as usize));
+    runs.take(MAX_LOOKED_BACK).filter_map(|run| task(entry, run, revision, Lane::Live, None, now)).collect()
+}
+
+/// A full load runs once when it is applied; schedules, triggers and backfills ask for further versions.
+fn plan_first_version(entry: &PipelineEntry, now: Now) -> Option<Change> {
+    if entry.cursor.value.next > 0 {
+        return None;
+    }
+    let first = task(entry, &[Window::version(0)], 0, Lane::Live, None, now)?;
+    let name = entry.spec().name.clone();
+    let advance =
+        Change::replace(Record::Cursor(name, Cursor { next: 1, ..entry.cursor.value }), entry.cursor.revision);
+    Some(advance.and(Change::create(Record::Task(first))))
+}
+
+/// The task over a run of adjacent windows.
+pub fn task(
+    entry: &PipelineEntry,
+    run: &[Window],
+    revision: u32,
+    lane: Lane,
+    trace: Option<String>,
+    now: Now,
+) -> Option<Task> {
+    let (first, last) = (run.first()?, run.last()?);
+    let window = Window::new(first.axis(), first.start(), last.end()).ok()?;
+    let pipeline = entry.spec().name.clone();
+    Some(Task {
+        id: TaskId::of(&pipeline, 0, &window, revision),
+        pipeline,
+        sink: entry.sink.clone(),
+        shard: 0,
+        window,
+        seams: entry.tiling.as_ref().map_or(Seams::None, |tiling| tiling.seams(run)),
+        revision,
+        lane,
+        created: now.wall,
+        attempts: 0,
+        errors: 0,
+        lost_leases: 0,
+        trace,
+        state: TaskState::Pending { not_before: now.wall, last_failure: None },
+    })
+}
+
+/// How many windows are closed and not planned.
+pub fn unplanned(entry: &PipelineEntry, now: Now) -> u64 {
+    match &entry.tiling {
+        Some(tiling) => tiling.count(entry.cursor.value.next, tiling.closed_to(now.wall)),
+        None => u64::from(entry.cursor.value.next == 0),
+    }
+}
+
+/// The cursor a new pipeline starts with.
+pub fn first_cursor(entry_axis: Axis, origin: i64) -> Cursor {
+    match entry_axis {
+        Axis::Time => Cursor { next: origin, revision: 0 },
+        Axis::Version => Cursor { next: 0, revision: 0 },
+    }
+}

@@ -1,0 +1,160 @@
+//! What users ask of the ledger: where pipelines, windows and backfills stand, and why.
+
+use jiff::Timestamp;
+use windrow_common::{
+    id::PipelineName,
+    task::{Failure, Task, TaskPhase, TaskState},
+    window::Window,
+};
+
+use super::{
+    backfill::{self, Backfill},
+    calendar::Tiling,
+    lifecycle::Now,
+    plan,
+    table::{PipelineEntry, Table, Versioned},
+    timeline::{Standing, Timeline},
+};
+
+/// A pipeline's windows, counted by where they stand.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PipelineReport {
+    pub published: u64,
+    pub waiting: u64,
+    pub pending: u64,
+    pub claimed: u64,
+    pub sealed: u64,
+    pub quarantined: u64,
+    /// Closed and not planned yet.
+    pub unplanned: u64,
+    /// The newest failure of an open task.
+    pub last_failure: Option<Failure>,
+    /// When the next window closes.
+    pub next_due: Option<Timestamp>,
+    /// Everything before it is published.
+    pub complete_to: Option<i64>,
+}
+
+impl PipelineReport {
+    /// Windows that are due and not settled.
+    pub fn unsettled(&self) -> u64 {
+        self.waiting + self.pending + self.claimed + self.sealed + self.unplanned
+    }
+}
+
+/// Where a pipeline stands.
+pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineReport {
+    let mut report = PipelineReport {
+        published: entry.windows_published(),
+        unplanned: plan::unplanned(entry, now),
+        next_due: next_due(entry, now),
+        complete_to: complete_to(entry),
+        ..PipelineReport::default()
+    };
+    for task in table.tasks_of(&entry.spec().name).map(|task| &task.value) {
+        let windows = task.windows() as u64;
+        match task.state.phase() {
+            TaskPhase::Waiting => report.waiting += windows,
+            TaskPhase::Pending => report.pending += windows,
+            TaskPhase::Claimed => report.claimed += windows,
+            TaskPhase::Sealed => report.sealed += windows,
+            TaskPhase::Quarantined => report.quarantined += windows,
+            TaskPhase::Cancelled => {}
+        }
+        if let Some(failure) = failure(task)
+            && report.last_failure.as_ref().is_none_or(|known| known.at < failure.at)
+        {
+            report.last_failure = Some(failure.clone());
+        }
+    }
+    report
+}
+
+/// Why a task's last attempt failed, if one did.
+pub fn failure(task: &Task) -> Option<&Failure> {
+    match &task.state {
+        TaskState::Pending { last_failure, .. } => last_failure.as_ref(),
+        TaskState::Quarantined { failure } => Some(failure),
+        _ => None,
+    }
+}
+
+fn next_due(entry: &PipelineEntry, now: Now) -> Option<Timestamp> {
+    let tiling = entry.tiling.as_ref()?;
+    tiling.closes(tiling.closed_to(now.wall))
+}
+
+fn complete_to(entry: &PipelineEntry) -> Option<i64> {
+    let origin = entry.tiling.as_ref().map_or(0, Tiling::origin);
+    let to = entry.coverage.value.published.covered_to(origin);
+    (to > origin).then_some(to)
+}
+
+/// One window, where it stands, and the task over it.
+pub struct WindowReport<'a> {
+    pub window: Window,
+    pub standing: Standing,
+    pub task: Option<&'a Versioned<Task>>,
+    pub due: Option<Timestamp>,
+}
+
+/// The windows of `[start, end)`, oldest first, at most `limit`.
+pub fn windows<'a>(
+    table: &'a Table,
+    entry: &'a PipelineEntry,
+    range: (i64, i64),
+    limit: usize,
+    now: Now,
+) -> Vec<WindowReport<'a>> {
+    let timeline = Timeline::of(table, entry);
+    let windows: Vec<Window> = match &entry.tiling {
+        Some(tiling) => {
+            tiling.windows_from(range.0).take_while(|window| window.start() < range.1).take(limit).collect()
+        }
+        None => (0..entry.cursor.value.next)
+            .filter_map(|version| u32::try_from(version).ok())
+            .map(Window::version)
+            .take(limit)
+            .collect(),
+    };
+    let closed_to = entry.tiling.as_ref().map(|tiling| tiling.closed_to(now.wall));
+    let report = |window: Window| {
+        let closed = closed_to.is_none_or(|to| window.end() <= to);
+        let standing = match closed {
+            true => timeline.standing(&window),
+            false => Standing::NotClosed,
+        };
+        WindowReport {
+            window,
+            standing,
+            task: timeline.task_over(&window),
+            due: entry.tiling.as_ref().and_then(|tiling| tiling.closes(window.start())),
+        }
+    };
+    windows.into_iter().map(report).collect()
+}
+
+/// A backfill's windows that run now, and of those the ones that failed before.
+pub fn running(table: &Table, backfill: &Backfill) -> (u64, u64) {
+    backfill::own(table, backfill).map(|task| &task.value).fold((0, 0), |(running, retrying), task| {
+        let windows = task.windows() as u64;
+        let claimed = matches!(task.state, TaskState::Claimed { .. } | TaskState::Sealed { .. });
+        let failed_before = task.errors > 0 || task.lost_leases > 0 || failure(task).is_some();
+        let quarantined = matches!(task.state, TaskState::Quarantined { .. });
+        (
+            running + if claimed { windows } else { 0 },
+            retrying + if failed_before && !quarantined { windows } else { 0 },
+        )
+    })
+}
+
+/// The newest failure among a backfill's tasks.
+pub fn backfill_failure(table: &Table, backfill: &Backfill) -> Option<Failure> {
+    let failures = backfill::own(table, backfill).filter_map(|task| failure(&task.value));
+    failures.max_by_key(|failure| failure.at).cloned()
+}
+
+/// Pipelines and their reports.
+pub fn all(table: &Table, now: Now) -> Vec<(PipelineName, PipelineReport)> {
+    table.pipelines().map(|(name, entry)| (name.clone(), pipeline(table, entry, now))).collect()
+}

@@ -1,0 +1,387 @@
+//! The ledger as the leader sees it: every record in memory, and the only way it changes.
+//!
+//! A decision is a [`Change`]: what must still hold, what to put, what to delete. The ledger writes it as one guarded
+//! transaction; then, and only then, [`Table::apply`] takes it over with the revision the store gave it. So the table
+//! always equals the records in the store at one revision.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use windrow_common::{
+    id::{BackfillId, PipelineName, SinkId, TaskId, WorkerId},
+    intent::{IntentRef, Seq},
+    manifest::{Counts, Digest},
+    pipeline::Pipeline,
+    task::{Lane, Task, TaskPhase, TaskState},
+    window::{Axis, Window},
+};
+
+use super::{backfill::Backfill, calendar::Tiling, coverage::IntervalSet};
+
+/// A record and the revision of the transaction that wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Versioned<T> {
+    pub value: T,
+    pub revision: i64,
+}
+
+/// Names a record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    Pipeline(PipelineName),
+    Cursor(PipelineName),
+    Coverage(PipelineName),
+    Task(PipelineName, TaskId),
+    Head(SinkId),
+    Intent(SinkId),
+    Committer(SinkId),
+    Backfill(BackfillId),
+}
+
+/// A record to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    Pipeline(PipelineState),
+    Cursor(PipelineName, Cursor),
+    Coverage(PipelineName, Coverage),
+    Task(Task),
+    Head(SinkId, Head),
+    Intent(SinkId, IntentRef),
+    Committer(SinkId, WorkerId),
+    Backfill(Backfill),
+}
+
+/// One transaction: what must hold, and what it writes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Change {
+    /// Records and the revisions they must have; `None` means absent.
+    pub expect: Vec<(Key, Option<i64>)>,
+    pub put: Vec<Record>,
+    pub delete: Vec<Key>,
+}
+
+/// A pipeline as applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PipelineState {
+    pub pipeline: Pipeline,
+    /// Why it is paused, if it is.
+    pub paused: Option<String>,
+}
+
+/// How far a pipeline is planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Where the next window to plan starts.
+    pub next: i64,
+    /// The last revision given to windows that are moved again.
+    pub revision: u32,
+}
+
+/// What of a pipeline is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    pub axis: Axis,
+    pub published: IntervalSet,
+    /// Everything ever published, repeats included.
+    pub totals: Counts,
+}
+
+/// A sink's newest finalized commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    pub seq: Seq,
+    pub digest: Option<Digest>,
+}
+
+/// Everything kept about one pipeline.
+#[derive(Clone, Debug)]
+pub struct PipelineEntry {
+    pub state: Versioned<PipelineState>,
+    pub cursor: Versioned<Cursor>,
+    pub coverage: Versioned<Coverage>,
+    pub sink: SinkId,
+    /// How its time is cut; absent for full loads.
+    pub tiling: Option<Tiling>,
+}
+
+/// Everything kept about one sink.
+#[derive(Clone, Debug, Default)]
+pub struct SinkEntry {
+    pub head: Option<Versioned<Head>>,
+    pub intent: Option<Versioned<IntentRef>>,
+    pub committer: Option<Versioned<WorkerId>>,
+}
+
+/// The ledger in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    pipelines: BTreeMap<PipelineName, PartialPipeline>,
+    tasks: BTreeMap<TaskId, Versioned<Task>>,
+    sinks: BTreeMap<SinkId, SinkEntry>,
+    backfills: BTreeMap<BackfillId, Versioned<Backfill>>,
+    index: Index,
+}
+
+/// A pipeline's three records, which one transaction writes first but which are read one by one.
+#[derive(Clone, Debug, Default)]
+struct PartialPipeline {
+    state: Option<Versioned<PipelineState>>,
+    cursor: Option<Versioned<Cursor>>,
+    coverage: Option<Versioned<Coverage>>,
+    whole: Option<Box<PipelineEntry>>,
+}
+
+/// Tasks by what may happen to them next.
+#[derive(Clone, Debug, Default)]
+struct Index {
+    /// Ordered by window.
+    by_phase: BTreeMap<PhaseKey, BTreeSet<(i64, TaskId)>>,
+    /// Sealed tasks in the order of their seals.
+    sealed: BTreeMap<SinkId, BTreeSet<(i64, TaskId)>>,
+}
+
+type PhaseKey = (PipelineName, Lane, TaskPhase);
+
+impl Table {
+    pub fn pipeline(&self, name: &PipelineName) -> Option<&PipelineEntry> {
+        self.pipelines.get(name)?.whole.as_deref()
+    }
+
+    pub fn pipelines(&self) -> impl Iterator<Item = (&PipelineName, &PipelineEntry)> {
+        self.pipelines.iter().filter_map(|(name, partial)| Some((name, partial.whole.as_deref()?)))
+    }
+
+    pub fn task(&self, id: &TaskId) -> Option<&Versioned<Task>> {
+        self.tasks.get(id)
+    }
+
+    pub fn tasks(&self) -> impl Iterator<Item = &Versioned<Task>> {
+        self.tasks.values()
+    }
+
+    pub fn sink(&self, id: &SinkId) -> Option<&SinkEntry> {
+        self.sinks.get(id)
+    }
+
+    pub fn sinks(&self) -> impl Iterator<Item = (&SinkId, &SinkEntry)> {
+        self.sinks.iter()
+    }
+
+    pub fn backfill(&self, id: &BackfillId) -> Option<&Versioned<Backfill>> {
+        self.backfills.get(id)
+    }
+
+    pub fn backfills(&self) -> impl Iterator<Item = &Versioned<Backfill>> {
+        self.backfills.values()
+    }
+
+    /// The lanes of a pipeline that have tasks.
+    pub fn lanes(&self, pipeline: &PipelineName) -> BTreeSet<Lane> {
+        self.index.of(pipeline).map(|(key, _)| key.1.clone()).collect()
+    }
+
+    /// Every lane that has tasks in a phase, with those tasks in window order.
+    pub fn lanes_in(&self, phase: TaskPhase) -> impl Iterator<Item = (&PipelineName, &Lane, &BTreeSet<(i64, TaskId)>)> {
+        let entries = self.index.by_phase.iter().filter(move |(key, _)| key.2 == phase);
+        entries.map(|((pipeline, lane, _), tasks)| (pipeline, lane, tasks))
+    }
+
+    /// How many tasks of a lane are in a phase.
+    pub fn count(&self, pipeline: &PipelineName, lane: &Lane, phase: TaskPhase) -> usize {
+        self.index.by_phase.get(&(pipeline.clone(), lane.clone(), phase)).map_or(0, BTreeSet::len)
+    }
+
+    /// How many tasks a lane has.
+    pub fn open(&self, pipeline: &PipelineName, lane: &Lane) -> usize {
+        TaskPhase::ALL.iter().map(|phase| self.count(pipeline, lane, *phase)).sum()
+    }
+
+    /// The open tasks of a pipeline, by lane and phase, in window order within them.
+    pub fn tasks_of(&self, pipeline: &PipelineName) -> impl Iterator<Item = &Versioned<Task>> {
+        self.index.of(pipeline).flat_map(|(_, tasks)| tasks).filter_map(|(_, id)| self.tasks.get(id))
+    }
+
+    /// The sealed tasks of a sink in the order of their seals.
+    pub fn sealed(&self, sink: &SinkId) -> impl Iterator<Item = &Versioned<Task>> {
+        let tasks = self.index.sealed.get(sink).into_iter().flatten();
+        tasks.filter_map(|(_, id)| self.tasks.get(id))
+    }
+
+    /// Takes over a change that the store has accepted in the transaction with `revision`.
+    pub fn apply(&mut self, change: &Change, revision: i64) {
+        for key in &change.delete {
+            self.forget(key);
+        }
+        for record in &change.put {
+            self.put(record.clone(), revision);
+        }
+    }
+
+    /// Takes in one record, as read from the store or just written.
+    pub fn put(&mut self, record: Record, revision: i64) {
+        match record {
+            Record::Pipeline(state) => {
+                let name = state.pipeline.name.clone();
+                self.complete(&name, |partial| partial.state = Some(Versioned { value: state, revision }));
+            }
+            Record::Cursor(name, value) => {
+                self.complete(&name, |partial| partial.cursor = Some(Versioned { value, revision }));
+            }
+            Record::Coverage(name, value) => {
+                self.complete(&name, |partial| partial.coverage = Some(Versioned { value, revision }));
+            }
+            Record::Task(task) => {
+                self.forget_task(&task.id);
+                self.index.insert(&task, revision);
+                self.tasks.insert(task.id, Versioned { value: task, revision });
+            }
+            Record::Head(sink, value) => self.sinks.entry(sink).or_default().head = Some(Versioned { value, revision }),
+            Record::Intent(sink, value) => {
+                self.sinks.entry(sink).or_default().intent = Some(Versioned { value, revision });
+            }
+            Record::Committer(sink, value) => {
+                self.sinks.entry(sink).or_default().committer = Some(Versioned { value, revision });
+            }
+            Record::Backfill(value) => {
+                self.backfills.insert(value.id.clone(), Versioned { value, revision });
+            }
+        }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        match key {
+            Key::Pipeline(name) => self.complete(name, |partial| partial.state = None),
+            Key::Cursor(name) => self.complete(name, |partial| partial.cursor = None),
+            Key::Coverage(name) => self.complete(name, |partial| partial.coverage = None),
+            Key::Task(_, id) => self.forget_task(id),
+            Key::Head(sink) => self.sinks.entry(sink.clone()).or_default().head = None,
+            Key::Intent(sink) => self.sinks.entry(sink.clone()).or_default().intent = None,
+            Key::Committer(sink) => self.sinks.entry(sink.clone()).or_default().committer = None,
+            Key::Backfill(id) => {
+                self.backfills.remove(id);
+            }
+        }
+    }
+
+    fn forget_task(&mut self, id: &TaskId) {
+        if let Some(before) = self.tasks.remove(id) {
+            self.index.remove(&before.value, before.revision);
+        }
+    }
+
+    fn complete(&mut self, name: &PipelineName, set: impl FnOnce(&mut PartialPipeline)) {
+        let partial = self.pipelines.entry(name.clone()).or_default();
+        set(partial);
+        match (&partial.state, &partial.cursor, &partial.coverage) {
+            (Some(state), Some(cursor), Some(coverage)) => {
+                let sink = state.value.pipeline.sink.id();
+                let tiling = state.value.pipeline.window.as_ref().and_then(|window| Tiling::new(window).ok());
+                let (state, cursor, coverage) = (state.clone(), cursor.clone(), coverage.clone());
+                partial.whole = Some(Box::new(PipelineEntry { state, cursor, coverage, sink, tiling }));
+            }
+            (None, None, None) => {
+                self.pipelines.remove(name);
+            }
+            _ => partial.whole = None,
+        }
+    }
+}
+
+impl Index {
+    fn insert(&mut self, task: &Task, revision: i64) {
+        self.by_phase.entry(Self::key(task)).or_default().insert((task.window.start(), task.id));
+        if matches!(task.state, TaskState::Sealed { .. }) {
+            self.sealed.entry(task.sink.clone()).or_default().insert((revision, task.id));
+        }
+    }
+
+    fn remove(&mut self, task: &Task, revision: i64) {
+        remove_from(&mut self.by_phase, Self::key(task), &(task.window.start(), task.id));
+        remove_from(&mut self.sealed, task.sink.clone(), &(revision, task.id));
+    }
+
+    /// The sets of one pipeline.
+    fn of<'a>(&'a self, pipeline: &PipelineName) -> impl Iterator<Item = (&'a PhaseKey, &'a BTreeSet<(i64, TaskId)>)> {
+        let first = (pipeline.clone(), Lane::Live, TaskPhase::Waiting);
+        let name = pipeline.clone();
+        self.by_phase.range(first..).take_while(move |(key, _)| key.0 == name)
+    }
+
+    fn key(task: &Task) -> PhaseKey {
+        (task.pipeline.clone(), task.lane.clone(), task.state.phase())
+    }
+}
+
+/// Removes a task from a set and the set from the map when it was the last, so that the map holds only what there is.
+fn remove_from<K: Ord>(map: &mut BTreeMap<K, BTreeSet<(i64, TaskId)>>, key: K, task: &(i64, TaskId)) {
+    if let Some(tasks) = map.get_mut(&key) {
+        tasks.remove(task);
+        if tasks.is_empty() {
+            map.remove(&key);
+        }
+    }
+}
+
+impl Change {
+    /// Replaces a record: it must still have `revision`.
+    pub fn replace(record: Record, revision: i64) -> Self {
+        Self { expect: vec![(record.key(), Some(revision))], put: vec![record], delete: Vec::new() }
+    }
+
+    /// Creates a record: there must be none.
+    pub fn create(record: Record) -> Self {
+        Self { expect: vec![(record.key(), None)], put: vec![record], delete: Vec::new() }
+    }
+
+    /// Joins another change into the same transaction.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.expect.extend(other.expect);
+        self.put.extend(other.put);
+        self.delete.extend(other.delete);
+        self
+    }
+
+    /// The larger of its numbers of compares and of writes, each of which the store limits.
+    pub fn size(&self) -> usize {
+        self.expect.len().max(self.put.len() + self.delete.len())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.put.is_empty() && self.delete.is_empty()
+    }
+}
+
+impl Record {
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Pipeline(state) => Key::Pipeline(state.pipeline.name.clone()),
+            Self::Cursor(name, _) => Key::Cursor(name.clone()),
+            Self::Coverage(name, _) => Key::Coverage(name.clone()),
+            Self::Task(task) => Key::Task(task.pipeline.clone(), task.id),
+            Self::Head(sink, _) => Key::Head(sink.clone()),
+            Self::Intent(sink, _) => Key::Intent(sink.clone()),
+            Self::Committer(sink, _) => Key::Committer(sink.clone()),
+            Self::Backfill(backfill) => Key::Backfill(backfill.id.clone()),
+        }
+    }
+}
+
+impl PipelineEntry {
+    pub fn spec(&self) -> &Pipeline {
+        &self.state.value.pipeline
+    }
+
+    /// Whether all of a window is published.
+    pub fn is_published(&self, window: &Window) -> bool {
+        self.coverage.value.published.covers(window.start(), window.end())
+    }
+
+    /// How many windows are published.
+    pub fn windows_published(&self) -> u64 {
+        let intervals = self.coverage.value.published.iter();
+        match &self.tiling {
+            Some(tiling) => intervals.map(|(start, end)| tiling.count(start, end)).sum(),
+            None => intervals.map(|(start, end)| u64::try_from(end - start).unwrap_or(0)).sum(),
+        }
+    }
+}

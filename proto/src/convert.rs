@@ -1,0 +1,175 @@
+//! Between the wire's small types and the words of `windrow-common`. What comes from the wire or the store is checked;
+//! what goes out cannot fail.
+
+use jiff::Timestamp;
+use windrow_common::{
+    claim::Token,
+    id::{InvalidName, TaskId},
+    manifest::{Counts, Digest, ManifestRef},
+    task::{Failure, Retry},
+    window::{Axis, EmptyWindow, Window},
+};
+
+use crate::v1;
+
+/// Why a message or a record makes no sense.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Malformed {
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    #[error("{what} has {found} bytes, not {expected}")]
+    Length { what: &'static str, found: usize, expected: usize },
+    #[error("{0} has an unknown value")]
+    Unknown(&'static str),
+    #[error("a time is out of range: {0} us")]
+    Time(i64),
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    #[error(transparent)]
+    Window(#[from] EmptyWindow),
+    #[error("record cannot be decoded: {0}")]
+    Record(String),
+}
+
+/// The field, or an error that names it.
+pub fn required<T>(field: Option<T>, name: &'static str) -> Result<T, Malformed> {
+    field.ok_or(Malformed::Missing(name))
+}
+
+pub fn instant(us: i64) -> Result<Timestamp, Malformed> {
+    Timestamp::from_microsecond(us).map_err(|_| Malformed::Time(us))
+}
+
+pub fn task_id(bytes: &[u8]) -> Result<TaskId, Malformed> {
+    let found = bytes.len();
+    bytes.try_into().map(TaskId::from_bytes).map_err(|_| Malformed::Length { what: "task id", found, expected: 16 })
+}
+
+pub fn digest(bytes: &[u8]) -> Result<Digest, Malformed> {
+    let found = bytes.len();
+    bytes.try_into().map(Digest).map_err(|_| Malformed::Length { what: "digest", found, expected: 32 })
+}
+
+/// An empty field is no digest.
+pub fn optional_digest(bytes: &[u8]) -> Result<Option<Digest>, Malformed> {
+    if bytes.is_empty() { Ok(None) } else { digest(bytes).map(Some) }
+}
+
+pub fn digest_bytes(digest: Option<&Digest>) -> Vec<u8> {
+    digest.map(|digest| digest.0.to_vec()).unwrap_or_default()
+}
+
+/// An empty text stands for nothing.
+pub fn optional_text(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+impl From<Window> for v1::Window {
+    fn from(window: Window) -> Self {
+        Self { axis: v1::Axis::from(window.axis()).into(), start: window.start(), end: window.end() }
+    }
+}
+
+impl TryFrom<v1::Window> for Window {
+    type Error = Malformed;
+
+    fn try_from(window: v1::Window) -> Result<Self, Malformed> {
+        Ok(Self::new(axis(window.axis)?, window.start, window.end)?)
+    }
+}
+
+impl From<Axis> for v1::Axis {
+    fn from(axis: Axis) -> Self {
+        match axis {
+            Axis::Time => Self::Time,
+            Axis::Version => Self::Version,
+        }
+    }
+}
+
+pub fn axis(value: i32) -> Result<Axis, Malformed> {
+    match v1::Axis::try_from(value) {
+        Ok(v1::Axis::Time) => Ok(Axis::Time),
+        Ok(v1::Axis::Version) => Ok(Axis::Version),
+        _ => Err(Malformed::Unknown("axis")),
+    }
+}
+
+impl From<Token> for v1::Token {
+    fn from(token: Token) -> Self {
+        Self { epoch: token.epoch, revision: token.revision }
+    }
+}
+
+impl From<v1::Token> for Token {
+    fn from(token: v1::Token) -> Self {
+        Self { epoch: token.epoch, revision: token.revision }
+    }
+}
+
+impl From<Counts> for v1::Counts {
+    fn from(counts: Counts) -> Self {
+        let Counts { rows_read, rows_written, rows_rejected, bytes_written, files } = counts;
+        Self { rows_read, rows_written, rows_rejected, bytes_written, files }
+    }
+}
+
+impl From<v1::Counts> for Counts {
+    fn from(counts: v1::Counts) -> Self {
+        let v1::Counts { rows_read, rows_written, rows_rejected, bytes_written, files } = counts;
+        Self { rows_read, rows_written, rows_rejected, bytes_written, files }
+    }
+}
+
+impl From<&ManifestRef> for v1::ManifestRef {
+    fn from(manifest: &ManifestRef) -> Self {
+        Self { path: manifest.path.clone(), sha256: manifest.sha256.0.to_vec(), counts: Some(manifest.counts.into()) }
+    }
+}
+
+impl TryFrom<v1::ManifestRef> for ManifestRef {
+    type Error = Malformed;
+
+    fn try_from(manifest: v1::ManifestRef) -> Result<Self, Malformed> {
+        Ok(Self {
+            path: manifest.path,
+            sha256: digest(&manifest.sha256)?,
+            counts: manifest.counts.unwrap_or_default().into(),
+        })
+    }
+}
+
+impl From<&Failure> for v1::Failure {
+    fn from(failure: &Failure) -> Self {
+        let retry = match failure.retry {
+            Retry::Later => v1::RetryAdvice::Later,
+            Retry::Never => v1::RetryAdvice::Never,
+        };
+        Self {
+            code: failure.code.clone(),
+            message: failure.message.clone(),
+            retry: retry.into(),
+            at_us: failure.at.as_microsecond(),
+            worker: failure.worker.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+}
+
+impl TryFrom<v1::Failure> for Failure {
+    type Error = Malformed;
+
+    fn try_from(failure: v1::Failure) -> Result<Self, Malformed> {
+        let retry = match v1::RetryAdvice::try_from(failure.retry) {
+            Ok(v1::RetryAdvice::Never) => Retry::Never,
+            Ok(v1::RetryAdvice::Later) => Retry::Later,
+            _ => return Err(Malformed::Unknown("retry advice")),
+        };
+        Ok(Self {
+            code: failure.code,
+            message: failure.message,
+            retry,
+            at: instant(failure.at_us)?,
+            worker: optional_text(failure.worker).map(|worker| worker.parse()).transpose()?,
+        })
+    }
+}

@@ -1,0 +1,236 @@
+//! The ledger's records between their stored form and the words of `windrow-common`.
+
+use prost::Message;
+use windrow_common::{
+    id::PipelineName,
+    intent::IntentRef,
+    task::{Lane, Seams, Task, TaskState},
+};
+
+use crate::{
+    convert::{Malformed, digest, digest_bytes, instant, optional_digest, optional_text, required, task_id},
+    v1::{self, task_record::State},
+};
+
+/// Decodes a stored record.
+pub fn decode<R: Message + Default>(bytes: &[u8]) -> Result<R, Malformed> {
+    R::decode(bytes).map_err(|cause| Malformed::Record(cause.to_string()))
+}
+
+impl From<&Task> for v1::TaskRecord {
+    fn from(task: &Task) -> Self {
+        Self {
+            id: task.id.as_bytes().to_vec(),
+            pipeline: task.pipeline.to_string(),
+            sink: task.sink.to_string(),
+            shard: task.shard,
+            window: Some(task.window.into()),
+            seams: seams_out(&task.seams),
+            revision: task.revision,
+            backfill: match &task.lane {
+                Lane::Live => String::new(),
+                Lane::Backfill(id) => id.to_string(),
+            },
+            created_us: task.created.as_microsecond(),
+            attempts: task.attempts,
+            errors: task.errors,
+            lost_leases: task.lost_leases,
+            trace: task.trace.clone().unwrap_or_default(),
+            state: Some(state_out(&task.state)),
+        }
+    }
+}
+
+impl TryFrom<v1::TaskRecord> for Task {
+    type Error = Malformed;
+
+    fn try_from(record: v1::TaskRecord) -> Result<Self, Malformed> {
+        Ok(Self {
+            id: task_id(&record.id)?,
+            pipeline: record.pipeline.parse::<PipelineName>()?,
+            sink: record.sink.parse()?,
+            shard: record.shard,
+            window: required(record.window, "window")?.try_into()?,
+            seams: seams_in(record.seams),
+            revision: record.revision,
+            lane: match optional_text(record.backfill) {
+                None => Lane::Live,
+                Some(id) => Lane::Backfill(id.parse()?),
+            },
+            created: instant(record.created_us)?,
+            attempts: record.attempts,
+            errors: record.errors,
+            lost_leases: record.lost_leases,
+            trace: optional_text(record.trace),
+            state: state_in(required(record.state, "state")?)?,
+        })
+    }
+}
+
+fn seams_out(seams: &Seams) -> Option<v1::Seams> {
+    match seams {
+        Seams::None => None,
+        Seams::Every(every) => Some(v1::Seams { every: *every, at: Vec::new() }),
+        Seams::At(at) => Some(v1::Seams { every: 0, at: at.clone() }),
+    }
+}
+
+fn seams_in(seams: Option<v1::Seams>) -> Seams {
+    match seams {
+        None => Seams::None,
+        Some(seams) if seams.every > 0 => Seams::Every(seams.every),
+        Some(seams) => Seams::At(seams.at),
+    }
+}
+
+fn state_out(state: &TaskState) -> State {
+    match state {
+        TaskState::Waiting { until, reason } => {
+            State::Waiting(v1::TaskWaiting { until_us: until.as_microsecond(), reason: reason.clone() })
+        }
+        TaskState::Pending { not_before, last_failure } => State::Pending(v1::TaskPending {
+            not_before_us: not_before.as_microsecond(),
+            last_failure: last_failure.as_ref().map(Into::into),
+        }),
+        TaskState::Claimed { worker, since } => {
+            State::Claimed(v1::TaskClaimed { worker: worker.to_string(), since_us: since.as_microsecond() })
+        }
+        TaskState::Sealed { worker, token, manifest } => State::Sealed(v1::TaskSealed {
+            worker: worker.to_string(),
+            token: Some((*token).into()),
+            manifest: Some(manifest.into()),
+        }),
+        TaskState::Quarantined { failure } => State::Quarantined(v1::TaskQuarantined { failure: Some(failure.into()) }),
+        TaskState::Cancelled => State::Cancelled(v1::TaskCancelled {}),
+    }
+}
+
+fn state_in(state: State) -> Result<TaskState, Malformed> {
+    Ok(match state {
+        State::Waiting(waiting) => TaskState::Waiting { until: instant(waiting.until_us)?, reason: waiting.reason },
+        State::Pending(pending) => TaskState::Pending {
+            not_before: instant(pending.not_before_us)?,
+            last_failure: pending.last_failure.map(TryInto::try_into).transpose()?,
+        },
+        State::Claimed(claimed) => {
+            TaskState::Claimed { worker: claimed.worker.parse()?, since: instant(claimed.since_us)? }
+        }
+        State::Sealed(sealed) => TaskState::Sealed {
+            worker: sealed.worker.parse()?,
+            token: required(sealed.token, "token")?.into(),
+            manifest: required(sealed.manifest, "manifest")?.try_into()?,
+        },
+        State::Quarantined(quarantined) => {
+            TaskState::Quarantined { failure: required(quarantined.failure, "failure")?.try_into()? }
+        }
+        State::Cancelled(_) => TaskState::Cancelled,
+    })
+}
+
+impl From<&IntentRef> for v1::IntentRecord {
+    fn from(intent: &IntentRef) -> Self {
+        let tasks = intent.tasks.iter();
+        Self {
+            seq: intent.seq,
+            previous: digest_bytes(intent.previous.as_ref()),
+            path: intent.path.clone(),
+            digest: intent.digest.0.to_vec(),
+            tasks: tasks
+                .map(|(task, sealed)| v1::IntentTaskRecord { task: task.as_bytes().to_vec(), sealed: *sealed })
+                .collect(),
+            counts: Some(intent.counts.into()),
+        }
+    }
+}
+
+impl TryFrom<v1::IntentRecord> for IntentRef {
+    type Error = Malformed;
+
+    fn try_from(record: v1::IntentRecord) -> Result<Self, Malformed> {
+        let tasks = record.tasks.into_iter();
+        Ok(Self {
+            seq: record.seq,
+            previous: optional_digest(&record.previous)?,
+            path: record.path,
+            digest: digest(&record.digest)?,
+            tasks: tasks.map(|entry| Ok((task_id(&entry.task)?, entry.sealed))).collect::<Result<_, Malformed>>()?,
+            counts: record.counts.unwrap_or_default().into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use jiff::Timestamp;
+    use windrow_common::{
+        claim::Token,
+        id::TaskId,
+        manifest::{Counts, Digest, ManifestRef},
+        task::{Failure, Retry},
+        window::{Axis, Window},
+    };
+
+    use super::*;
+
+    fn task(state: TaskState, seams: Seams, lane: Lane) -> Task {
+        let window = Window::new(Axis::Time, -5, 1 << 50).unwrap();
+        let pipeline: PipelineName = "flights".parse().unwrap();
+        Task {
+            id: TaskId::of(&pipeline, 3, &window, 2),
+            pipeline,
+            sink: "lake".parse().unwrap(),
+            shard: 3,
+            window,
+            seams,
+            revision: 2,
+            lane,
+            created: Timestamp::from_microsecond(1_234_567).unwrap(),
+            attempts: 4,
+            errors: 3,
+            lost_leases: 1,
+            trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+            state,
+        }
+    }
+
+    #[test]
+    fn every_state_of_a_task_survives_its_record() {
+        let at = Timestamp::from_microsecond(99).unwrap();
+        let failure = Failure {
+            code: "WR-S003".to_owned(),
+            message: "truncated".to_owned(),
+            retry: Retry::Never,
+            at,
+            worker: Some("w1".parse().unwrap()),
+        };
+        let counts = Counts { rows_read: 1, rows_written: 2, rows_rejected: 3, bytes_written: 4, files: 5 };
+        let manifest = ManifestRef { path: "a/b".to_owned(), sha256: Digest([9; 32]), counts };
+        let states = [
+            TaskState::Waiting { until: at, reason: "no marker".to_owned() },
+            TaskState::Pending { not_before: at, last_failure: Some(failure.clone()) },
+            TaskState::Pending { not_before: at, last_failure: None },
+            TaskState::Claimed { worker: "w1".parse().unwrap(), since: at },
+            TaskState::Sealed { worker: "w1".parse().unwrap(), token: Token { epoch: 1, revision: 7 }, manifest },
+            TaskState::Quarantined { failure },
+            TaskState::Cancelled,
+        ];
+        let seams = [Seams::None, Seams::Every(3_600_000_000), Seams::At(vec![1, 5])];
+        for state in states {
+            for seams in &seams {
+                let before = task(state.clone(), seams.clone(), Lane::Backfill("bf-1".parse().unwrap()));
+                let bytes = v1::TaskRecord::from(&before).encode_to_vec();
+                let after: Task = decode::<v1::TaskRecord>(&bytes).unwrap().try_into().unwrap();
+                assert_eq!(after, before);
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_records_are_refused() {
+        assert!(decode::<v1::TaskRecord>(&[0xff, 0xff]).is_err());
+        assert!(Task::try_from(v1::TaskRecord::default()).is_err());
+        let record = v1::TaskRecord { id: vec![1, 2], ..v1::TaskRecord::default() };
+        assert!(matches!(Task::try_from(record), Err(Malformed::Length { .. })));
+    }
+}

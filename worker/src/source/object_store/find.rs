@@ -1,0 +1,91 @@
+//! Finding objects and pinning them: a pin is the version an object had when the attempt started.
+
+use futures::TryStreamExt;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
+use windrow_common::{error, manifest::Input};
+
+use super::template::Target;
+use crate::error::{Result, WorkerError};
+
+/// Most objects one window may be read from.
+const MAX_OBJECTS: usize = 100_000;
+
+/// The pinned objects a target means, in the order of their names; none when there are none.
+pub(super) async fn find(store: &dyn ObjectStore, target: &Target) -> Result<Vec<Input>> {
+    match target {
+        Target::Object(path) => match store.head(path).await {
+            Ok(meta) => Ok(vec![pinned(&meta)]),
+            Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(cause) => Err(unreadable(path.as_ref(), cause)),
+        },
+        Target::Matching { folder, matcher, text } => {
+            let mut found = Vec::new();
+            let mut listing = store.list(folder.as_ref());
+            while let Some(meta) = listing.try_next().await.map_err(|cause| unreadable(text, cause))? {
+                if !matcher.is_match(meta.location.as_ref()) {
+                    continue;
+                }
+                if found.len() == MAX_OBJECTS {
+                    return Err(WorkerError::never(
+                        error::INPUT_TOO_LARGE,
+                        format!("more than {MAX_OBJECTS} objects match {text:?}"),
+                    )
+                    .fix("narrow the path, for example by a {window.start:..} placeholder"));
+                }
+                found.push(pinned(&meta));
+            }
+            found.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(found)
+        }
+    }
+}
+
+/// An object with its present version.
+pub(super) fn pinned(meta: &ObjectMeta) -> Input {
+    Input { name: meta.location.to_string(), bytes: meta.size, version: Some(version(meta)) }
+}
+
+/// The ETag, or size and time where a store gives none.
+fn version(meta: &ObjectMeta) -> String {
+    match &meta.e_tag {
+        Some(tag) => tag.clone(),
+        None => format!("{}-{}", meta.size, meta.last_modified.timestamp_micros()),
+    }
+}
+
+/// Fails unless the object still is what was pinned.
+pub(super) async fn verify(store: &dyn ObjectStore, pin: &Input) -> Result<()> {
+    match store.head(&path_of(pin)?).await {
+        Ok(meta) => verify_meta(&meta, pin),
+        Err(object_store::Error::NotFound { .. }) => Err(changed(pin, "it is gone")),
+        Err(cause) => Err(unreadable(&pin.name, cause)),
+    }
+}
+
+pub(super) fn verify_meta(meta: &ObjectMeta, pin: &Input) -> Result<()> {
+    let same = meta.size == pin.bytes && pin.version.as_deref().is_none_or(|pinned| pinned == version(meta));
+    if same { Ok(()) } else { Err(changed(pin, "it was written again")) }
+}
+
+pub(super) fn path_of(pin: &Input) -> Result<Path> {
+    Path::parse(&pin.name).map_err(|cause| WorkerError::never(error::SOURCE_UNREADABLE, cause.to_string()))
+}
+
+pub(super) fn changed(pin: &Input, how: &str) -> WorkerError {
+    WorkerError::later(error::SOURCE_CHANGED, format!("the input changed while it was read: {how}"))
+        .at(&pin.name)
+        .fix("write new files under new names, or under another name first and then rename them")
+}
+
+/// A store's error: refused rights stay, everything else may pass.
+pub(super) fn unreadable(name: &str, cause: object_store::Error) -> WorkerError {
+    use object_store::Error as E;
+    let error = match &cause {
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
+            WorkerError::never(error::SOURCE_UNREADABLE, "the source may not be read")
+                .fix("give the connection's credentials the right to read and list")
+        }
+        _ => WorkerError::later(error::SOURCE_UNREADABLE, "the source cannot be read"),
+    };
+    error.at(name).because(cause)
+}

@@ -1,0 +1,69 @@
+//! What the text formats have in common: batches of rows whose fields are text, with their place in the file.
+
+use windrow_common::error::ErrorCode;
+
+use super::bytes::Content;
+use crate::error::Result;
+
+/// Most rows of a batch.
+pub(super) const BATCH_ROWS: usize = 8_192;
+/// Bytes after which a batch has no further row.
+pub(super) const BATCH_BYTES: usize = 8 << 20;
+/// Bytes asked for at a time.
+pub(super) const READ: usize = 256 * 1024;
+
+/// Rows whose fields are text.
+pub(super) trait Rows {
+    fn len(&self) -> usize;
+
+    /// Why a row has no usable fields; its fields must not be asked for then.
+    fn flaw(&self, row: usize) -> Option<Flaw>;
+
+    /// The text of a field; `None` where the format itself says null.
+    fn field(&self, row: usize, column: usize) -> Option<&str>;
+
+    /// The line the row begins at, from 1.
+    fn line(&self, row: usize) -> u64;
+
+    /// The row's bytes as they stand in the file, without its line end.
+    fn raw(&self, row: usize) -> &[u8];
+}
+
+impl<R: Rows> Rows for &R {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn flaw(&self, row: usize) -> Option<Flaw> {
+        (**self).flaw(row)
+    }
+
+    fn field(&self, row: usize, column: usize) -> Option<&str> {
+        (**self).field(row, column)
+    }
+
+    fn line(&self, row: usize) -> u64 {
+        (**self).line(row)
+    }
+
+    fn raw(&self, row: usize) -> &[u8] {
+        (**self).raw(row)
+    }
+}
+
+/// What is wrong with a row or a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Flaw {
+    pub(super) code: ErrorCode,
+    pub(super) reason: String,
+}
+
+/// Reads rows in batches; memory is bounded by a batch and one line.
+pub(super) trait RowReader {
+    type Rows<'a>: Rows
+    where
+        Self: 'a;
+
+    /// The next rows, at most `max` of them; `None` at the end.
+    fn next(&mut self, content: &mut Content, max: usize) -> Result<Option<Self::Rows<'_>>>;
+}

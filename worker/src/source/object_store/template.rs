@@ -1,0 +1,250 @@
+//! Paths with placeholders and globs. The set of placeholders is closed: `{window.start:FMT}` and `{window.end:FMT}`
+//! with a strftime format, written in the source's zone. A path never leaves the connection's root.
+
+use globset::{GlobBuilder, GlobMatcher};
+use jiff::{Timestamp, fmt::strtime, tz::TimeZone};
+use object_store::path::Path;
+use windrow_common::{error, window::Window};
+
+use crate::error::{Result, WorkerError};
+
+/// A checked path parameter.
+#[derive(Clone, Debug)]
+pub(super) struct PathTemplate {
+    text: String,
+    pieces: Vec<Piece>,
+    zone: TimeZone,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Literal(String),
+    Time { bound: Bound, format: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bound {
+    Start,
+    End,
+}
+
+/// What a path means once its placeholders are filled in.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    /// One object.
+    Object(Path),
+    /// The objects under a folder that match.
+    Matching { folder: Option<Path>, matcher: GlobMatcher, text: String },
+}
+
+impl PathTemplate {
+    /// Reads a path; the error says what is wrong with it.
+    pub(super) fn parse(text: &str, zone: TimeZone) -> Result<Self, String> {
+        let template = Self { text: text.to_owned(), pieces: pieces(text)?, zone };
+        // Filling in one instant shows every fault a format or the path's shape can have.
+        let sample = template.fill(|_| Timestamp::UNIX_EPOCH)?;
+        target(&sample)?;
+        Ok(template)
+    }
+
+    /// The path as it is written.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the window decides which objects are read.
+    pub(super) fn by_window(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Time { .. }))
+    }
+
+    /// What the path means in a window.
+    pub(super) fn in_window(&self, window: &Window) -> Result<Target> {
+        let filled = match (self.by_window(), window.instants()) {
+            (false, _) => Ok(self.text.clone()),
+            (true, Some((start, end))) => self.fill(|bound| match bound {
+                Bound::Start => start,
+                Bound::End => end,
+            }),
+            (true, None) => {
+                return Err(WorkerError::never(
+                    error::CONTRADICTION,
+                    format!("the path {:?} asks for a window of time, and {window} is none", self.text),
+                )
+                .fix("take the placeholders out of `path`, or use `pattern: incremental`"));
+            }
+        };
+        filled.and_then(|text| target(&text)).map_err(|message| WorkerError::never(error::BAD_VALUE, message))
+    }
+
+    /// What the path means in any window: every placeholder matches anything.
+    pub(super) fn in_any_window(&self) -> Result<Target> {
+        let text: String = self
+            .pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Literal(text) => text.as_str(),
+                Piece::Time { .. } => "*",
+            })
+            .collect();
+        target(&text).map_err(|message| WorkerError::never(error::BAD_VALUE, message))
+    }
+
+    fn fill(&self, instant: impl Fn(Bound) -> Timestamp) -> Result<String, String> {
+        let mut filled = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(text) => filled.push_str(text),
+                Piece::Time { bound, format } => {
+                    let time = instant(*bound).to_zoned(self.zone.clone());
+                    let text = strtime::format(format, &time).map_err(|cause| format!("{format:?}: {cause}"))?;
+                    filled.push_str(&text);
+                }
+            }
+        }
+        Ok(filled)
+    }
+}
+
+/// Splits a path into literals and placeholders.
+fn pieces(text: &str) -> Result<Vec<Piece>, String> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(open) = rest.find('{') {
+        let close = rest[open..].find('}').ok_or("a `{` is not closed")? + open;
+        let inner = &rest[open + 1..close];
+        let piece = placeholder(inner)?;
+        // `{a,b}` is a glob's alternatives and stays as it is.
+        let literal_end = if piece.is_some() { open } else { close + 1 };
+        if literal_end > 0 {
+            pieces.push(Piece::Literal(rest[..literal_end].to_owned()));
+        }
+        pieces.extend(piece);
+        rest = &rest[close + 1..];
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Literal(rest.to_owned()));
+    }
+    Ok(pieces)
+}
+
+/// The placeholder between braces, or `None` for a glob's alternatives.
+fn placeholder(inner: &str) -> Result<Option<Piece>, String> {
+    let (name, format) = match inner.split_once(':') {
+        Some((name, format)) => (name, Some(format)),
+        None => (inner, None),
+    };
+    let bound = match (name.trim(), format) {
+        ("window.start", Some(_)) => Bound::Start,
+        ("window.end", Some(_)) => Bound::End,
+        (name @ ("window.start" | "window.end"), None) => {
+            return Err(format!("{{{name}}} needs a format: {{{name}:%Y-%m-%d}}"));
+        }
+        (_, None) if inner.contains(',') => return Ok(None),
+        _ => {
+            return Err(format!(
+                "{{{inner}}} is no placeholder; there are {{window.start:FORMAT}} and {{window.end:FORMAT}}"
+            ));
+        }
+    };
+    let format = format.unwrap_or_default().to_owned();
+    if !format.contains('%') || format.contains(['*', '?', '[', '\0']) {
+        return Err(format!("{format:?} is no time format like %Y-%m-%d"));
+    }
+    Ok(Some(Piece::Time { bound, format }))
+}
+
+/// What a filled-in path means; refuses what could leave the root.
+fn target(text: &str) -> Result<Target, String> {
+    if text.is_empty() {
+        return Err("the path is empty".to_owned());
+    }
+    if text.contains('\0') || text.contains('\\') {
+        return Err(format!("{text:?} holds a NUL or a backslash"));
+    }
+    if text.starts_with('/') {
+        return Err(format!("{text:?} is absolute; paths are relative to the connection's root"));
+    }
+    if text.split('/').any(|part| matches!(part, ".." | "." | "")) {
+        return Err(format!("{text:?} has a part that is empty, `.` or `..`"));
+    }
+    let Some(special) = text.find(['*', '?', '[', '{']) else {
+        let path = Path::parse(text).map_err(|cause| cause.to_string())?;
+        return Ok(Target::Object(path));
+    };
+    let glob = GlobBuilder::new(text).literal_separator(true).build().map_err(|cause| cause.to_string())?;
+    let folder = text[..special].rsplit_once('/').map(|(folder, _)| Path::parse(folder));
+    let folder = folder.transpose().map_err(|cause| cause.to_string())?;
+    Ok(Target::Matching { folder, matcher: glob.compile_matcher(), text: text.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use windrow_common::window::Axis;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<PathTemplate, String> {
+        PathTemplate::parse(text, TimeZone::UTC)
+    }
+
+    fn window() -> Window {
+        let micros = |text: &str| text.parse::<Timestamp>().unwrap().as_microsecond();
+        Window::new(Axis::Time, micros("2024-03-09T23:00:00Z"), micros("2024-03-10T23:00:00Z")).unwrap()
+    }
+
+    #[test]
+    fn placeholders_are_written_in_the_declared_zone() {
+        let path = "landing/dt={window.start:%Y-%m-%d}/until-{window.end:%d}.csv";
+        let in_zone = |zone: &str| {
+            let template = PathTemplate::parse(path, TimeZone::get(zone).unwrap()).unwrap();
+            assert!(template.by_window());
+            match template.in_window(&window()).unwrap() {
+                Target::Object(path) => path.to_string(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(in_zone("UTC"), "landing/dt=2024-03-09/until-10.csv");
+        assert_eq!(in_zone("Europe/Paris"), "landing/dt=2024-03-10/until-11.csv");
+    }
+
+    #[test]
+    fn a_glob_is_matched_below_its_literal_folder_and_not_across_folders() {
+        let Target::Matching { folder, matcher, .. } = parse("in/{a,b}/*.csv").unwrap().in_any_window().unwrap() else {
+            panic!("a glob")
+        };
+        assert_eq!(folder.unwrap().as_ref(), "in");
+        assert!(matcher.is_match("in/a/x.csv") && matcher.is_match("in/b/y.csv"));
+        assert!(!matcher.is_match("in/a/deep/x.csv") && !matcher.is_match("in/c/x.csv"));
+    }
+
+    #[test]
+    fn unknown_placeholders_and_bad_formats_are_refused() {
+        let bad = [
+            "{date}/x.csv",
+            "{window.start}/x.csv",
+            "{window.middle:%Y}/x.csv",
+            "{window.start:%Q%!}/x.csv",
+            "{window.start:today}/x.csv",
+            "{window.start:%Y/x.csv",
+            "{env:HOME}/x.csv",
+        ];
+        for text in bad {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_cannot_leave_the_root() {
+        for text in ["", "/etc/passwd", "../x.csv", "a/../../x.csv", "a//b.csv", "a/./b", "a\0b", "..\\x", "*/../x"] {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+        assert!(parse("a/{window.start:..%Y}/../x").is_err());
+    }
+
+    #[test]
+    fn a_full_load_cannot_fill_in_a_time() {
+        let error = parse("{window.start:%Y}.csv").unwrap().in_window(&Window::version(1)).unwrap_err();
+        assert_eq!(error.code(), error::CONTRADICTION);
+    }
+}
