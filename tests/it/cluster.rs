@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 use windrow_tests::{cluster::Cluster, example::Example, reader, skip::skip};
 
 /// One cluster at a time: two cores are few for eight processes as it is.
-static TURN: Mutex<()> = Mutex::const_new(());
+pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
 
 const YEAR: u64 = 8_755;
 

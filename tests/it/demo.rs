@@ -21,7 +21,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Rows in a Delta table by its log alone; `None` while the log cannot be read as a whole.
-fn rows_by_log(table: &Path) -> Option<u64> {
+pub(crate) fn rows_by_log(table: &Path) -> Option<u64> {
     let mut files = std::collections::BTreeMap::new();
     let mut entries: Vec<_> =
         fs::read_dir(table.join("_delta_log")).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();

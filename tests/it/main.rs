@@ -1,7 +1,11 @@
 //! Integration tests, one binary.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod backfill;
 mod bad_input;
+mod bad_sink;
 mod cluster;
 mod demo;
 mod store;
+mod visits;
+mod zombie;

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use clap::ValueEnum;
+use windrow_common::pipeline::Pipeline;
 use windrow_proto::v1;
 
 use super::{exit::Exit, target::Target};
@@ -128,7 +129,7 @@ fn pipelines(found: Vec<v1::Pipeline>) -> Listing {
             },
             "rows_written": totals.rows_written, "rows_rejected": totals.rows_rejected,
             "bytes_written": totals.bytes_written, "files": totals.files, "seq": pipeline.seq,
-            "complete_to": (pipeline.complete_to != 0).then(|| instant(pipeline.complete_to)),
+            "complete_to": (pipeline.complete_to != 0 && is_of_time(pipeline)).then(|| instant(pipeline.complete_to)),
         })
     };
     let row = |pipeline: &v1::Pipeline| {
@@ -147,6 +148,11 @@ fn pipelines(found: Vec<v1::Pipeline>) -> Listing {
         headings: &["PIPELINE", "PUBLISHED", "OPEN", "FAILED", "ROWS", "STATE"],
         rows: found.iter().map(row).collect(),
     }
+}
+
+/// Whether the pipeline's windows are stretches of time; a full load's are numbered.
+fn is_of_time(pipeline: &v1::Pipeline) -> bool {
+    serde_json::from_slice::<Pipeline>(&pipeline.spec).is_ok_and(|spec| spec.window.is_some())
 }
 
 fn windows(found: Vec<v1::WindowStatus>) -> Listing {

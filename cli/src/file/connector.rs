@@ -9,7 +9,7 @@ use std::{
 use schemars::Schema;
 use serde_json::Value as Json;
 use windrow_common::{
-    error,
+    error::{self, ErrorCode},
     manifest::WriteMode,
     pipeline::{Connection, Pipeline, SinkSpec, SourceSpec},
 };
@@ -220,8 +220,7 @@ impl Place<'_> {
             if findings.has(failure.code, span) {
                 continue;
             }
-            let elsewhere = [error::SOURCE_MISSING, error::SOURCE_UNREADABLE].contains(&failure.code);
-            let found = if elsewhere && !options.runs_here {
+            let found = if OF_THE_PLACE.contains(&failure.code) && !options.runs_here {
                 findings.warning(failure.code, span, decode::in_plain_words(&failure.message))
             } else {
                 findings.error(failure.code, span, decode::in_plain_words(&failure.message))
@@ -252,6 +251,10 @@ fn steps(path: &str) -> Vec<Step> {
         .map(|part| part.parse().map_or_else(|_| Step::Key(part.to_owned()), Step::Index))
         .collect()
 }
+
+/// What is wrong with a place rather than with the file: only the machine that runs the pipeline can tell.
+const OF_THE_PLACE: [ErrorCode; 5] =
+    [error::SOURCE_MISSING, error::SOURCE_UNREADABLE, error::SINK_FORBIDDEN, error::SINK_FULL, error::SINK_UNREACHABLE];
 
 /// The name of the mode in a file.
 pub(crate) fn word(mode: WriteMode) -> &'static str {

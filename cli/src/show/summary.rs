@@ -25,7 +25,9 @@ pub fn render(
     let moved: u64 = after.iter().map(|report| gained(before, report).rows_written).sum();
     let rejected: u64 = after.iter().map(|report| gained(before, report).rows_rejected).sum();
     let published: u64 = after.iter().map(|report| report.published.saturating_sub(of(before, report).published)).sum();
+    let failed = after.iter().any(|report| report.quarantined > 0);
     let _ = match published {
+        0 if failed => writeln!(text, "\nno window was published ({})", span(took)),
         0 => writeln!(text, "\nnothing to do: every due window is published ({})", span(took)),
         _ => writeln!(text, "\n{} rows in {} windows, {}", grouped(moved), grouped(published), style.green(span(took))),
     };

@@ -1,12 +1,15 @@
 //! Object storage behind a connection: local folders and S3. Writes to a local folder are on the disk (file and folder
 //! synced) when they return. It may not know formats, tables or tasks.
 
-use std::{fmt, path::Path as FsPath, sync::Arc};
+use std::{fmt, io::ErrorKind, path::Path as FsPath, sync::Arc};
 
 use object_store::{ObjectStore, aws::AmazonS3Builder, prefix::PrefixStore};
 use serde_json::Value;
 use url::Url;
-use windrow_common::{error, pipeline::Connection};
+use windrow_common::{
+    error::{self, ErrorCode},
+    pipeline::Connection,
+};
 
 use crate::source::ParamError;
 
@@ -71,8 +74,12 @@ impl Storage {
             fix: Some(fix.to_owned()),
         };
         if create {
-            disk::create_folders(&folder).map_err(|cause| {
-                bad(format!("cannot make the folder {}: {cause}", folder.display()), "check its owner and permissions")
+            disk::create_folders(&folder).map_err(|cause| ParamError {
+                code: uncreated(&cause),
+                ..bad(
+                    format!("cannot make the folder {}: {cause}", folder.display()),
+                    "check its owner and permissions",
+                )
             })?;
         }
         let folder = folder
@@ -118,6 +125,15 @@ impl Storage {
         url.set_path(&format!("{prefix}/"));
         let store = builder.build().map_err(|cause| bad("root", cause.to_string()))?;
         Ok(Self { objects: Arc::new(PrefixStore::new(store, prefix)), url })
+    }
+}
+
+/// Folders are made for sinks alone.
+fn uncreated(cause: &std::io::Error) -> ErrorCode {
+    match cause.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => error::SINK_FORBIDDEN,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => error::SINK_FULL,
+        _ => error::SINK_UNREACHABLE,
     }
 }
 
