@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_secs(20);
 
 impl Local {
     /// Starts with the ledger in `state`, which is made if it is missing.
-    pub async fn start(state: &Path, slots: u32) -> anyhow::Result<Self> {
+    pub fn start(state: &Path, slots: u32) -> anyhow::Result<Self> {
         std::fs::create_dir_all(state).with_context(|| format!("cannot make the folder {}", state.display()))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let store: Arc<dyn MetaStore> = Arc::new(EmbeddedStore::open(&state.join("ledger.redb"))?);

@@ -53,3 +53,15 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     let _ = io::stderr().write_all(target::explain(error).as_bytes());
     Exit::Failed.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_makes_sense_as_a_whole() {
+        Cli::command().debug_assert();
+    }
+}

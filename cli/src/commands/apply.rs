@@ -46,7 +46,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     if loaded.failed() {
         return Ok(Exit::Config);
     }
-    let session = args.target.open().await?;
+    let session = args.target.open()?;
     let applied = send(session.admin(), &loaded.pipelines, args.dry_run).await;
     session.close().await;
     show(&applied?, args.output)?;

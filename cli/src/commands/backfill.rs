@@ -136,7 +136,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
 
 /// Opens the target, does something with it and closes it again whatever came out.
 async fn with(target: &Target, work: impl AsyncFnOnce(&Opened) -> anyhow::Result<Exit>) -> anyhow::Result<Exit> {
-    let opened = target.open().await?;
+    let opened = target.open()?;
     let outcome = work(&opened).await;
     opened.close().await;
     outcome

@@ -29,7 +29,7 @@ pub struct Args {
 const MAX_TASKS: usize = 20;
 
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
-    let opened = args.target.open().await?;
+    let opened = args.target.open()?;
     let found = async {
         let pipelines = get::fetch_pipelines(opened.admin()).await?;
         let tasks = get::fetch_tasks(opened.admin(), args.pipeline.clone()).await?;

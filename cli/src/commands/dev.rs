@@ -25,7 +25,7 @@ pub struct Args {
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     let Some(pipelines) = run::load(&args.path)? else { return Ok(Exit::Config) };
     let state = args.state.clone().unwrap_or_else(|| state_of(&args.path));
-    let local = Local::start(&state, args.slots.unwrap_or_else(run::default_slots)).await?;
+    let local = Local::start(&state, args.slots.unwrap_or_else(run::default_slots))?;
     let applied = apply::send(local.admin(), &pipelines, false).await;
     if applied.is_ok() {
         writeln!(io::stderr(), "{} pipelines run; stop with Ctrl-C", pipelines.len())?;

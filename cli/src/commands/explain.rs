@@ -18,8 +18,8 @@ use crate::show::{Style, instant};
 pub struct Args {
     #[command(subcommand)]
     subject: Option<Subject>,
-    #[command(flatten)]
-    code: Option<explain_code::Args>,
+    /// The code, as it stands in the error: WR-W002
+    code: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -47,7 +47,7 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn explain_window(args: &Window) -> anyhow::Result<Exit> {
-    let opened = args.target.open().await?;
+    let opened = args.target.open()?;
     let from = Some(args.at.clone());
     let found = get::fetch_windows(opened.admin(), &args.pipeline, (&from, &None)).await;
     opened.close().await;

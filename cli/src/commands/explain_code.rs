@@ -10,30 +10,19 @@ use windrow_common::error::CATALOGUE;
 /// The pages, as (code, text), made by the build script from `docs/errors/`.
 const PAGES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/error_pages.rs"));
 
-/// Explain an error code
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The code, as it stands in the error: WR-W002
-    code: String,
-}
-
 /// 0 when there is a page, 2 when there is no such code.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    if let Some(page) = page(&args.code) {
+pub fn run(code: &str) -> anyhow::Result<ExitCode> {
+    if let Some(page) = page(code) {
         io::stdout().write_all(page.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    writeln!(io::stderr(), "there is no error code {}; these are all:", args.code)?;
+    writeln!(io::stderr(), "there is no error code {code}; these are all:")?;
     for entry in CATALOGUE {
         writeln!(io::stderr(), "  {}  {}", entry.code, entry.meaning)?;
     }
     Ok(ExitCode::from(2))
 }
 
-/// Whether the text has the form of an error code, so that `explain` can tell it from a window or a task.
-pub fn is_code(text: &str) -> bool {
-    text.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("WR-"))
-}
 
 /// The page of a code.
 pub fn page(code: &str) -> Option<&'static str> {

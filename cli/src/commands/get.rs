@@ -48,7 +48,7 @@ struct Listing {
 }
 
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
-    let opened = args.target.open().await?;
+    let opened = args.target.open()?;
     let listing = list(args, opened.admin()).await;
     opened.close().await;
     let listing = listing?;

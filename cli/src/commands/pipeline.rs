@@ -48,7 +48,7 @@ pub async fn resume(args: &ResumeArgs) -> anyhow::Result<Exit> {
 }
 
 async fn set(request: v1::SetPipelinePausedRequest, target: &Target) -> anyhow::Result<()> {
-    let opened = target.open().await?;
+    let opened = target.open()?;
     let answer = opened
         .admin()
         .call(request, |mut client, request| async move { client.set_pipeline_paused(request).await })

@@ -41,7 +41,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     let Some(pipelines) = load(&args.path)? else { return Ok(Exit::Config) };
     let state = args.state.clone().unwrap_or_else(|| state_of(&args.path));
     let started = SystemClock::new();
-    let local = Local::start(&state, args.slots.unwrap_or_else(default_slots)).await?;
+    let local = Local::start(&state, args.slots.unwrap_or_else(default_slots))?;
     let outcome = async {
         apply::send(local.admin(), &pipelines, false).await?;
         let before = reports(&local, &pipelines).await?;

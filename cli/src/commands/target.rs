@@ -32,9 +32,9 @@ pub enum Opened {
 }
 
 impl Target {
-    pub async fn open(&self) -> anyhow::Result<Opened> {
+    pub fn open(&self) -> anyhow::Result<Opened> {
         Ok(match &self.local {
-            Some(path) => Opened::Here(Box::new(Local::start(&state_of(path), default_slots()).await?)),
+            Some(path) => Opened::Here(Box::new(Local::start(&state_of(path), default_slots())?)),
             None => Opened::Cluster(Admin::connect(&self.coordinator)?),
         })
     }

@@ -33,11 +33,14 @@ pub struct Connectors {
     pub(crate) sinks: Vec<SinkConnector>,
 }
 
+/// Opens a connector to find out what is wrong with its parameters.
+pub(crate) type Open<T> = Box<dyn Fn(&T) -> Result<(), Vec<ParamError>>>;
+
 pub(crate) struct SourceConnector {
     pub(crate) kind: &'static str,
     pub(crate) connections: &'static [&'static str],
     pub(crate) schema: fn() -> Schema,
-    pub(crate) open: Box<dyn Fn(&SourceSpec) -> Result<(), Vec<ParamError>>>,
+    pub(crate) open: Open<SourceSpec>,
 }
 
 pub(crate) struct SinkConnector {
@@ -46,7 +49,7 @@ pub(crate) struct SinkConnector {
     pub(crate) connections: &'static [&'static str],
     pub(crate) capabilities: Capabilities,
     pub(crate) schema: fn() -> Schema,
-    pub(crate) open: Box<dyn Fn(&Pipeline) -> Result<(), Vec<ParamError>>>,
+    pub(crate) open: Open<Pipeline>,
 }
 
 impl Connectors {
