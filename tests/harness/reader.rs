@@ -29,7 +29,7 @@ import json, sys, duckdb
 from deltalake import DeltaTable
 table = DeltaTable(sys.argv[1])
 t = table.to_pyarrow_table()
-one = lambda sql: duckdb.sql(sql).fetchone()[0]
+one = lambda sql: duckdb.sql(sql).fetchall()[0][0]
 protocol = table.protocol()
 print(json.dumps({
     "rows": one("select count(*) from t"),

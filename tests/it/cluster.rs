@@ -34,7 +34,7 @@ fn check(test: &str, example: &Example) {
 async fn killed_committers_leaders_and_workers_lose_and_double_nothing() {
     let test = "killed_committers_leaders_and_workers_lose_and_double_nothing";
     let _turn = TURN.lock().await;
-    let Some((mut cluster, example)) = start(test, 80).await else { return };
+    let Some((mut cluster, example)) = start(test, 200).await else { return };
     cluster.wait_for(500).await.unwrap();
     let committer = cluster.committer().unwrap();
     cluster.workers[committer].1.kill().unwrap();
@@ -86,7 +86,7 @@ async fn a_worker_that_wakes_up_past_its_lease_is_refused() {
 async fn the_cluster_outlives_an_etcd_that_dies_and_one_that_is_away() {
     let test = "the_cluster_outlives_an_etcd_that_dies_and_one_that_is_away";
     let _turn = TURN.lock().await;
-    let Some((mut cluster, example)) = start(test, 80).await else { return };
+    let Some((mut cluster, example)) = start(test, 200).await else { return };
     cluster.wait_for(400).await.unwrap();
     let leader = cluster.etcd.leader().await.unwrap();
     cluster.etcd.kill(leader).unwrap();

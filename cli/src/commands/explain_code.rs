@@ -23,7 +23,6 @@ pub fn run(code: &str) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(2))
 }
 
-
 /// The page of a code.
 pub fn page(code: &str) -> Option<&'static str> {
     PAGES.iter().find(|(known, _)| known.eq_ignore_ascii_case(code)).map(|(_, text)| *text)

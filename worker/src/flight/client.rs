@@ -125,7 +125,7 @@ async fn collect_files(
 
 /// The rows as messages, the first with the pipeline, and, if all went well, the end mark. A failure ends the stream
 /// without it.
-fn messages(
+pub(super) fn messages(
     pipeline: Bytes,
     schema: SchemaRef,
     rows: BatchStream,
@@ -182,7 +182,7 @@ fn unencoded(error: FlightError) -> WorkerError {
 
 /// Where the sending half leaves its error for the half that waits.
 #[derive(Clone, Default)]
-struct Failure(Arc<Mutex<Option<WorkerError>>>);
+pub(super) struct Failure(Arc<Mutex<Option<WorkerError>>>);
 
 impl Failure {
     fn keep(&self, error: WorkerError) {

@@ -12,6 +12,9 @@ mod service;
 mod trace;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::{FlightHop, endpoint_limits};
 pub use hop::Hop;
 pub use server::{flight_server, server_limits};
