@@ -27,6 +27,9 @@ use super::{
     tree::{Node, Step},
 };
 
+/// Opens a connector to hear what it says of its parameters.
+pub(crate) type Open<T> = Box<dyn Fn(&T) -> Result<(), Vec<ParamError>>>;
+
 /// As much of the connectors as reading files needs.
 pub struct Connectors {
     pub(crate) sources: Vec<SourceConnector>,
@@ -37,7 +40,7 @@ pub(crate) struct SourceConnector {
     pub(crate) kind: &'static str,
     pub(crate) connections: &'static [&'static str],
     pub(crate) schema: fn() -> Schema,
-    pub(crate) open: Box<dyn Fn(&SourceSpec) -> Result<(), Vec<ParamError>>>,
+    pub(crate) open: Open<SourceSpec>,
 }
 
 pub(crate) struct SinkConnector {
@@ -46,7 +49,7 @@ pub(crate) struct SinkConnector {
     pub(crate) connections: &'static [&'static str],
     pub(crate) capabilities: Capabilities,
     pub(crate) schema: fn() -> Schema,
-    pub(crate) open: Box<dyn Fn(&Pipeline) -> Result<(), Vec<ParamError>>>,
+    pub(crate) open: Open<Pipeline>,
 }
 
 impl Connectors {
