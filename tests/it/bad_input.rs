@@ -113,7 +113,7 @@ fn a_mended_window_is_loaded_by_a_backfill_of_what_failed() {
     let path = pipelines(folder.path(), "sales.csv", "");
     outcome(&path);
     let mut file = fs::File::create(folder.path().join("sales.csv")).unwrap();
-    write!(file, "{GOOD}4,2024-01-02T05:00:00Z,4.5\n").unwrap();
+    writeln!(file, "{GOOD}4,2024-01-02T05:00:00Z,4.5").unwrap();
     let mended = run(&["backfill", "create", "sales", "--reprocess", "missing+failed", "--local", &path]).unwrap();
     assert!(mended.status.success(), "{}", String::from_utf8_lossy(&mended.stderr));
     assert_eq!(windows(&path), (3, 0));

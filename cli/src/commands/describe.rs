@@ -76,7 +76,7 @@ fn render(pipeline: &v1::Pipeline, spec: &serde_json::Value, tasks: &[v1::Task])
         grouped(totals.files)
     )?;
     writeln!(text, "  sink       {}, commit {}", pipeline.sink, pipeline.seq)?;
-    if pipeline.complete_to > 0 {
+    if pipeline.complete_to > 0 && get::is_of_time(pipeline) {
         writeln!(text, "  complete   to {}", instant(pipeline.complete_to))?;
     }
     if pipeline.next_due_us > 0 {

@@ -151,7 +151,7 @@ fn pipelines(found: Vec<v1::Pipeline>) -> Listing {
 }
 
 /// Whether the pipeline's windows are stretches of time; a full load's are numbered.
-fn is_of_time(pipeline: &v1::Pipeline) -> bool {
+pub fn is_of_time(pipeline: &v1::Pipeline) -> bool {
     serde_json::from_slice::<Pipeline>(&pipeline.spec).is_ok_and(|spec| spec.window.is_some())
 }
 

@@ -27,6 +27,9 @@ use super::{
     tree::{Node, Step},
 };
 
+/// Opens a connector to hear what it says of its parameters.
+pub(crate) type Open<T> = Box<dyn Fn(&T) -> Result<(), Vec<ParamError>>>;
+
 /// As much of the connectors as reading files needs.
 pub struct Connectors {
     pub(crate) sources: Vec<SourceConnector>,
@@ -220,12 +223,20 @@ impl Place<'_> {
             if findings.has(failure.code, span) {
                 continue;
             }
-            let found = if OF_THE_PLACE.contains(&failure.code) && !options.runs_here {
-                findings.warning(failure.code, span, decode::in_plain_words(&failure.message))
-            } else {
-                findings.error(failure.code, span, decode::in_plain_words(&failure.message))
+            let (message, fix) = decode::in_plain_words(&failure.message);
+            // Messages that name the parameter need not be told which it is.
+            let message = match failure.path.rsplit('.').next() {
+                Some(key) if !failure.path.starts_with("connection") && !message.contains(key) => {
+                    format!("`{}`: {message}", failure.path)
+                }
+                _ => message,
             };
-            found.fix = failure.fix;
+            let found = if OF_THE_PLACE.contains(&failure.code) && !options.runs_here {
+                findings.warning(failure.code, span, message)
+            } else {
+                findings.error(failure.code, span, message)
+            };
+            found.fix = failure.fix.or(fix);
         }
     }
 

@@ -142,23 +142,27 @@ pub(crate) fn value<T: DeserializeOwned>(node: &Node, key: &str, findings: &mut 
 }
 
 fn report(message: &str, path: &[Step], span: Span, findings: &mut Findings) {
-    let message = in_plain_words(message);
-    let (message, fix) = match message.split_once(": write ") {
-        Some((message, fix)) => (message, Some(format!("write {fix}"))),
-        None if message.ends_with("expected a text") => (message.as_str(), Some("put it in quotes".to_owned())),
-        None => (message.as_str(), None),
-    };
-    let found = findings.error(error::BAD_VALUE, span, format!("`{}`: {message}", shown(path)));
-    found.fix = fix;
+    let (message, fix) = in_plain_words(message);
+    findings.error(error::BAD_VALUE, span, format!("`{}`: {message}", shown(path))).fix = fix;
 }
 
-/// The decoder speaks of JSON and Rust; the reader wrote YAML.
-pub(crate) fn in_plain_words(message: &str) -> String {
-    message
-        .replace("a sequence", "a list")
-        .replace("sequence", "a list")
+/// A decoder's message as message and fix. Decoders speak of JSON and Rust; the reader wrote YAML.
+pub(crate) fn in_plain_words(message: &str) -> (String, Option<String>) {
+    let message = message
+        .replace("expected a sequence", "expected a list")
+        .replace("invalid type: sequence", "invalid type: a list")
         .replace("expected a map", "expected a block of keys")
-        .replace("expected a string", "expected a text")
+        .replace("invalid type: map", "invalid type: a block of keys")
+        .replace("expected a string", "expected a text");
+    if let Some((message, fix)) = message.split_once(": write ") {
+        return (message.to_owned(), Some(format!("write {fix}")));
+    }
+    let fix = match message.rsplit_once(", ") {
+        Some((_, "expected a text")) => Some("put it in quotes".to_owned()),
+        Some((_, "expected a list")) => Some("write a list: [..]".to_owned()),
+        _ => None,
+    };
+    (message, fix)
 }
 
 fn shown(path: &[Step]) -> String {

@@ -126,3 +126,11 @@ fn a_relative_root_starts_at_the_file() {
 fn two_that_write_one_place_must_not_replace_each_other() {
     check(&[("path: devices }", "path: visits }", &["error WR-P009 14:44"])]);
 }
+
+#[test]
+fn a_single_value_where_a_list_is_due_is_answered_with_a_list() {
+    let loaded = load(&SOUND.replace("type: csv }", "type: csv, nulls: NA }"));
+    let found = &loaded.diagnostics[0];
+    assert_eq!(found.message, "`format.nulls`: invalid type: string \"NA\", expected a list");
+    assert_eq!(found.fix.as_deref(), Some("write a list: [..]"));
+}
