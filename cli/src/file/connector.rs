@@ -36,9 +36,6 @@ pub struct Connectors {
     pub(crate) sinks: Vec<SinkConnector>,
 }
 
-/// Opens a connector to find out what is wrong with its parameters.
-pub(crate) type Open<T> = Box<dyn Fn(&T) -> Result<(), Vec<ParamError>>>;
-
 pub(crate) struct SourceConnector {
     pub(crate) kind: &'static str,
     pub(crate) connections: &'static [&'static str],
