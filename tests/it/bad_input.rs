@@ -139,6 +139,20 @@ fn a_sink_that_is_no_folder_is_an_error_that_names_it() {
     assert!(said.contains("table"), "{said}");
 }
 
+/// A path of its own for each window, beside a cursor: no window may read another's objects, or leave its own out.
+#[test]
+fn windows_with_objects_of_their_own_are_read_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = pipelines(folder.path(), "\"day={window.start:%Y-%m-%d}.csv\"", "");
+    for (day, row) in GOOD.lines().skip(1).enumerate() {
+        fs::write(folder.path().join(format!("day=2024-01-0{}.csv", day + 1)), format!("id,at,amount\n{row}\n"))
+            .unwrap();
+    }
+    let (code, said) = outcome(&path);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("3 rows in 3 windows"), "{said}");
+}
+
 fn walk(folder: &Path) -> String {
     let mut text = String::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -36,7 +36,6 @@ pub struct Connectors {
     pub(crate) sinks: Vec<SinkConnector>,
 }
 
-
 pub(crate) struct SourceConnector {
     pub(crate) kind: &'static str,
     pub(crate) connections: &'static [&'static str],

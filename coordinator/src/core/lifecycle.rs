@@ -199,7 +199,8 @@ fn again(entry: &Versioned<Task>, mut task: Task, pause: Duration, failure: Opti
 fn split_or_quarantine(table: &Table, entry: &Versioned<Task>, mut task: Task, failure: Failure, now: Now) -> Change {
     let windows = task.each_window();
     // When whole runs fail one after the other, the cause is not in their windows: they are not taken to pieces.
-    if windows.len() < 2 || table.open(&task.pipeline, &task.lane) >= MAX_OPEN {
+    let whole = windows.len() < 2 || concerns_every_window(&failure);
+    if whole || table.open(&task.pipeline, &task.lane) >= MAX_OPEN {
         task.state = TaskState::Quarantined { failure };
         return Change::replace(Record::Task(task), entry.revision);
     }
@@ -210,6 +211,26 @@ fn split_or_quarantine(table: &Table, entry: &Versioned<Task>, mut task: Task, f
         .into_iter()
         .filter_map(|half| part(&task, half, &failure, now))
         .fold(gone, |change, half| change.and(Change::create(Record::Task(half))))
+}
+
+/// Whether each half of a run would fail in the same way, at the price of reading the input again: it is the input as a
+/// whole, the pipeline or the sink that is to blame.
+fn concerns_every_window(failure: &Failure) -> bool {
+    let whole = [
+        error::SOURCE_MISSING,
+        error::SOURCE_UNREADABLE,
+        error::SOURCE_CORRUPT,
+        error::SCHEMA_MISMATCH,
+        error::UNKNOWN_CONNECTOR,
+        error::SECRET_UNRESOLVED,
+        error::BAD_SQL,
+        error::SINK_UNREACHABLE,
+        error::SINK_FORBIDDEN,
+        error::SINK_FULL,
+        error::SINK_SCHEMA,
+        error::SINK_UNSUPPORTED_TYPE,
+    ];
+    whole.iter().any(|code| code.code == failure.code)
 }
 
 /// The task over some of a run's windows, as if it had been planned that way.

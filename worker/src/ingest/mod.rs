@@ -58,6 +58,7 @@ impl Ingest {
         let hop = self.hops.to(task.flight_endpoint.as_deref())?;
         let pass = Pass { ticket: task.ticket.clone(), pipeline: task.pipeline.clone() };
 
+        check_source(source.as_ref(), task.windows)?;
         let read = tracing::info_span!("read");
         let slices = source.resolve(&task.window).instrument(read.clone()).await?;
         let input = source.schema().instrument(read.clone()).await?;
@@ -98,8 +99,20 @@ fn check_run(shape: &Shape, windows: u32) -> Result<()> {
         (_, true, false) => "the rows do not keep the cursor column, by which a window's rows are told apart",
         (_, true, true) => return Ok(()),
     };
-    Err(WorkerError::never(error::NOT_ROW_WISE, format!("{windows} windows cannot go in one: {reason}"))
-        .fix("nothing needs to be done: the windows are run one by one; set `window.per_task: 1` to plan them so"))
+    Err(one_by_one(windows, reason))
+}
+
+/// Windows that each have objects of their own cannot be read in one go, and must not be resolved in one either.
+fn check_source(source: &dyn Source, windows: u32) -> Result<()> {
+    match windows > 1 && source.by_window() {
+        true => Err(one_by_one(windows, "each has objects of its own")),
+        false => Ok(()),
+    }
+}
+
+fn one_by_one(windows: u32, reason: &str) -> WorkerError {
+    WorkerError::never(error::NOT_ROW_WISE, format!("{windows} windows cannot go in one: {reason}"))
+        .fix("nothing needs to be done: the windows are run one by one; set `window.per_task: 1` to plan them so")
 }
 
 /// What was found in the source.

@@ -1,3 +1,4 @@
+//! SQL on streams: what passes, what is refused, what it may take.
 #![allow(clippy::unwrap_used)]
 
 use arrow_array::{Array, Int64Array, StringArray, TimestampMicrosecondArray, cast::AsArray, types::Int64Type};

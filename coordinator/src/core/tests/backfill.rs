@@ -203,7 +203,7 @@ fn a_backfill_with_quarantined_windows_fails_and_says_how_many() {
     bench.advance();
     let failed = found(&bench, "b");
     assert_eq!((failed.phase, failed.published, failed.failed), (Phase::Failed, 3, 1));
-    assert_eq!(report::backfill_failure(&bench.table, failed).unwrap().code, "WR-S003");
+    assert_eq!(report::backfill_failure(&bench.table, failed).unwrap().code, "WR-S008");
 }
 
 /// Proves CL10.

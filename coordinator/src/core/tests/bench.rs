@@ -82,7 +82,7 @@ pub(super) fn applied(pipeline: Pipeline) -> Change {
 }
 
 pub(super) fn failure(retry: Retry, at: Timestamp) -> Failure {
-    Failure { code: "WR-S003".to_owned(), message: "an input is damaged".to_owned(), retry, at, worker: None }
+    Failure { code: "WR-S008".to_owned(), message: "too many rows were rejected".to_owned(), retry, at, worker: None }
 }
 
 /// A manifest of as many rows as the task has windows, different for every token.

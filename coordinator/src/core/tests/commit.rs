@@ -267,7 +267,7 @@ fn an_intent_the_sink_refuses_is_aborted_next_also_by_another_committer() {
     let before = bench.table.sink(&sink).unwrap().committer.clone().unwrap();
     bench.apply(&Change::replace(Record::Committer(sink.clone(), "w1".parse().unwrap()), before.revision));
     assert!(is_abort(&bench, &run));
-    assert_eq!(run.abort_reason(bench.now()).code, "WR-S003");
+    assert_eq!(run.abort_reason(bench.now()).code, "WR-S008");
     run.aborted(2);
     assert_eq!(run.abort_reason(bench.now()).code, "WR-K007", "the reason went with the intent");
 }

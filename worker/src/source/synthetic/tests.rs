@@ -1,3 +1,4 @@
+//! The synthetic source: the same rows for the same seed, window by window.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
