@@ -139,7 +139,8 @@ async fn a_file_that_blows_up_is_refused() {
     let bomb = format!("a\n{}", "0\n".repeat(12 << 20));
     let folder = Folder::with("ratio.csv.gz", gzip(&bomb));
     folder.put("size.csv.gz", gzip(&bomb[..1 << 20]));
-    let source = folder.source(json!({ "path": "ratio.csv.gz", "schema": [{ "a": "int" }] }));
+    let limits = json!({ "ratio": 50 });
+    let source = folder.source(json!({ "path": "ratio.csv.gz", "schema": [{ "a": "int" }], "limits": limits }));
     assert_eq!(fails(&source).await, (error::INPUT_TOO_LARGE.code, NEVER));
     let limits = json!({ "decompressed": "512KiB" });
     let source = folder.source(json!({ "path": "size.csv.gz", "schema": [{ "a": "int" }], "limits": limits }));
