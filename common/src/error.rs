@@ -42,6 +42,7 @@ catalogue! {
     WINDOW_TOO_WIDE = "WR-W002": "a window is wider than the partition it fills";
     RANGE_TOO_LARGE = "WR-W003": "a backfill would run more windows than allowed";
     BAD_RANGE = "WR-W004": "a range is empty or lies outside the pipeline";
+    LATE_ROWS = "WR-W005": "rows may come after their window was read";
     SOURCE_MISSING = "WR-S001": "nothing is found where the source should be";
     SOURCE_UNREADABLE = "WR-S002": "the source cannot be reached or read";
     SOURCE_CORRUPT = "WR-S003": "an input is damaged";
@@ -66,6 +67,7 @@ catalogue! {
     SINK_FORKED = "WR-K008": "the sink holds another history than the ledger";
     SINK_ROLLED_BACK = "WR-K009": "the sink lacks commits the ledger knows of";
     STAGED_FILE_BAD = "WR-K010": "a staged file is missing or not what was sealed";
+    SINK_BROKEN = "WR-K011": "the table's own records cannot be read";
     STORE_UNAVAILABLE = "WR-L001": "the store does not answer";
     STORE_FULL = "WR-L002": "the store has no space left";
     STORE_BROKEN = "WR-L003": "the store's content does not make sense";

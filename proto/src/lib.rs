@@ -12,6 +12,7 @@ pub mod v1 {
 }
 
 pub mod convert;
+pub mod local;
 pub mod record;
 pub mod status;
 

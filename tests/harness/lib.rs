@@ -1,1 +1,8 @@
-//! h
+//! The test harness: real processes around windrow, and what tests share.
+
+pub mod cluster;
+pub mod etcd;
+pub mod example;
+pub mod process;
+pub mod reader;
+pub mod skip;

@@ -1,1 +1,7 @@
-//! it
+//! Integration tests, one binary.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod bad_input;
+mod cluster;
+mod demo;
+mod store;

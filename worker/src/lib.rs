@@ -3,10 +3,19 @@
 //!
 //! It may not depend on the coordinator nor on etcd; it meets the coordinator only through `windrow-proto`.
 
+pub mod attempt;
+pub mod commit;
+pub mod connection;
 pub mod error;
 pub mod flight;
+pub mod ingest;
+pub mod open;
+pub mod run;
+pub mod session;
 pub mod sink;
 pub mod source;
 pub mod stage;
 pub mod storage;
+pub mod sweep;
+pub mod telemetry;
 pub mod transform;

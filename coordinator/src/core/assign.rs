@@ -4,7 +4,7 @@
 //! fewest, and among equals to the one that has waited longest. So live windows and backfills share whatever there is,
 //! and neither can starve the other, down to a single slot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use windrow_common::{
@@ -38,6 +38,7 @@ pub fn assign(table: &Table, workers: &mut Workers, now: Now) -> Vec<Assignment>
     if slots.is_empty() {
         return Vec::new();
     }
+    workers.retain_lanes(|pipeline, lane| table.open(pipeline, lane) > 0);
     let mut lanes = Lanes::gather(table, workers, now);
     let mut assignments = Vec::new();
     while assignments.len() < MAX_CLAIMS {
@@ -69,15 +70,17 @@ pub fn obstacles(table: &Table, workers: &Workers, task: &Task, now: Now) -> Vec
     if !has_committer(table, workers, &task.sink) {
         found.push("no worker with the role `sink` is connected".to_owned());
     }
-    if table.sealed(&task.sink).count() > MAX_SEALED {
+    if is_full(table, &task.sink) {
         found.push("its sink has too many sealed tasks waiting to be committed".to_owned());
     }
     if workers.iter().all(|worker| worker.free_slots() == 0) {
         found.push("no worker has a free slot".to_owned());
     }
-    let limit = limit(table, &task.pipeline, &task.lane);
-    if running(table, &task.pipeline, &task.lane) >= limit {
-        found.push(format!("{limit} tasks of it run already, its limit"));
+    let (limit, own) = (pipeline_limit(table, &task.pipeline), limit(table, &task.pipeline, &task.lane));
+    if all_running(table, &task.pipeline) >= limit {
+        found.push(format!("{limit} tasks of its pipeline run already, the pipeline's limit"));
+    } else if running(table, &task.pipeline, &task.lane) >= own {
+        found.push(format!("{own} tasks of its backfill run already, the backfill's limit"));
     }
     found
 }
@@ -91,8 +94,7 @@ struct Lanes {
 
 struct LaneQueue {
     pipeline: PipelineName,
-    /// A backfill's id; empty for live windows.
-    name: String,
+    lane: Lane,
     running: usize,
     limit: usize,
     /// In reverse: the next one is the last.
@@ -101,68 +103,67 @@ struct LaneQueue {
 
 impl Lanes {
     fn gather(table: &Table, workers: &Workers, now: Now) -> Self {
-        let mut lanes: BTreeMap<(PipelineName, Lane), LaneQueue> = BTreeMap::new();
+        let sinks: BTreeSet<&SinkId> = table.pipelines().map(|(_, entry)| &entry.sink).collect();
+        let open = sinks.into_iter().filter(|sink| has_committer(table, workers, sink) && !is_full(table, sink));
+        let open: BTreeSet<&SinkId> = open.collect();
+        let may_run = |task: &Versioned<Task>| is_due(&task.value, now.wall) && open.contains(&task.value.sink);
+        let mut lanes: BTreeMap<(&PipelineName, &Lane), BTreeSet<(i64, TaskId)>> = BTreeMap::new();
         for phase in [TaskPhase::Pending, TaskPhase::Waiting] {
             for (pipeline, lane, tasks) in table.lanes_in(phase) {
                 if paused(table, pipeline, lane).is_some() {
                     continue;
                 }
-                let ready =
-                    |id: &TaskId| table.task(id).filter(|task| may_run(table, workers, task, now.wall)).map(|_| *id);
-                let ids = tasks.iter().map(|(_, id)| id);
-                let ready: Vec<TaskId> = match newest_first(table, lane) {
-                    true => ids.rev().filter_map(ready).take(MAX_CLAIMS).collect(),
-                    false => ids.filter_map(ready).take(MAX_CLAIMS).collect(),
-                };
-                let queue = lanes.entry((pipeline.clone(), lane.clone())).or_insert_with(|| LaneQueue {
-                    pipeline: pipeline.clone(),
-                    name: lane_name(lane),
-                    running: running(table, pipeline, lane),
-                    limit: limit(table, pipeline, lane),
-                    queue: Vec::new(),
-                });
-                queue.queue.splice(0..0, ready.into_iter().rev());
+                let ready = tasks.iter().filter(|(_, id)| table.task(id).is_some_and(may_run));
+                let queue = lanes.entry((pipeline, lane)).or_default();
+                match newest_first(table, lane) {
+                    true => queue.extend(ready.rev().take(MAX_CLAIMS)),
+                    false => queue.extend(ready.take(MAX_CLAIMS)),
+                }
             }
         }
-        let room = table.pipelines().map(|(name, entry)| {
-            let running: usize = table.lanes(name).iter().map(|lane| running(table, name, lane)).sum();
-            (name.clone(), (entry.spec().limits.concurrency as usize).saturating_sub(running))
+        let lanes = lanes.into_iter().map(|((pipeline, lane), ready)| LaneQueue {
+            pipeline: pipeline.clone(),
+            lane: lane.clone(),
+            running: running(table, pipeline, lane),
+            limit: limit(table, pipeline, lane),
+            queue: match newest_first(table, lane) {
+                true => ready.into_iter().map(|(_, id)| id).collect(),
+                false => ready.into_iter().rev().map(|(_, id)| id).collect(),
+            },
         });
-        Self { room: room.collect(), lanes: lanes.into_values().collect() }
+        let room = table
+            .pipelines()
+            .map(|(name, _)| (name.clone(), pipeline_limit(table, name).saturating_sub(all_running(table, name))));
+        Self { lanes: lanes.collect(), room: room.collect() }
     }
 
     /// The next task by turns.
-    fn next(&mut self, workers: &Workers) -> Option<(PipelineName, String, TaskId)> {
+    fn next(&mut self, workers: &Workers) -> Option<(PipelineName, Lane, TaskId)> {
         let room = &mut self.room;
         let open = |lane: &&mut LaneQueue| {
             !lane.queue.is_empty()
                 && lane.running < lane.limit
                 && room.get(&lane.pipeline).is_some_and(|room| *room > 0)
         };
-        let turn = |lane: &LaneQueue| (lane.running, workers.last_served(&lane.pipeline, &lane.name));
+        let turn = |lane: &LaneQueue| (lane.running, workers.last_served(&lane.pipeline, &lane.lane));
         let lane = self.lanes.iter_mut().filter(open).min_by_key(|lane| turn(lane))?;
         let task = lane.queue.pop()?;
         lane.running += 1;
         *room.get_mut(&lane.pipeline)? -= 1;
-        Some((lane.pipeline.clone(), lane.name.clone(), task))
+        Some((lane.pipeline.clone(), lane.lane.clone(), task))
     }
 }
 
-/// A lane's name for keeping turns: a backfill's id, or nothing for live windows.
-pub fn lane_name(lane: &Lane) -> String {
-    match lane {
-        Lane::Live => String::new(),
-        Lane::Backfill(id) => id.to_string(),
-    }
-}
-
-fn may_run(table: &Table, workers: &Workers, task: &Versioned<Task>, now: Timestamp) -> bool {
-    let due = match &task.value.state {
+fn is_due(task: &Task, now: Timestamp) -> bool {
+    match &task.state {
         TaskState::Pending { not_before, .. } => *not_before <= now,
         TaskState::Waiting { until, .. } => *until <= now,
         _ => false,
-    };
-    due && has_committer(table, workers, &task.value.sink) && table.sealed(&task.value.sink).count() <= MAX_SEALED
+    }
+}
+
+fn is_full(table: &Table, sink: &SinkId) -> bool {
+    table.sealed(sink).count() > MAX_SEALED
 }
 
 /// Rows are staged on the sink's committer, so without one there is nowhere to send them.
@@ -175,13 +176,22 @@ fn running(table: &Table, pipeline: &PipelineName, lane: &Lane) -> usize {
     table.count(pipeline, lane, TaskPhase::Claimed)
 }
 
+/// How many tasks of a pipeline are claimed, in all lanes.
+fn all_running(table: &Table, pipeline: &PipelineName) -> usize {
+    table.lanes(pipeline).iter().map(|lane| running(table, pipeline, lane)).sum()
+}
+
+fn pipeline_limit(table: &Table, pipeline: &PipelineName) -> usize {
+    table.pipeline(pipeline).map_or(0, |entry| entry.spec().limits.concurrency as usize)
+}
+
 fn limit(table: &Table, pipeline: &PipelineName, lane: &Lane) -> usize {
-    let pipeline_limit = table.pipeline(pipeline).map_or(0, |entry| entry.spec().limits.concurrency as usize);
+    let most = pipeline_limit(table, pipeline);
     match lane {
-        Lane::Live => pipeline_limit,
+        Lane::Live => most,
         Lane::Backfill(id) => match table.backfill(id).map(|entry| entry.value.concurrency as usize) {
-            None | Some(0) => pipeline_limit,
-            Some(own) => own.min(pipeline_limit),
+            None | Some(0) => most,
+            Some(own) => own.min(most),
         },
     }
 }

@@ -89,7 +89,9 @@ impl Tiling {
             Every::Days(days) => i64::from(days) * 86_400_000_000,
             Every::Months(months) => i64::from(months) * 28 * 86_400_000_000,
         };
-        let mut k = ((at - self.origin).max(0) / step.max(1)).max(0);
+        // Behind the pipeline's end there is nothing to count, however long ago it ended.
+        let at = self.end.map_or(at, |end| at.min(end));
+        let mut k = at.saturating_sub(self.origin).max(0) / step.max(1);
         // The estimate is exact for elapsed time; calendar units differ from it by daylight saving and month lengths.
         while k > 0 && self.bound(k).is_none_or(|bound| bound > at) {
             k -= 1;
@@ -138,10 +140,23 @@ impl Tiling {
 
     /// How many windows lie in `[start, end)`, both of them bounds.
     pub fn count(&self, start: i64, end: i64) -> u64 {
+        let end = self.end.map_or(end, |own| own.min(end));
         if start >= end {
             return 0;
         }
+        if self.skips_a_day(start, end) {
+            return self.windows_from(start).take_while(|window| window.start() < end).count() as u64;
+        }
         u64::try_from(self.index(end - 1) - self.index(start) + 1).unwrap_or(0)
+    }
+
+    /// Whether a whole day is missing from the zone's calendar, as where the date line was moved: its window is empty.
+    fn skips_a_day(&self, start: i64, end: i64) -> bool {
+        let (Every::Days(1), Ok(from)) = (self.every, Timestamp::from_microsecond(start)) else { return false };
+        let changes = self.zone.following(from).take_while(|change| change.timestamp().as_microsecond() < end);
+        let offsets = changes.map(|change| change.offset().seconds());
+        let mut before = self.zone.to_offset(from).seconds();
+        offsets.into_iter().any(|after| after - std::mem::replace(&mut before, after) >= 86_400)
     }
 
     /// Where the windows of a run meet.
@@ -220,6 +235,15 @@ mod tests {
         let days = Tiling::new(&spec("1d", "2011-12-28T00:00", None, "Pacific/Apia")).unwrap();
         let windows: Vec<_> = days.windows_from(days.origin()).take(4).collect();
         assert!(windows.windows(2).all(|pair| pair[0].end() == pair[1].start()), "{windows:?}");
+        assert_eq!(days.count(windows[0].start(), windows[3].end()), 4);
+    }
+
+    #[test]
+    fn a_pipeline_that_ended_long_ago_is_closed_to_its_end() {
+        let seconds = Tiling::new(&spec("1s", "2001-01-01T00:00", Some("2001-01-01T00:01"), "UTC")).unwrap();
+        let now = "2025-01-01T00:00:00Z".parse().unwrap();
+        assert_eq!(Some(seconds.closed_to(now)), seconds.end());
+        assert_eq!(seconds.count(seconds.origin(), seconds.closed_to(now)), 60);
     }
 
     #[test]

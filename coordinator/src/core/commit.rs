@@ -6,7 +6,10 @@
 //!   Idle ---------------> Preparing -----> (T7) intent --------> Committing ------> (T9 or T11) Idle
 //! ```
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use windrow_common::{
     error,
@@ -17,7 +20,6 @@ use windrow_common::{
 };
 
 use super::{
-    assign::MAX_CLAIMS,
     lifecycle::{self, Now},
     table::{Change, Coverage, Head, Key, Record, SinkEntry, Table, Versioned},
     workers::Workers,
@@ -44,7 +46,7 @@ pub enum Step {
     Preparing {
         request: u64,
         worker: WorkerId,
-        tasks: Vec<TaskId>,
+        draft: Draft,
     },
     /// The committer was asked to carry out the recorded intent.
     Committing {
@@ -70,9 +72,19 @@ pub enum Todo {
     /// T6: give the sink a committer.
     Take(Change),
     /// Ask the committer to work out an intent of these tasks.
-    Prepare { worker: WorkerId, seq: Seq, previous: Option<Digest>, tasks: Vec<TaskId> },
+    Prepare { worker: WorkerId, draft: Draft },
     /// Ask the committer to carry out, or to abort, the recorded intent.
     Commit { worker: WorkerId, intent: IntentRef, abort: bool },
+}
+
+/// What the committer is asked to work out an intent of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    pub seq: Seq,
+    /// The digest of the intent before it.
+    pub previous: Option<Digest>,
+    /// Sealed tasks and the revisions of their seals.
+    pub tasks: Vec<(TaskId, i64)>,
 }
 
 /// Longest pause after failures in a row.
@@ -98,7 +110,8 @@ pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, now:
     }
     let tasks = choose(table, sink, run.batch);
     let head = entry.head.as_ref().map(|head| head.value).unwrap_or_default();
-    (!tasks.is_empty()).then_some(Todo::Prepare { worker, seq: head.seq + 1, previous: head.digest, tasks })
+    let draft = Draft { seq: head.seq + 1, previous: head.digest, tasks };
+    (!draft.tasks.is_empty()).then_some(Todo::Prepare { worker, draft })
 }
 
 /// T6. A committer that is gone is replaced; its revision tells that nobody else did so meanwhile.
@@ -113,30 +126,35 @@ fn take(table: &Table, workers: &Workers, sink: &SinkId, entry: &SinkEntry) -> O
 }
 
 /// The oldest seals first, as many as one intent and its finalizing transaction can take.
-fn choose(table: &Table, sink: &SinkId, most: usize) -> Vec<TaskId> {
-    let mut pipelines: BTreeMap<&PipelineName, ()> = BTreeMap::new();
-    let mut backfills: BTreeMap<&Lane, ()> = BTreeMap::new();
+fn choose(table: &Table, sink: &SinkId, most: usize) -> Vec<(TaskId, i64)> {
+    let mut pipelines: BTreeSet<&PipelineName> = BTreeSet::new();
+    let mut lanes: BTreeSet<&Lane> = BTreeSet::new();
     let mut chosen = Vec::new();
-    for task in table.sealed(sink).map(|entry| &entry.value) {
-        pipelines.insert(&task.pipeline, ());
-        backfills.insert(&task.lane, ());
-        if chosen.len() == most || pipelines.len() > MAX_PIPELINES || backfills.len() > MAX_PIPELINES {
+    for entry in table.sealed(sink) {
+        let alone = lifecycle::goes_alone(table, &entry.value);
+        if alone && !chosen.is_empty() {
             break;
         }
-        chosen.push(task.id);
+        pipelines.insert(&entry.value.pipeline);
+        lanes.insert(&entry.value.lane);
+        if chosen.len() == most || pipelines.len() > MAX_PIPELINES || lanes.len() > MAX_PIPELINES {
+            break;
+        }
+        chosen.push((entry.value.id, entry.revision));
+        if alone {
+            break;
+        }
     }
     chosen
 }
 
-/// T7: records the intent the committer worked out, if all of it still holds.
-pub fn record(table: &Table, sink: &SinkId, tasks: &[TaskId], path: String, digest: Digest) -> Option<Change> {
+/// T7: records the intent the committer worked out, if all the draft rested on still holds.
+pub fn record(table: &Table, sink: &SinkId, draft: &Draft, path: String, digest: Digest) -> Option<Change> {
     let entry = table.sink(sink)?;
     let committer = entry.committer.as_ref()?;
     let head = entry.head.as_ref();
-    let sealed: Vec<&Versioned<Task>> = tasks.iter().filter_map(|id| table.task(id)).collect();
-    let still =
-        |task: &&Versioned<Task>| matches!(task.value.state, TaskState::Sealed { .. }) && task.value.sink == *sink;
-    if sealed.len() != tasks.len() || !sealed.iter().all(still) || entry.intent.is_some() {
+    let at = head.map(|head| head.value).unwrap_or_default();
+    if entry.intent.is_some() || (at.seq + 1, at.digest) != (draft.seq, draft.previous) {
         return None;
     }
     let mut expect = vec![
@@ -144,20 +162,14 @@ pub fn record(table: &Table, sink: &SinkId, tasks: &[TaskId], path: String, dige
         (Key::Intent(sink.clone()), None),
         (Key::Head(sink.clone()), head.map(|head| head.revision)),
     ];
-    expect
-        .extend(sealed.iter().map(|task| (Key::Task(task.value.pipeline.clone(), task.value.id), Some(task.revision))));
-    let head = head.map(|head| head.value).unwrap_or_default();
-    let intent = IntentRef {
-        seq: head.seq + 1,
-        previous: head.digest,
-        path,
-        digest,
-        tasks: sealed.iter().map(|task| (task.value.id, task.revision)).collect(),
-        counts: sealed.iter().filter_map(|task| manifest(&task.value)).fold(Counts::default(), |mut sum, manifest| {
-            sum += manifest.counts;
-            sum
-        }),
-    };
+    let mut counts = Counts::default();
+    for (id, seal) in &draft.tasks {
+        let task = table.task(id).filter(|task| task.revision == *seal && task.value.sink == *sink)?;
+        counts += manifest(&task.value)?.counts;
+        expect.push((Key::Task(task.value.pipeline.clone(), *id), Some(*seal)));
+    }
+    let intent =
+        IntentRef { seq: draft.seq, previous: draft.previous, path, digest, tasks: draft.tasks.clone(), counts };
     Some(Change { expect, put: vec![Record::Intent(sink.clone(), intent)], delete: Vec::new() })
 }
 
@@ -191,15 +203,16 @@ pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
 
 /// T11: the sink holds the intent's abort; its tasks run again, or are quarantined if that cannot help.
 pub fn finalize_abort(table: &Table, sink: &SinkId, failure: &Failure, now: Now) -> Option<Change> {
-    let (intent, mut change) = close_intent(table, sink)?;
-    for task in intent.tasks.iter().filter_map(|(id, _)| table.task(id)) {
-        change.put.push(lifecycle::after_abort(task, failure.clone(), now));
-    }
-    Some(change)
+    let (intent, change) = close_intent(table, sink)?;
+    let alone = intent.tasks.len() == 1;
+    let tasks = intent.tasks.iter().filter_map(|(id, _)| table.task(id));
+    Some(
+        tasks.fold(change, |change, task| change.and(lifecycle::after_abort(table, task, failure.clone(), alone, now))),
+    )
 }
 
-/// What T9 and T11 share: the intent as it was recorded goes, the head moves onto it. The tasks need no compare of their
-/// own: while the intent that names their seals exists, nothing else may touch them.
+/// What T9 and T11 share: the intent as it was recorded goes, the head moves onto it. T9 compares no task: while the
+/// intent that names their seals exists, nothing else may touch them.
 fn close_intent(table: &Table, sink: &SinkId) -> Option<(IntentRef, Change)> {
     let entry = table.sink(sink)?;
     let intent = entry.intent.as_ref()?;
@@ -234,18 +247,18 @@ pub enum Answer {
 }
 
 impl SinkRun {
-    pub fn preparing(&mut self, request: u64, worker: WorkerId, tasks: Vec<TaskId>) {
-        self.step = Step::Preparing { request, worker, tasks };
+    pub fn preparing(&mut self, request: u64, worker: WorkerId, draft: Draft) {
+        self.step = Step::Preparing { request, worker, draft };
     }
 
     pub fn committing(&mut self, request: u64, worker: WorkerId) {
         self.step = Step::Committing { request, worker };
     }
 
-    /// The tasks of the request, if it is the one that is waited for.
-    pub fn prepared(&self, request: u64) -> Option<&[TaskId]> {
+    /// The draft of the request, if it is the one that is waited for.
+    pub fn prepared(&self, request: u64) -> Option<&Draft> {
         match &self.step {
-            Step::Preparing { request: asked, tasks, .. } if *asked == request => Some(tasks),
+            Step::Preparing { request: asked, draft, .. } if *asked == request => Some(draft),
             _ => None,
         }
     }
@@ -256,7 +269,26 @@ impl SinkRun {
 
     /// The step is done; the next may follow at once.
     pub fn done(&mut self) {
-        *self = Self { batch: (self.batch * 2).min(MAX_CLAIMS), ..Self::default() };
+        *self = Self { batch: (self.batch * 2).min(MAX_INTENT_TASKS), ..Self::default() };
+    }
+
+    /// The intent of so many tasks is aborted. Smaller ones follow, to find the task the sink refuses.
+    pub fn aborted(&mut self, tasks: usize) {
+        *self = Self { batch: (tasks / 2).max(1), ..Self::default() };
+    }
+
+    /// The session with a worker broke. If something was asked of it, its answer will not come.
+    pub fn lost(&mut self, gone: &WorkerId, now: Duration) {
+        if let Step::Preparing { worker, .. } | Step::Committing { worker, .. } = &self.step
+            && worker == gone
+        {
+            self.step = Step::Idle { not_before: now };
+        }
+    }
+
+    /// The step is done or given up; what comes next is decided from the records.
+    pub fn resume(&mut self, now: Duration) {
+        self.step = Step::Idle { not_before: now };
     }
 
     /// The step has to be done again, after a pause that grows.
@@ -269,9 +301,9 @@ impl SinkRun {
 
     /// Preparing failed for good. Returns the task to blame if the batch held only one; else a smaller batch is tried.
     pub fn blame(&mut self, now: Duration) -> Option<TaskId> {
-        let Step::Preparing { tasks, .. } = &self.step else { return None };
-        let only = (tasks.len() == 1).then(|| tasks[0]);
-        self.batch = (tasks.len() / 2).max(1);
+        let Step::Preparing { draft, .. } = &self.step else { return None };
+        let only = (draft.tasks.len() == 1).then(|| draft.tasks[0].0);
+        self.batch = (draft.tasks.len() / 2).max(1);
         self.step = Step::Idle { not_before: now };
         only
     }

@@ -14,7 +14,10 @@ use windrow_common::{
     window::Window,
 };
 
-use super::table::{Change, Key, Record, Table, Versioned};
+use super::{
+    plan::MAX_OPEN,
+    table::{Change, Key, Record, Table, Versioned},
+};
 
 /// What a decision may take from outside: the time, and a number in `[0, 1)` to spread retries with.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +92,7 @@ pub fn fail(table: &Table, epoch: i64, claim: &HeldClaim, failure: Failure, now:
     task.errors += 1;
     let hopeless = failure.retry == Retry::Never || task.errors >= retries.attempts;
     Ok(match hopeless {
-        true => split_or_quarantine(entry, task, failure, now),
+        true => split_or_quarantine(table, entry, task, failure, now),
         false => {
             let pause = backoff(&retries, task.errors, now.jitter);
             again(entry, task, pause, Some(failure), now)
@@ -132,7 +135,7 @@ pub fn reap(table: &Table, id: &TaskId, now: Now) -> Result<Change, Refused> {
     };
     // An input that kills its worker looks like a lost lease, so these have a cap of their own.
     Ok(match task.lost_leases >= retries.lost_leases {
-        true => split_or_quarantine(entry, task, failure, now),
+        true => split_or_quarantine(table, entry, task, failure, now),
         false => again(entry, task, Duration::ZERO, Some(failure), now),
     })
 }
@@ -143,18 +146,16 @@ pub fn unseal(table: &Table, id: &TaskId, failure: Failure, now: Now) -> Result<
     let mut task = entry.value.clone();
     task.errors += 1;
     let change = match task.errors >= retries(table, &task).attempts {
-        true => split_or_quarantine(entry, task, failure, now),
+        true => split_or_quarantine(table, entry, task, failure, now),
         false => again(entry, task, Duration::ZERO, Some(failure), now),
     };
-    let no_intent = Change { expect: vec![(Key::Intent(entry.value.sink.clone()), None)], ..Change::default() };
-    Ok(change.and(no_intent))
+    Ok(change.and(no_intent(&entry.value)))
 }
 
 /// A sealed task that its sink will never take.
 pub fn quarantine_sealed(table: &Table, id: &TaskId, failure: Failure, now: Now) -> Result<Change, Refused> {
     let entry = sealed(table, id)?;
-    let no_intent = Change { expect: vec![(Key::Intent(entry.value.sink.clone()), None)], ..Change::default() };
-    Ok(split_or_quarantine(entry, entry.value.clone(), failure, now).and(no_intent))
+    Ok(split_or_quarantine(table, entry, entry.value.clone(), failure, now).and(no_intent(&entry.value)))
 }
 
 /// T10: withdraws a task that is not sealed. Its record goes; a zombie's seal then finds nothing.
@@ -169,15 +170,25 @@ pub fn cancel(table: &Table, id: &TaskId) -> Result<Change, Refused> {
     }
 }
 
-/// What becomes of a task whose intent was aborted in the sink: it runs again.
-pub fn after_abort(entry: &Versioned<Task>, failure: Failure, now: Now) -> Record {
+/// What becomes of a task whose intent was aborted in the sink: it runs again. Only a task that was `alone` in its intent
+/// can be given up, for among many nobody knows which one the sink refused; those that were, count an error and in the
+/// end [go alone](goes_alone).
+pub fn after_abort(table: &Table, entry: &Versioned<Task>, failure: Failure, alone: bool, now: Now) -> Change {
+    let most = retries(table, &entry.value).attempts;
     let mut task = entry.value.clone();
     task.errors += 1;
-    task.state = match failure.retry {
-        Retry::Never => TaskState::Quarantined { failure },
-        Retry::Later => TaskState::Pending { not_before: now.wall, last_failure: Some(failure) },
-    };
-    Record::Task(task)
+    match alone && (failure.retry == Retry::Never || task.errors >= most) {
+        true => split_or_quarantine(table, entry, task, failure, now),
+        false => {
+            task.errors = task.errors.min(most.saturating_sub(1).max(1));
+            again(entry, task, Duration::ZERO, Some(failure), now)
+        }
+    }
+}
+
+/// Whether a sealed task gets an intent of its own, because one error more would end it.
+pub fn goes_alone(table: &Table, task: &Task) -> bool {
+    task.errors > 0 && task.errors + 1 >= retries(table, task).attempts
 }
 
 fn again(entry: &Versioned<Task>, mut task: Task, pause: Duration, failure: Option<Failure>, now: Now) -> Change {
@@ -185,9 +196,10 @@ fn again(entry: &Versioned<Task>, mut task: Task, pause: Duration, failure: Opti
     Change::replace(Record::Task(task), entry.revision)
 }
 
-fn split_or_quarantine(entry: &Versioned<Task>, mut task: Task, failure: Failure, now: Now) -> Change {
+fn split_or_quarantine(table: &Table, entry: &Versioned<Task>, mut task: Task, failure: Failure, now: Now) -> Change {
     let windows = task.each_window();
-    if windows.len() < 2 {
+    // When whole runs fail one after the other, the cause is not in their windows: they are not taken to pieces.
+    if windows.len() < 2 || table.open(&task.pipeline, &task.lane) >= MAX_OPEN {
         task.state = TaskState::Quarantined { failure };
         return Change::replace(Record::Task(task), entry.revision);
     }
@@ -219,6 +231,11 @@ fn part(run: &Task, windows: &[Window], failure: &Failure, now: Now) -> Option<T
         state: TaskState::Pending { not_before: now.wall, last_failure: Some(failure.clone()) },
         ..run.clone()
     })
+}
+
+/// Expects that no intent may be naming the task.
+fn no_intent(task: &Task) -> Change {
+    Change { expect: vec![(Key::Intent(task.sink.clone()), None)], ..Change::default() }
 }
 
 fn find<'a>(table: &'a Table, id: &TaskId) -> Result<&'a Versioned<Task>, Refused> {

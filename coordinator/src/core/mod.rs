@@ -3,6 +3,7 @@
 //! Everything here is pure: no async, no I/O, no clock (the time is an argument) and no randomness (so is the jitter).
 //! A decision is a [`table::Change`]; whoever calls persists it and applies it to the [`table::Table`] afterwards.
 
+pub mod apply;
 pub mod assign;
 pub mod backfill;
 pub mod calendar;
@@ -12,4 +13,8 @@ pub mod lifecycle;
 pub mod plan;
 pub mod report;
 pub mod table;
+pub mod timeline;
 pub mod workers;
+
+#[cfg(test)]
+mod tests;

@@ -3,19 +3,26 @@
 
 use windrow_common::{
     id::TaskId,
-    task::{Lane, Seams, Task, TaskPhase, TaskState},
+    task::{Lane, Seams, Task, TaskState},
     window::{Axis, Window},
 };
 
 use super::{
     lifecycle::Now,
-    table::{Change, Cursor, Key, PipelineEntry, Record, Table},
+    table::{Change, Cursor, PipelineEntry, Record, Table},
+    timeline::{Standing, Timeline},
 };
 
 /// Most tasks one transaction creates.
 pub const MAX_PLANNED: usize = 100;
-/// Most open tasks of one pipeline; planning goes on when some of them are done.
+/// Most tasks one transaction creates to load published windows again.
+const MAX_LOOKED_BACK: usize = 10;
+/// Most open tasks of one lane; planning goes on when some of them are done.
 pub const MAX_OPEN: usize = 1_000;
+
+/// Most separate stretches a pipeline's published windows may lie in, for they are one record; planning goes on when the
+/// windows between them are published too.
+pub const MAX_STRETCHES: usize = 1_000;
 
 /// The next due windows of every pipeline as tasks; one change per pipeline, none if nothing is due.
 pub fn plan(table: &Table, now: Now) -> Vec<Change> {
@@ -24,9 +31,8 @@ pub fn plan(table: &Table, now: Now) -> Vec<Change> {
 }
 
 fn plan_pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> Option<Change> {
-    let open: usize = TaskPhase::ALL.iter().map(|phase| table.count(&entry.spec().name, &Lane::Live, *phase)).sum();
-    let room = MAX_OPEN.saturating_sub(open).min(MAX_PLANNED);
-    if room == 0 {
+    let room = MAX_OPEN.saturating_sub(table.open(&entry.spec().name, &Lane::Live)).min(MAX_PLANNED);
+    if room == 0 || entry.coverage.value.published.len() >= MAX_STRETCHES {
         return None;
     }
     match &entry.tiling {
@@ -47,26 +53,29 @@ fn plan_time(table: &Table, entry: &PipelineEntry, room: usize, now: Now) -> Opt
     let last = due.last()?;
     let mut tasks: Vec<Task> =
         due.chunks(per_task).filter_map(|run| task(entry, run, 0, Lane::Live, None, now)).collect();
-    let mut revision = cursor.revision;
-    if let Some(again) = look_back(table, entry, revision + 1, now) {
-        revision += 1;
-        tasks.push(again);
-    }
+    let again = look_back(table, entry, cursor.revision + 1, now);
+    let revision = cursor.revision + u32::from(!again.is_empty());
+    tasks.extend(again);
     let next = Cursor { next: last.end(), revision };
     let advance = Change::replace(Record::Cursor(entry.spec().name.clone(), next), entry.cursor.revision);
     Some(tasks.into_iter().fold(advance, |change, task| change.and(Change::create(Record::Task(task)))))
 }
 
-/// The published windows just before the cursor, to be loaded again for rows that came late.
-fn look_back(table: &Table, entry: &PipelineEntry, revision: u32, now: Now) -> Option<Task> {
-    let spec = entry.spec().window.as_ref().filter(|spec| spec.lookback > 0)?;
-    let back = entry.tiling.as_ref()?.windows_back_from(entry.cursor.value.next);
-    let wanted = usize::try_from(spec.lookback).ok()?;
-    let free = |window: &Window| entry.is_published(window) && !is_open(table, entry, window);
-    let mut run: Vec<Window> =
-        back.filter(|window| window.end() <= entry.cursor.value.next).take(wanted).take_while(free).collect();
-    run.reverse();
-    task(entry, &run, revision, Lane::Live, None, now)
+/// The published windows just before the cursor, to be loaded again for rows that came late. Those that are not
+/// published are being loaded anyway.
+fn look_back(table: &Table, entry: &PipelineEntry, revision: u32, now: Now) -> Vec<Task> {
+    let Some((spec, tiling)) = entry.spec().window.as_ref().zip(entry.tiling.as_ref()) else { return Vec::new() };
+    if spec.lookback == 0 {
+        return Vec::new();
+    }
+    let cursor = entry.cursor.value.next;
+    let timeline = Timeline::of(table, entry);
+    let back = tiling.windows_back_from(cursor).filter(|window| window.end() <= cursor).take(spec.lookback as usize);
+    let mut published: Vec<Window> = back.filter(|window| timeline.standing(window) == Standing::Published).collect();
+    published.reverse();
+    let stretches = published.chunk_by(|left, right| left.end() == right.start());
+    let runs = stretches.flat_map(|stretch| stretch.chunks(spec.per_task.max(1) as usize));
+    runs.take(MAX_LOOKED_BACK).filter_map(|run| task(entry, run, revision, Lane::Live, None, now)).collect()
 }
 
 /// A full load runs once when it is applied; schedules, triggers and backfills ask for further versions.
@@ -111,11 +120,6 @@ pub fn task(
     })
 }
 
-/// Whether an open task covers some of a window.
-pub fn is_open(table: &Table, entry: &PipelineEntry, window: &Window) -> bool {
-    table.tasks_of(&entry.spec().name).any(|task| task.value.window.overlaps(window))
-}
-
 /// How many windows are closed and not planned.
 pub fn unplanned(entry: &PipelineEntry, now: Now) -> u64 {
     match &entry.tiling {
@@ -130,9 +134,4 @@ pub fn first_cursor(entry_axis: Axis, origin: i64) -> Cursor {
         Axis::Time => Cursor { next: origin, revision: 0 },
         Axis::Version => Cursor { next: 0, revision: 0 },
     }
-}
-
-/// Expects that a pipeline has not changed since it was looked at.
-pub fn unchanged(entry: &PipelineEntry) -> (Key, Option<i64>) {
-    (Key::Pipeline(entry.spec().name.clone()), Some(entry.state.revision))
 }

@@ -3,16 +3,17 @@
 use jiff::Timestamp;
 use windrow_common::{
     id::PipelineName,
-    task::{Failure, Lane, Task, TaskPhase, TaskState},
+    task::{Failure, Task, TaskPhase, TaskState},
     window::Window,
 };
 
 use super::{
-    backfill::{self, Backfill, Standing},
+    backfill::{self, Backfill},
     calendar::Tiling,
     lifecycle::Now,
     plan,
     table::{PipelineEntry, Table, Versioned},
+    timeline::{Standing, Timeline},
 };
 
 /// A pipeline's windows, counted by where they stand.
@@ -93,8 +94,6 @@ fn complete_to(entry: &PipelineEntry) -> Option<i64> {
 pub struct WindowReport<'a> {
     pub window: Window,
     pub standing: Standing,
-    /// Closed but not planned yet.
-    pub unplanned: bool,
     pub task: Option<&'a Versioned<Task>>,
     pub due: Option<Timestamp>,
 }
@@ -102,12 +101,12 @@ pub struct WindowReport<'a> {
 /// The windows of `[start, end)`, oldest first, at most `limit`.
 pub fn windows<'a>(
     table: &'a Table,
-    entry: &PipelineEntry,
+    entry: &'a PipelineEntry,
     range: (i64, i64),
     limit: usize,
     now: Now,
 ) -> Vec<WindowReport<'a>> {
-    let open: Vec<&Versioned<Task>> = table.tasks_of(&entry.spec().name).collect();
+    let timeline = Timeline::of(table, entry);
     let windows: Vec<Window> = match &entry.tiling {
         Some(tiling) => {
             tiling.windows_from(range.0).take_while(|window| window.start() < range.1).take(limit).collect()
@@ -122,14 +121,13 @@ pub fn windows<'a>(
     let report = |window: Window| {
         let closed = closed_to.is_none_or(|to| window.end() <= to);
         let standing = match closed {
-            true => backfill::standing(entry, &open, &window),
+            true => timeline.standing(&window),
             false => Standing::NotClosed,
         };
         WindowReport {
             window,
             standing,
-            unplanned: standing == Standing::Missing && window.start() >= entry.cursor.value.next,
-            task: open.iter().find(|task| task.value.window.overlaps(&window)).copied(),
+            task: timeline.task_over(&window),
             due: entry.tiling.as_ref().and_then(|tiling| tiling.closes(window.start())),
         }
     };
@@ -138,9 +136,7 @@ pub fn windows<'a>(
 
 /// A backfill's windows that run now, and of those the ones that failed before.
 pub fn running(table: &Table, backfill: &Backfill) -> (u64, u64) {
-    let lane = Lane::Backfill(backfill.id.clone());
-    let own = table.tasks_of(&backfill.pipeline).filter(|task| task.value.lane == lane).map(|task| &task.value);
-    own.fold((0, 0), |(running, retrying), task| {
+    backfill::own(table, backfill).map(|task| &task.value).fold((0, 0), |(running, retrying), task| {
         let windows = task.windows() as u64;
         let claimed = matches!(task.state, TaskState::Claimed { .. } | TaskState::Sealed { .. });
         let failed_before = task.errors > 0 || task.lost_leases > 0 || failure(task).is_some();
@@ -154,9 +150,8 @@ pub fn running(table: &Table, backfill: &Backfill) -> (u64, u64) {
 
 /// The newest failure among a backfill's tasks.
 pub fn backfill_failure(table: &Table, backfill: &Backfill) -> Option<Failure> {
-    let lane = Lane::Backfill(backfill.id.clone());
-    let own = table.tasks_of(&backfill.pipeline).filter(|task| task.value.lane == lane);
-    own.filter_map(|task| failure(&task.value)).max_by_key(|failure| failure.at).cloned()
+    let failures = backfill::own(table, backfill).filter_map(|task| failure(&task.value));
+    failures.max_by_key(|failure| failure.at).cloned()
 }
 
 /// Pipelines and their reports.

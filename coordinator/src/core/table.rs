@@ -134,10 +134,12 @@ struct PartialPipeline {
 #[derive(Clone, Debug, Default)]
 struct Index {
     /// Ordered by window.
-    by_phase: BTreeMap<(PipelineName, Lane, TaskPhase), BTreeSet<(i64, TaskId)>>,
+    by_phase: BTreeMap<PhaseKey, BTreeSet<(i64, TaskId)>>,
     /// Sealed tasks in the order of their seals.
     sealed: BTreeMap<SinkId, BTreeSet<(i64, TaskId)>>,
 }
+
+type PhaseKey = (PipelineName, Lane, TaskPhase);
 
 impl Table {
     pub fn pipeline(&self, name: &PipelineName) -> Option<&PipelineEntry> {
@@ -174,7 +176,7 @@ impl Table {
 
     /// The lanes of a pipeline that have tasks.
     pub fn lanes(&self, pipeline: &PipelineName) -> BTreeSet<Lane> {
-        self.index.by_phase.keys().filter(|key| key.0 == *pipeline).map(|key| key.1.clone()).collect()
+        self.index.of(pipeline).map(|(key, _)| key.1.clone()).collect()
     }
 
     /// Every lane that has tasks in a phase, with those tasks in window order.
@@ -188,10 +190,14 @@ impl Table {
         self.index.by_phase.get(&(pipeline.clone(), lane.clone(), phase)).map_or(0, BTreeSet::len)
     }
 
+    /// How many tasks a lane has.
+    pub fn open(&self, pipeline: &PipelineName, lane: &Lane) -> usize {
+        TaskPhase::ALL.iter().map(|phase| self.count(pipeline, lane, *phase)).sum()
+    }
+
     /// The open tasks of a pipeline, by lane and phase, in window order within them.
     pub fn tasks_of(&self, pipeline: &PipelineName) -> impl Iterator<Item = &Versioned<Task>> {
-        let sets = self.index.by_phase.iter().filter(|(key, _)| key.0 == *pipeline);
-        sets.flat_map(|(_, tasks)| tasks.iter()).filter_map(|(_, id)| self.tasks.get(id))
+        self.index.of(pipeline).flat_map(|(_, tasks)| tasks).filter_map(|(_, id)| self.tasks.get(id))
     }
 
     /// The sealed tasks of a sink in the order of their seals.
@@ -243,9 +249,9 @@ impl Table {
 
     fn forget(&mut self, key: &Key) {
         match key {
-            Key::Pipeline(name) | Key::Cursor(name) | Key::Coverage(name) => {
-                self.pipelines.remove(name);
-            }
+            Key::Pipeline(name) => self.complete(name, |partial| partial.state = None),
+            Key::Cursor(name) => self.complete(name, |partial| partial.cursor = None),
+            Key::Coverage(name) => self.complete(name, |partial| partial.coverage = None),
             Key::Task(_, id) => self.forget_task(id),
             Key::Head(sink) => self.sinks.entry(sink.clone()).or_default().head = None,
             Key::Intent(sink) => self.sinks.entry(sink.clone()).or_default().intent = None,
@@ -265,11 +271,17 @@ impl Table {
     fn complete(&mut self, name: &PipelineName, set: impl FnOnce(&mut PartialPipeline)) {
         let partial = self.pipelines.entry(name.clone()).or_default();
         set(partial);
-        if let (Some(state), Some(cursor), Some(coverage)) = (&partial.state, &partial.cursor, &partial.coverage) {
-            let sink = state.value.pipeline.sink.id();
-            let tiling = state.value.pipeline.window.as_ref().and_then(|window| Tiling::new(window).ok());
-            let (state, cursor, coverage) = (state.clone(), cursor.clone(), coverage.clone());
-            partial.whole = Some(Box::new(PipelineEntry { state, cursor, coverage, sink, tiling }));
+        match (&partial.state, &partial.cursor, &partial.coverage) {
+            (Some(state), Some(cursor), Some(coverage)) => {
+                let sink = state.value.pipeline.sink.id();
+                let tiling = state.value.pipeline.window.as_ref().and_then(|window| Tiling::new(window).ok());
+                let (state, cursor, coverage) = (state.clone(), cursor.clone(), coverage.clone());
+                partial.whole = Some(Box::new(PipelineEntry { state, cursor, coverage, sink, tiling }));
+            }
+            (None, None, None) => {
+                self.pipelines.remove(name);
+            }
+            _ => partial.whole = None,
         }
     }
 }
@@ -287,7 +299,14 @@ impl Index {
         remove_from(&mut self.sealed, task.sink.clone(), &(revision, task.id));
     }
 
-    fn key(task: &Task) -> (PipelineName, Lane, TaskPhase) {
+    /// The sets of one pipeline.
+    fn of<'a>(&'a self, pipeline: &PipelineName) -> impl Iterator<Item = (&'a PhaseKey, &'a BTreeSet<(i64, TaskId)>)> {
+        let first = (pipeline.clone(), Lane::Live, TaskPhase::Waiting);
+        let name = pipeline.clone();
+        self.by_phase.range(first..).take_while(move |(key, _)| key.0 == name)
+    }
+
+    fn key(task: &Task) -> PhaseKey {
         (task.pipeline.clone(), task.lane.clone(), task.state.phase())
     }
 }

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use windrow_common::id::{PipelineName, TaskId, WorkerId};
+use windrow_common::{
+    id::{PipelineName, TaskId, WorkerId},
+    task::Lane,
+};
 
 /// What a worker may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,7 +48,7 @@ pub struct WorkerState {
 pub struct Workers {
     workers: BTreeMap<WorkerId, WorkerState>,
     /// When each lane was last given something; the longest waiting goes first.
-    served: BTreeMap<(PipelineName, String), u64>,
+    served: BTreeMap<(PipelineName, Lane), u64>,
     turn: u64,
 }
 
@@ -124,18 +127,18 @@ impl Workers {
         self.workers.remove(id).map(|worker| worker.claims).unwrap_or_default()
     }
 
-    /// How long ago the lane was given something, in turns; 0 is now.
-    pub fn last_served(&self, pipeline: &PipelineName, lane: &str) -> u64 {
-        self.served.get(&(pipeline.clone(), lane.to_owned())).copied().unwrap_or(0)
+    /// The turn in which the lane was last given something; 0 if it never was.
+    pub fn last_served(&self, pipeline: &PipelineName, lane: &Lane) -> u64 {
+        self.served.get(&(pipeline.clone(), lane.clone())).copied().unwrap_or(0)
     }
 
-    pub fn serve(&mut self, pipeline: &PipelineName, lane: &str) {
+    pub fn serve(&mut self, pipeline: &PipelineName, lane: &Lane) {
         self.turn += 1;
-        self.served.insert((pipeline.clone(), lane.to_owned()), self.turn);
+        self.served.insert((pipeline.clone(), lane.clone()), self.turn);
     }
 
     /// Forgets the turns of lanes that have nothing to do any more.
-    pub fn retain_lanes(&mut self, keep: impl Fn(&PipelineName, &str) -> bool) {
+    pub fn retain_lanes(&mut self, keep: impl Fn(&PipelineName, &Lane) -> bool) {
         self.served.retain(|(pipeline, lane), _| keep(pipeline, lane));
     }
 

@@ -14,7 +14,7 @@ mod etcd;
 mod limits;
 
 pub use embedded::EmbeddedStore;
-pub use etcd::{EtcdOptions, EtcdStore};
+pub use etcd::{EtcdCredentials, EtcdIdentity, EtcdOptions, EtcdStore, EtcdTls};
 
 /// Most compares, and most operations, one transaction may hold (etcd's default).
 pub const MAX_TXN_OPS: usize = 128;
@@ -174,7 +174,7 @@ pub trait MetaStore: Send + Sync + 'static {
 
     /// Streams the changes of keys with `prefix` from revision `from` on (inclusive), or from now on if `None`.
     /// Every revision's changes come in one batch, in revision order, without gaps. A revision in the future is waited
-    /// for. That the history asked for is gone is said by the watch, as its only item.
+    /// for. That history is gone which the watch still needs is said by the watch itself, as its last item.
     async fn watch(&self, prefix: Vec<u8>, from: Option<Revision>) -> Result<Watch, StoreError>;
 
     /// A new lease of `ttl_seconds` (1 to 9,000,000,000). The store may raise a short one; see the keep-alive's answer.

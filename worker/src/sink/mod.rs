@@ -2,7 +2,7 @@
 //! write a table: they stage files no reader sees, and the sink's committer makes them visible, one intent at a time.
 //! A sink may not know the coordinator, sessions or Flight.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
@@ -12,7 +12,7 @@ use windrow_common::{
     pipeline::{Pipeline, SinkSpec},
 };
 
-use crate::{error::Result, source::ParamError, stage::Layout, storage::Storage};
+use crate::{error::Result, source::Built, stage::Layout, storage::Storage};
 
 pub mod delta;
 pub mod files;
@@ -98,7 +98,7 @@ pub struct SinkKind {
     pub connections: &'static [&'static str],
     pub capabilities: Capabilities,
     /// Opens it. The pipeline tells the cursor column, by which rows of a replaced window are found.
-    pub build: fn(&Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>>,
+    pub build: fn(&Pipeline) -> Built<dyn Sink>,
     /// JSON Schema (draft-07) of its parameters beside `to`, `format` and `write`.
     pub schema: fn() -> schemars::Schema,
 }

@@ -75,10 +75,13 @@ pub struct SourceKind {
     pub kind: &'static str,
     /// The connection types it serves.
     pub connections: &'static [&'static str],
-    pub build: fn(&SourceSpec) -> Result<Arc<dyn Source>, Vec<ParamError>>,
+    pub build: fn(&SourceSpec) -> Built<dyn Source>,
     /// JSON Schema (draft-07) of its parameters beside `from` and `cursor`.
     pub schema: fn() -> schemars::Schema,
 }
+
+/// An opened connector, or everything that is wrong with its parameters.
+pub type Built<T> = Result<Arc<T>, Vec<ParamError>>;
 
 /// What is wrong with a connector's parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,48 @@
 
 use std::collections::BTreeMap;
 
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use windrow_common::{claim::Token, id::TaskId, window::Window};
+use futures::stream::BoxStream;
+use windrow_common::{claim::Token, id::TaskId, manifest::StagedFile, window::Window};
+
+use crate::{error::Result, storage::Storage};
+
+mod cast;
+pub mod dead_letters;
+mod encode;
+mod failure;
+mod file;
+pub mod manifest;
+mod name;
+mod partition;
+mod stats;
+mod upload;
+mod writer;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use failure::sink_error;
+pub use name::{StagedName, hive_folder};
+
+/// Rows on their way into files; all batches have one schema.
+pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
+
+/// Writes `rows` as files of `layout` and returns what was written, in the order the files were begun. An empty stream
+/// makes no file.
+///
+/// Rows are cast to the layout's schema by column name: `SINK_SCHEMA` when a column has no place in it or no cast exists,
+/// `VALUE_MALFORMED` when a value does not survive the cast. When it fails or is dropped, no listing of the table shows a
+/// row; whole files already written stay as orphans under names that carry the attempt, for the sweep.
+pub async fn stage(
+    storage: &Storage,
+    layout: &Layout,
+    attempt: &Attempt,
+    rows: BatchStream,
+) -> Result<Vec<StagedFile>> {
+    writer::StageWriter::new(storage, layout, attempt)?.write_all(rows).await
+}
 
 /// How rows are laid out in files.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,8 +59,8 @@ pub struct Layout {
     pub target_bytes: u64,
     /// The folder, relative to the sink's root, files are put into; empty for the root itself.
     pub folder: String,
-    /// Column of the (written) rows that tells their window, to narrow a file's window to what it holds; microseconds
-    /// UTC or a timestamp type.
+    /// Column of the written rows that tells their window, by which rows of a replaced window are found later. A staged
+    /// file's window is always the attempt's whole window: sinks replace windows by it.
     pub cursor: Option<String>,
     /// Whether to collect Delta statistics (`numRecords`, `minValues`, `maxValues`, `nullCount`).
     pub delta_stats: bool,

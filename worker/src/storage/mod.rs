@@ -3,15 +3,21 @@
 
 use std::{fmt, path::Path as FsPath, sync::Arc};
 
-use object_store::{ObjectStore, aws::AmazonS3Builder, local::LocalFileSystem, prefix::PrefixStore};
+use object_store::{ObjectStore, aws::AmazonS3Builder, prefix::PrefixStore};
 use serde_json::Value;
 use url::Url;
 use windrow_common::{error, pipeline::Connection};
 
 use crate::source::ParamError;
 
+mod disk;
+mod failure;
+mod local;
+mod object;
 mod secret;
 
+pub use failure::sink_error;
+pub use local::DurableFolder;
 pub use secret::{Secret, resolve};
 
 /// A folder of an object store.
@@ -40,6 +46,11 @@ impl Storage {
         }
     }
 
+    /// A store of the caller's own, rooted at the folder; `url` is for people and for Delta.
+    pub fn over(objects: Arc<dyn ObjectStore>, url: Url) -> Self {
+        Self { objects, url }
+    }
+
     /// The store, rooted at the folder: paths are relative to it.
     pub fn objects(&self) -> &Arc<dyn ObjectStore> {
         &self.objects
@@ -60,15 +71,15 @@ impl Storage {
             fix: Some(fix.to_owned()),
         };
         if create {
-            std::fs::create_dir_all(&folder).map_err(|cause| {
+            disk::create_folders(&folder).map_err(|cause| {
                 bad(format!("cannot make the folder {}: {cause}", folder.display()), "check its owner and permissions")
             })?;
         }
         let folder = folder
             .canonicalize()
             .map_err(|cause| bad(format!("no folder {}: {cause}", folder.display()), "correct `root` or `path`"))?;
-        let objects = LocalFileSystem::new_with_prefix(&folder)
-            .map_err(|cause| bad(cause.to_string(), "check the folder's permissions"))?;
+        let objects =
+            DurableFolder::open(&folder).map_err(|cause| bad(cause.to_string(), "check the folder's permissions"))?;
         let url = Url::from_directory_path(&folder)
             .map_err(|()| bad(format!("{} is no absolute path", folder.display()), "write an absolute path"))?;
         Ok(Self { objects: Arc::new(objects), url })

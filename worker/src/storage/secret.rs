@@ -10,11 +10,11 @@ pub struct Secret(String);
 #[derive(Debug, thiserror::Error)]
 pub enum Unresolved {
     #[error("the environment has no {0}")]
-    NoVariable(String),
+    Variable(String),
     #[error("cannot read the file {0}")]
-    NoFile(String, #[source] std::io::Error),
+    File(String, #[source] std::io::Error),
     #[error("{0:?} is no reference: write ${{env:NAME}} or ${{file:/path}}")]
-    NoReference(String),
+    Reference(String),
 }
 
 impl Secret {
@@ -35,10 +35,10 @@ pub fn resolve(value: &str) -> Result<Secret, Unresolved> {
         return Ok(Secret(value.to_owned()));
     };
     match reference.split_once(':') {
-        Some(("env", name)) => env::var(name).map(Secret).map_err(|_| Unresolved::NoVariable(name.to_owned())),
+        Some(("env", name)) => env::var(name).map(Secret).map_err(|_| Unresolved::Variable(name.to_owned())),
         Some(("file", path)) => fs::read_to_string(path)
             .map(|text| Secret(text.trim_end_matches(['\r', '\n']).to_owned()))
-            .map_err(|cause| Unresolved::NoFile(path.to_owned(), cause)),
-        _ => Err(Unresolved::NoReference(value.to_owned())),
+            .map_err(|cause| Unresolved::File(path.to_owned(), cause)),
+        _ => Err(Unresolved::Reference(value.to_owned())),
     }
 }

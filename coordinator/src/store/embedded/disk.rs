@@ -14,8 +14,12 @@ use super::changes::{Changes, LeaseChange};
 use super::keyspace::FIRST_REVISION;
 use super::record::{Body, Live, Record};
 
-/// Key: revision, key. Value: the value (none for a deletion), create revision, version, lease (0 for none).
-const RECORDS: TableDefinition<'static, (i64, &[u8]), (Option<&[u8]>, i64, i64, i64)> = TableDefinition::new("records");
+/// Revision and key.
+type RecordKey<'a> = (i64, &'a [u8]);
+/// Value (none for a deletion), create revision, version, lease (0 for none).
+type RecordRow<'a> = (Option<&'a [u8]>, i64, i64, i64);
+
+const RECORDS: TableDefinition<'static, RecordKey<'static>, RecordRow<'static>> = TableDefinition::new("records");
 /// Lease id to time to live in seconds.
 const LEASES: TableDefinition<'static, i64, i64> = TableDefinition::new("leases");
 const META: TableDefinition<'static, &str, i64> = TableDefinition::new("meta");
@@ -176,7 +180,7 @@ fn write(database: &Database, changes: &Changes, counters: Counters, commits: i6
     Ok(txn.commit()?)
 }
 
-fn row(record: &Record) -> (Option<&[u8]>, i64, i64, i64) {
+fn row(record: &Record) -> RecordRow<'_> {
     match &record.body {
         Body::Live(live) => {
             let lease = live.lease.map_or(0, |lease| lease.0);
@@ -209,8 +213,7 @@ fn read_all(database: &Database) -> Result<Loaded, redb::Error> {
     })
 }
 
-fn record((mod_revision, key): (i64, &[u8]), row: (Option<&[u8]>, i64, i64, i64)) -> Record {
-    let (value, create_revision, version, lease) = row;
+fn record((mod_revision, key): RecordKey<'_>, (value, create_revision, version, lease): RecordRow<'_>) -> Record {
     let body = match value {
         Some(value) => Body::Live(Live {
             value: value.to_vec(),

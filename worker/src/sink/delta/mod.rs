@@ -1,12 +1,204 @@
-//! Sink `delta`.
+//! Sink `delta`: a Delta table whose log holds, in the same atomic step as the data, which intent was applied last.
+//! delta-rs loads tables and writes checkpoints; the commit is ours: exactly the version after the one the rule was
+//! judged on, created or not at all. It may not know the coordinator, sessions or Flight.
+//!
+//! `params` what the pipeline may say; `types` and `guard` which rows and tables fit; `log`, `actions`, `table` the
+//! log in storage, as text, in memory; `prepare`, `plan`, `merge`, `rewrite` the next commit worked out; `commit` the
+//! commit; `checkpoint` what is done after it.
 
-use super::{Capabilities, SinkKind};
+use std::{collections::BTreeSet, sync::Arc};
+
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use futures::StreamExt;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use windrow_common::{
+    clock::{Clock, SystemClock},
+    error,
+    id::SinkId,
+    intent::{Committed, IntentBody},
+    manifest::{Digest, WriteMode},
+    pipeline::Pipeline,
+};
+
+use self::{
+    actions::Deed,
+    checkpoint::Checkpoints,
+    log::{Log, broken},
+    params::Params,
+    table::{Advance, AppIds, Reading, Table},
+};
+use super::{Applied, Capabilities, Next, Sink, SinkKind};
+use crate::{
+    error::{Result, WorkerError},
+    source::ParamError,
+    stage::Layout,
+    storage::Storage,
+};
+
+mod actions;
+mod bounds;
+mod checkpoint;
+mod commit;
+mod conditional;
+mod guard;
+mod input;
+mod layout;
+mod log;
+mod merge;
+mod output;
+mod params;
+mod plan;
+mod prepare;
+mod rewrite;
+mod stats;
+mod table;
+mod tag;
+#[cfg(test)]
+mod tests;
+mod types;
 
 pub const KIND: SinkKind = SinkKind {
     kind: "delta",
     formats: &["delta"],
-    connections: &["local", "s3"],
-    capabilities: Capabilities { writes: &[], partitions: true, delivery: "atomic" },
-    build: |_| Err(Vec::new()),
-    schema: || schemars::schema_for!(()),
+    connections: Storage::CONNECTIONS,
+    capabilities: Capabilities {
+        writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
+        partitions: true,
+        delivery: "atomic",
+    },
+    build,
+    schema: || schemars::schema_for!(Params),
 };
+
+fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
+    let params = Params::decode(&pipeline.sink.params).map_err(|bad| vec![bad])?;
+    let storage = Storage::open(&pipeline.sink.to, &params.path, true).map_err(|bad| vec![bad])?;
+    Ok(Arc::new(DeltaSink::new(pipeline, params, storage)))
+}
+
+/// A Delta table opened for one pipeline.
+pub struct DeltaSink {
+    id: SinkId,
+    storage: Storage,
+    params: Params,
+    /// The column that tells a row's window, as the pipeline names it; the table may lack it.
+    cursor: Option<String>,
+    log: Log,
+    /// `None` until it is loaded, and while there is no table.
+    table: Mutex<Option<Arc<Table>>>,
+    checkpoints: Checkpoints,
+    /// Whether the store was seen to honour conditional creates.
+    conditional: OnceCell<()>,
+    clock: SystemClock,
+}
+
+#[async_trait]
+impl Sink for DeltaSink {
+    fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    async fn layout(&self, schema: SchemaRef) -> Result<Layout> {
+        let table = self.newest().await?;
+        layout::layout(&schema, table.as_deref(), &self.params, self.cursor.as_deref())
+    }
+
+    async fn probe(&self) -> Result<Option<Committed>> {
+        match self.newest().await? {
+            Some(table) => self.committed(&table),
+            None => Ok(None),
+        }
+    }
+
+    async fn prepare(&self, next: Next) -> Result<IntentBody> {
+        self.conditional.get_or_try_init(|| conditional::check(&self.storage)).await?;
+        self.work_out(next).await
+    }
+
+    async fn commit(&self, body: &IntentBody, digest: &Digest) -> Result<Applied> {
+        self.conditional.get_or_try_init(|| conditional::check(&self.storage)).await?;
+        self.carry_out(Deed::Apply, body, digest).await
+    }
+
+    async fn abort(&self, body: &IntentBody, digest: &Digest) -> Result<Applied> {
+        self.conditional.get_or_try_init(|| conditional::check(&self.storage)).await?;
+        self.carry_out(Deed::Abort, body, digest).await
+    }
+
+    async fn referenced(&self) -> Result<BTreeSet<String>> {
+        let Some(loaded) = self.log.open(None).await? else { return Ok(BTreeSet::new()) };
+        let (state, log_store) = (loaded.snapshot().map_err(broken)?, loaded.log_store());
+        let mut paths: BTreeSet<String> = state.log_data().iter().map(|file| file.path().into_owned()).collect();
+        let since = self.now() - checkpoint::removed_retention(state).as_millis() as i64;
+        let mut tombstones = state.all_tombstones(&log_store);
+        while let Some(tombstone) = tombstones.next().await {
+            let tombstone = tombstone.map_err(broken)?;
+            if tombstone.deletion_timestamp().is_none_or(|at| at > since) {
+                paths.insert(tombstone.path().into_owned());
+            }
+        }
+        Ok(paths)
+    }
+}
+
+impl DeltaSink {
+    fn new(pipeline: &Pipeline, params: Params, storage: Storage) -> Self {
+        let cursor = pipeline.source.cursor.clone();
+        let id = pipeline.sink.id();
+        let reading = Reading { apps: AppIds::of(&id), cursor: cursor.clone() };
+        let log = Log::new(storage.clone(), reading);
+        Self {
+            id,
+            checkpoints: Checkpoints::of(log.clone()),
+            storage,
+            params,
+            cursor,
+            log,
+            table: Mutex::new(None),
+            conditional: OnceCell::new(),
+            clock: SystemClock::new(),
+        }
+    }
+
+    /// The newest version of the table, by reading the commits made since the last look.
+    async fn newest(&self) -> Result<Option<Arc<Table>>> {
+        let mut table = self.table.lock().await;
+        self.catch_up(&mut table).await?;
+        Ok(table.clone())
+    }
+
+    /// Brings the table in memory to the newest version. A log that is not the continuation of what was read (the table
+    /// was restored or made anew) is loaded from the start, and so is one whose schema or protocol changed.
+    async fn catch_up(&self, held: &mut MutexGuard<'_, Option<Arc<Table>>>) -> Result<()> {
+        let Some(mut table) = held.take() else {
+            **held = self.log.load().await?.map(Arc::new);
+            return Ok(());
+        };
+        while let Some((commit, stamp)) = self.log.read(table.version + 1).await? {
+            if Arc::make_mut(&mut table).apply(&commit, stamp, self.log.reading()) == Advance::Reload {
+                **held = self.log.load().await?.map(Arc::new);
+                return Ok(());
+            }
+        }
+        let continued = match (&table.stamp, self.log.stamp(table.version).await?) {
+            (Some(known), Some(found)) => known.agrees(&found),
+            (known, found) => known.is_none() && found.is_none(),
+        };
+        **held = if continued { Some(table) } else { self.log.load().await?.map(Arc::new) };
+        Ok(())
+    }
+
+    fn committed(&self, table: &Table) -> Result<Option<Committed>> {
+        table.committed(&self.log.reading().apps).map_err(|_| {
+            WorkerError::never(error::SINK_FORKED, "the table's record of the last commit is incomplete")
+                .at(self.storage.url().to_string())
+                .fix("look at the table's history: a txn record of windrow's was removed or changed")
+        })
+    }
+
+    /// Milliseconds since 1970, for people and for retention; nothing that is safe rests on it.
+    fn now(&self) -> i64 {
+        self.clock.now().as_millisecond()
+    }
+}

@@ -1,12 +1,127 @@
-//! Sink `files`.
+//! Sink `files`: a folder of Parquet, CSV or JSON-lines files with a log of commits beside them.
+//!
+//! ```text
+//! _windrow/log/<seq>.json     one commit each, created if absent: the truth about what is published
+//! _windrow/stage/...          staged files, named after their attempt
+//! a=1/part-<task>-<n>.parquet what plain readers of the folder see: copies made once the log has the commit
+//! ```
+//!
+//! Readers of the log see whole commits. Readers of the folder see each file whole and every file once, but may see a
+//! commit while its files are still being copied: for them delivery is idempotent, not atomic.
 
-use super::{Capabilities, SinkKind};
+use std::{collections::BTreeSet, sync::Arc};
+
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use windrow_common::{
+    intent::{Committed, IntentBody},
+    manifest::{Digest, WriteMode},
+    pipeline::Pipeline,
+};
+
+use super::{Applied, Capabilities, Next, Sink, SinkKind};
+use crate::{
+    error::Result,
+    source::ParamError,
+    stage::{FileFormat, Layout},
+    storage::Storage,
+};
+
+mod commit;
+mod entry;
+mod input;
+mod log;
+mod objects;
+mod params;
+mod plan;
+mod prepare;
+mod publish;
+mod rewrite;
+mod schema;
+mod state;
+
+#[cfg(test)]
+mod tests;
 
 pub const KIND: SinkKind = SinkKind {
     kind: "files",
     formats: &["parquet", "csv", "json"],
-    connections: &["local", "s3"],
-    capabilities: Capabilities { writes: &[], partitions: true, delivery: "atomic" },
-    build: |_| Err(Vec::new()),
-    schema: || schemars::schema_for!(()),
+    connections: Storage::CONNECTIONS,
+    capabilities: Capabilities {
+        writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
+        partitions: true,
+        delivery: "idempotent",
+    },
+    build,
+    schema: || schemars::schema_for!(params::Params),
 };
+
+/// Where files are staged, relative to the sink's root.
+const STAGE_FOLDER: &str = "_windrow/stage";
+
+/// A folder of files.
+struct FilesSink {
+    storage: Storage,
+    log: log::Log,
+    settings: Settings,
+}
+
+/// What the pipeline says about the files.
+#[derive(Clone, Debug)]
+struct Settings {
+    format: FileFormat,
+    partition_by: Vec<String>,
+    target_bytes: u64,
+    cursor: Option<String>,
+}
+
+fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
+    let (settings, path) = params::settings(pipeline)?;
+    let storage = Storage::open(&pipeline.sink.to, &path, true).map_err(|error| vec![error])?;
+    Ok(Arc::new(FilesSink::new(storage, settings)))
+}
+
+impl FilesSink {
+    fn new(storage: Storage, settings: Settings) -> Self {
+        let log = log::Log::new(Arc::clone(storage.objects()));
+        Self { storage, log, settings }
+    }
+}
+
+#[async_trait]
+impl Sink for FilesSink {
+    fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    async fn layout(&self, schema: SchemaRef) -> Result<Layout> {
+        let state = self.log.refresh().await?;
+        schema::layout(&schema, state.schema.as_ref(), &self.settings)
+    }
+
+    async fn probe(&self) -> Result<Option<Committed>> {
+        Ok(self.log.refresh().await?.committed())
+    }
+
+    async fn prepare(&self, next: Next) -> Result<IntentBody> {
+        prepare::prepare(self, next).await
+    }
+
+    async fn commit(&self, body: &IntentBody, digest: &Digest) -> Result<Applied> {
+        commit::commit(&self.log, body, digest).await
+    }
+
+    async fn abort(&self, body: &IntentBody, digest: &Digest) -> Result<Applied> {
+        commit::abort(&self.log, body, digest).await
+    }
+
+    async fn referenced(&self) -> Result<BTreeSet<String>> {
+        let state = self.log.refresh().await?;
+        let mut paths: BTreeSet<String> = state.files.keys().chain(&state.dead_letters).cloned().collect();
+        // Staged files of the newest commit are kept until the next one, for those who still verify them.
+        if let Some(newest) = self.log.entry(state.seq).await? {
+            paths.extend(newest.add.into_iter().map(|file| file.staged));
+        }
+        Ok(paths)
+    }
+}

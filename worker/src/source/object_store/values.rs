@@ -77,7 +77,10 @@ impl<R: Rows> ColumnText<'_, R> {
                 let mut parser = TimestampParser::new(zone.as_ref());
                 let mut builder = self.builder::<TimestampMicrosecondType>();
                 self.each(flaws, |text| match text {
-                    None => Ok(builder.append_null()),
+                    None => {
+                        builder.append_null();
+                        Ok(())
+                    }
                     Some(text) => parser
                         .parse(text)
                         .map(|value| builder.append_value(value))
@@ -123,13 +126,19 @@ impl<R: Rows> ColumnText<'_, R> {
 
     fn strings(&self) -> ArrayRef {
         let mut builder = StringBuilder::with_capacity(self.picked.len(), self.picked.len() * 8);
-        self.each(&mut Flaws::new(), |text| Ok(builder.append_option(text)));
+        self.each(&mut Flaws::new(), |text| {
+            builder.append_option(text);
+            Ok(())
+        });
         Arc::new(builder.finish())
     }
 
     fn binaries(&self) -> ArrayRef {
         let mut builder = BinaryBuilder::with_capacity(self.picked.len(), self.picked.len() * 8);
-        self.each(&mut Flaws::new(), |text| Ok(builder.append_option(text)));
+        self.each(&mut Flaws::new(), |text| {
+            builder.append_option(text);
+            Ok(())
+        });
         Arc::new(builder.finish())
     }
 

@@ -10,6 +10,7 @@ use tokio::time::{Duration, timeout};
 use super::*;
 use crate::store::{Event, KeyValue, WatchBatch, range_all};
 
+mod conforms;
 mod crash;
 mod disk_full;
 mod history;

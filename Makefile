@@ -1,0 +1,64 @@
+# Everything there is to do with the repository. `make` lists it.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# One selection of packages for every call: another one resolves other features and builds DataFusion again.
+ALL := --locked --workspace
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PROTOC := .tools/protoc/bin/protoc
+LOG := $(TARGET)/tests.log
+
+# Clippy as a wrapper around the compiler, in a build instead of a check: dependencies are then compiled once for
+# clippy and tests together, where `cargo clippy` would compile them all a second time.
+CLIPPY := RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+
+.PHONY: protoc
+protoc: $(PROTOC) ## put the protobuf compiler in place
+$(PROTOC):
+	cargo run --locked --manifest-path proto/protoc/Cargo.toml -- .tools/protoc
+
+.PHONY: build
+build: protoc ## build everything
+	cargo build $(ALL)
+
+.PHONY: demo
+demo: protoc ## load a year of flights into a Delta table on this machine
+	cargo build $(ALL) --bins
+	$(TARGET)/debug/windrow run examples/flights/
+
+.PHONY: check
+check: protoc ## format, lints, rules of the house, unit tests
+	cargo fmt --all --check
+	$(CLIPPY) cargo build $(ALL) --all-targets
+	cargo test $(ALL) --lib --bins --test tidy
+
+.PHONY: tools
+tools: ## install what tests talk to: etcd, and Python with independent readers
+	@.ci/tools
+
+# Tests that lack something say `SKIPPED name: reason`; they are counted, so that less is never taken for all.
+.PHONY: test
+test: protoc tools ## all tests
+	@mkdir -p $(TARGET)
+	cargo test $(ALL) -- --show-output 2>&1 | tee $(LOG)
+	@grep -h '^SKIPPED ' $(LOG) | sort -u || true
+	@echo "skipped: $$(grep -c '^SKIPPED ' $(LOG) || true)"
+
+.PHONY: bench
+bench: protoc ## measure, with optimisation
+	cargo build $(ALL) --release --bins
+	$(TARGET)/release/windrow-benches
+
+.PHONY: docs
+docs: protoc ## write the generated documents: capabilities, index of errors, JSON Schema
+	WINDROW_UPDATE=1 cargo test $(ALL) --lib --test tidy up_to_date
+	WINDROW_UPDATE=1 cargo test $(ALL) --lib --test tidy index_of
+
+.PHONY: clean-data
+clean-data: ## remove what demos and local runs left
+	rm -rf .windrow examples/*/lake examples/*/.windrow

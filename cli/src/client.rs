@@ -1,0 +1,160 @@
+//! Talking to a cluster's admin API: over the network to whichever coordinator leads, or to one in this process.
+
+use std::{future::Future, time::Duration};
+
+use opentelemetry::{Context, propagation::Injector, trace::TraceContextExt};
+use tonic::{
+    Code, Request, Response, Status,
+    metadata::{MetadataKey, MetadataMap},
+    transport::{Channel, Endpoint},
+};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use windrow_common::error;
+use windrow_proto::{
+    MAX_MESSAGE_BYTES,
+    status::{RemoteError, remote_error},
+    v1::admin_service_client::AdminServiceClient,
+};
+
+pub type AdminClient = AdminServiceClient<Channel>;
+
+/// A client of the leader; asks another coordinator when one does not answer or does not lead.
+#[derive(Clone)]
+pub struct Admin {
+    coordinators: Vec<(String, Channel)>,
+}
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("no coordinator at {tried} answers: {last}")]
+    Unreachable { tried: String, last: String },
+    #[error("{address:?} is no address: {cause}")]
+    BadAddress { address: String, cause: String },
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+}
+
+/// How long to look for a leader: an election takes as long as the lease of the one before.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(300);
+
+impl ClientError {
+    /// The code of the catalogue.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Unreachable { .. } => error::UNREACHABLE.code,
+            Self::BadAddress { .. } => error::USAGE.code,
+            Self::Remote(remote) => &remote.code,
+        }
+    }
+
+    pub fn fix(&self) -> Option<&str> {
+        match self {
+            Self::Unreachable { .. } => Some(
+                "name the coordinators with --coordinator or WINDROW_COORDINATOR, or work on this machine with --local PATH",
+            ),
+            Self::BadAddress { .. } => Some("write it as http://host:port"),
+            Self::Remote(remote) => remote.fix.as_deref(),
+        }
+    }
+}
+
+impl Admin {
+    /// Of coordinators at `host:port` or `http://host:port`.
+    pub fn connect(addresses: &[String]) -> Result<Self, ClientError> {
+        let channel = |address: &String| {
+            let uri = if address.contains("://") { address.clone() } else { format!("http://{address}") };
+            let bad = |cause: tonic::transport::Error| ClientError::BadAddress {
+                address: address.clone(),
+                cause: cause.to_string(),
+            };
+            let endpoint = Endpoint::from_shared(uri).map_err(bad)?.connect_timeout(Duration::from_secs(2));
+            Ok((address.clone(), endpoint.connect_lazy()))
+        };
+        Ok(Self { coordinators: addresses.iter().map(channel).collect::<Result<_, ClientError>>()? })
+    }
+
+    /// Of the coordinator in this process.
+    pub fn local(channel: Channel) -> Self {
+        Self { coordinators: vec![("in-process".to_owned(), channel)] }
+    }
+
+    /// Sends a request to the leader, looking for it among the coordinators. Requests may be sent twice, so what changes
+    /// something carries a request id or does no harm when repeated.
+    pub async fn call<Req, Res, F>(
+        &self,
+        request: Req,
+        call: impl Fn(AdminClient, Request<Req>) -> F,
+    ) -> Result<Res, ClientError>
+    where
+        Req: Clone,
+        F: Future<Output = Result<Response<Res>, Status>>,
+    {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let mut last = None;
+            for (_, channel) in &self.coordinators {
+                let client = AdminClient::new(channel.clone()).max_decoding_message_size(16 * MAX_MESSAGE_BYTES);
+                match call(client, traced(request.clone())).await {
+                    Ok(response) => return Ok(response.into_inner()),
+                    Err(status) if status.code() == Code::Unavailable => last = Some(status),
+                    Err(status) => return Err(remote_error(&status).into()),
+                }
+            }
+            if tokio::time::Instant::now() >= deadline {
+                let tried =
+                    self.coordinators.iter().map(|(address, _)| address.as_str()).collect::<Vec<_>>().join(", ");
+                let last = last.map(|status| status.message().to_owned()).unwrap_or_default();
+                return Err(ClientError::Unreachable { tried, last });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// The request with the trace it belongs to.
+fn traced<T>(body: T) -> Request<T> {
+    let mut request = Request::new(body);
+    let context = tracing::Span::current().context();
+    opentelemetry::global::get_text_map_propagator(|propagator| {
+        propagator.inject_context(&context, &mut Metadata(request.metadata_mut()));
+    });
+    // Without tracing of our own, the caller's context is passed through.
+    if !context.span().span_context().is_valid()
+        && let Some(parent) = std::env::var(TRACEPARENT).ok().and_then(|text| text.parse().ok())
+    {
+        request.metadata_mut().insert("traceparent", parent);
+    }
+    request
+}
+
+/// Makes a span part of the trace the environment names in `TRACEPARENT`, if it does.
+pub fn continue_environment(span: &tracing::Span) {
+    let Ok(parent) = std::env::var(TRACEPARENT) else { return };
+    let carrier = std::collections::HashMap::from([("traceparent".to_owned(), parent)]);
+    let context = opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&carrier));
+    if let Err(error) = span.set_parent(context) {
+        tracing::debug!(%error, "the command's span stands alone");
+    }
+}
+
+/// How callers hand their trace to a command.
+const TRACEPARENT: &str = "TRACEPARENT";
+
+struct Metadata<'a>(&'a mut MetadataMap);
+
+impl Injector for Metadata<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        if let (Ok(key), Ok(value)) = (MetadataKey::from_bytes(key.as_bytes()), value.parse()) {
+            self.0.insert(key, value);
+        }
+    }
+}
+
+/// The trace id of the current span, to be shown to people.
+pub fn trace_id() -> Option<String> {
+    let context: Context = tracing::Span::current().context();
+    let span = context.span().span_context().clone();
+    span.is_valid().then(|| span.trace_id().to_string())
+}

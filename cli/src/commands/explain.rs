@@ -1,0 +1,132 @@
+//! `windrow explain`: what an error code means, or why a window is not published.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::Subcommand;
+use windrow_proto::v1::{self, WindowState};
+
+use super::{exit::Exit, explain_code, get, target::Target};
+use crate::show::{Style, instant};
+
+/// Explain an error code, or why a window is not published
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub struct Args {
+    #[command(subcommand)]
+    subject: Option<Subject>,
+    /// The code, as it stands in the error: WR-W002
+    code: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subject {
+    /// Why is this window (not) published?
+    Window(Window),
+}
+
+#[derive(Debug, clap::Args)]
+struct Window {
+    /// The pipeline
+    pipeline: String,
+    /// A moment in the window: 2013-02-01T10:00
+    at: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    match (&args.subject, &args.code) {
+        (Some(Subject::Window(window)), _) => explain_window(window).await.map(Into::into),
+        (None, Some(code)) => explain_code::run(code),
+        (None, None) => Ok(Exit::Config.into()),
+    }
+}
+
+async fn explain_window(args: &Window) -> anyhow::Result<Exit> {
+    let opened = args.target.open()?;
+    let from = Some(args.at.clone());
+    let found = get::fetch_windows(opened.admin(), &args.pipeline, (&from, &None)).await;
+    opened.close().await;
+    let found = found?;
+    let Some(status) = found.first() else {
+        writeln!(
+            io::stdout(),
+            "{} has no window at {}: it lies outside the pipeline's start and end",
+            args.pipeline,
+            args.at
+        )?;
+        return Ok(Exit::Ok);
+    };
+    io::stdout().write_all(render(&args.pipeline, status, &args.target)?.as_bytes())?;
+    Ok(Exit::Ok)
+}
+
+fn render(pipeline: &str, status: &v1::WindowStatus, target: &Target) -> anyhow::Result<String> {
+    let style = Style::of(&io::stdout());
+    let (start, end) = super::range::bounds(status.window.as_ref());
+    let state = get::state_name(status.state());
+    let mut text = format!("{pipeline} {start} {end}: {}\n", style.bold(state));
+    for (i, reason) in reasons(status).iter().enumerate() {
+        writeln!(text, "  {}. {reason}", i + 1)?;
+    }
+    let next = match status.state() {
+        WindowState::Quarantined => format!(
+            "mend the cause, then: windrow backfill create {pipeline} --from {start} --to {end} --reprocess missing+failed{}",
+            target.as_flags()
+        ),
+        WindowState::Missing => {
+            format!(
+                "windrow backfill create {pipeline} --from {start} --to {end} --reprocess missing{}",
+                target.as_flags()
+            )
+        }
+        WindowState::Open => "wait until it closes".to_owned(),
+        WindowState::Published => return Ok(text),
+        _ => "nothing; it goes on by itself".to_owned(),
+    };
+    writeln!(text, "next step: {next}")?;
+    Ok(text)
+}
+
+/// What happened to the window so far, in order.
+fn reasons(status: &v1::WindowStatus) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if status.due_us > 0 {
+        let tense = if status.state() == WindowState::Open { "closes" } else { "was due" };
+        reasons.push(format!("it {tense} {}", instant(status.due_us)));
+    }
+    let Some(task) = &status.task else {
+        match status.state() {
+            WindowState::Due => reasons.push("it is not planned yet".to_owned()),
+            WindowState::Missing => reasons.push(
+                "no task covers it: it lies before the pipeline's first run, or its task was cancelled".to_owned(),
+            ),
+            _ => {}
+        }
+        return reasons;
+    };
+    if task.windows > 1 {
+        reasons.push(format!("it is one of {} windows of task {}", task.windows, short(task)));
+    }
+    if task.attempts > 0 {
+        let lost =
+            if task.lost_leases > 0 { format!(", {} lost their lease", task.lost_leases) } else { String::new() };
+        reasons.push(format!("it was tried {} times, {} failed{lost}", task.attempts, task.errors));
+    }
+    if let Some(failure) = &task.failure {
+        reasons.push(format!("the last attempt failed: {} [{}]", failure.message, failure.code));
+    }
+    if !task.worker.is_empty() {
+        reasons.push(format!("worker {} has it since {}", task.worker, instant(task.since_us)));
+    }
+    reasons.extend(task.obstacles.iter().cloned());
+    reasons
+}
+
+fn short(task: &v1::Task) -> String {
+    windrow_proto::convert::task_id(&task.id).map(|id| id.short()).unwrap_or_default()
+}

@@ -1,0 +1,264 @@
+//! `windrow get`: lists of what there is.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use windrow_proto::v1;
+
+use super::{exit::Exit, target::Target};
+use crate::{
+    client::{Admin, ClientError},
+    show::{self, Output, instant, number::grouped, table::table},
+};
+
+/// List pipelines, windows, tasks, backfills or workers
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[arg(value_enum)]
+    what: What,
+    /// Only of this pipeline; required for windows
+    pipeline: Option<String>,
+    /// Windows from this time on
+    #[arg(long)]
+    from: Option<String>,
+    /// Windows before this time
+    #[arg(long)]
+    to: Option<String>,
+    /// Form of the result
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    Pipelines,
+    Windows,
+    Tasks,
+    Backfills,
+    Workers,
+}
+
+/// A list as it is printed: for programs, and for people.
+struct Listing {
+    values: Vec<serde_json::Value>,
+    headings: &'static [&'static str],
+    rows: Vec<Vec<String>>,
+}
+
+pub async fn run(args: &Args) -> anyhow::Result<Exit> {
+    let opened = args.target.open()?;
+    let listing = list(args, opened.admin()).await;
+    opened.close().await;
+    let listing = listing?;
+    let text = match show::encoded(&listing.values, args.output)? {
+        Some(text) => text,
+        None => table(listing.headings, listing.rows),
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(Exit::Ok)
+}
+
+async fn list(args: &Args, admin: &Admin) -> anyhow::Result<Listing> {
+    let pipeline = args.pipeline.clone().unwrap_or_default();
+    Ok(match args.what {
+        What::Pipelines => pipelines(fetch_pipelines(admin).await?),
+        What::Windows => {
+            anyhow::ensure!(!pipeline.is_empty(), "say of which pipeline: windrow get windows PIPELINE");
+            windows(fetch_windows(admin, &pipeline, (&args.from, &args.to)).await?)
+        }
+        What::Tasks => tasks(fetch_tasks(admin, pipeline).await?),
+        What::Backfills => {
+            let request = v1::ListBackfillsRequest { pipeline };
+            let found = admin.call(request, |mut client, request| async move { client.list_backfills(request).await });
+            backfills(found.await?.backfills)
+        }
+        What::Workers => {
+            let request = v1::ListWorkersRequest {};
+            let found = admin.call(request, |mut client, request| async move { client.list_workers(request).await });
+            workers(found.await?.workers)
+        }
+    })
+}
+
+pub async fn fetch_pipelines(admin: &Admin) -> Result<Vec<v1::Pipeline>, ClientError> {
+    let request = v1::ListPipelinesRequest {};
+    let found = admin.call(request, |mut client, request| async move { client.list_pipelines(request).await });
+    Ok(found.await?.pipelines)
+}
+
+pub async fn fetch_tasks(admin: &Admin, pipeline: String) -> Result<Vec<v1::Task>, ClientError> {
+    let request = v1::ListTasksRequest { pipeline };
+    let found = admin.call(request, |mut client, request| async move { client.list_tasks(request).await });
+    Ok(found.await?.tasks)
+}
+
+/// All windows of a range, page by page.
+pub async fn fetch_windows(
+    admin: &Admin,
+    pipeline: &str,
+    (from, to): (&Option<String>, &Option<String>),
+) -> anyhow::Result<Vec<v1::WindowStatus>> {
+    let range = super::range::of(admin, pipeline, from.as_deref(), to.as_deref()).await?;
+    let mut request =
+        v1::ListWindowsRequest { pipeline: pipeline.to_owned(), range, page_size: 10_000, page_token: String::new() };
+    let mut all = Vec::new();
+    loop {
+        let page = admin
+            .call(request.clone(), |mut client, request| async move { client.list_windows(request).await })
+            .await?;
+        all.extend(page.windows);
+        if page.next_page_token.is_empty() {
+            return Ok(all);
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+fn pipelines(found: Vec<v1::Pipeline>) -> Listing {
+    let value = |pipeline: &v1::Pipeline| {
+        let totals = pipeline.totals.unwrap_or_default();
+        serde_json::json!({
+            "name": pipeline.name, "paused": pipeline.paused, "sink": pipeline.sink,
+            "windows": {
+                "published": pipeline.published, "due": pipeline.unplanned, "waiting": pipeline.waiting,
+                "pending": pipeline.pending, "claimed": pipeline.claimed, "sealed": pipeline.sealed,
+                "quarantined": pipeline.quarantined,
+            },
+            "rows_written": totals.rows_written, "rows_rejected": totals.rows_rejected,
+            "bytes_written": totals.bytes_written, "files": totals.files, "seq": pipeline.seq,
+            "complete_to": (pipeline.complete_to != 0).then(|| instant(pipeline.complete_to)),
+        })
+    };
+    let row = |pipeline: &v1::Pipeline| {
+        let open = pipeline.unplanned + pipeline.waiting + pipeline.pending + pipeline.claimed + pipeline.sealed;
+        vec![
+            pipeline.name.clone(),
+            grouped(pipeline.published),
+            grouped(open),
+            grouped(pipeline.quarantined),
+            grouped(pipeline.totals.unwrap_or_default().rows_written),
+            if pipeline.paused { "paused".to_owned() } else { "running".to_owned() },
+        ]
+    };
+    Listing {
+        values: found.iter().map(value).collect(),
+        headings: &["PIPELINE", "PUBLISHED", "OPEN", "FAILED", "ROWS", "STATE"],
+        rows: found.iter().map(row).collect(),
+    }
+}
+
+fn windows(found: Vec<v1::WindowStatus>) -> Listing {
+    let bounds = |status: &v1::WindowStatus| super::range::bounds(status.window.as_ref());
+    let value = |status: &v1::WindowStatus| {
+        let (start, end) = bounds(status);
+        serde_json::json!({ "start": start, "end": end, "state": state_name(status.state()) })
+    };
+    let row = |status: &v1::WindowStatus| {
+        let (start, end) = bounds(status);
+        let task = status.task.as_ref();
+        let attempts = task.map(|task| task.attempts.to_string()).unwrap_or_default();
+        let failure = task.and_then(|task| task.failure.as_ref()).map(|failure| failure.code.clone());
+        vec![start, end, state_name(status.state()).to_owned(), attempts, failure.unwrap_or_default()]
+    };
+    Listing {
+        values: found.iter().map(value).collect(),
+        headings: &["START", "END", "STATE", "ATTEMPTS", "ERROR"],
+        rows: found.iter().map(row).collect(),
+    }
+}
+
+/// A window's state in one word.
+pub fn state_name(state: v1::WindowState) -> &'static str {
+    match state {
+        v1::WindowState::Open => "open",
+        v1::WindowState::Due => "due",
+        v1::WindowState::Waiting => "waiting",
+        v1::WindowState::Pending => "pending",
+        v1::WindowState::Claimed => "claimed",
+        v1::WindowState::Sealed => "sealed",
+        v1::WindowState::Published => "published",
+        v1::WindowState::Quarantined => "quarantined",
+        v1::WindowState::Outside => "outside",
+        v1::WindowState::Missing => "missing",
+        v1::WindowState::Unspecified => "unknown",
+    }
+}
+
+fn tasks(found: Vec<v1::Task>) -> Listing {
+    let id = |task: &v1::Task| windrow_proto::convert::task_id(&task.id).map(|id| id.to_string()).unwrap_or_default();
+    let value = |task: &v1::Task| {
+        let (start, end) = super::range::bounds(task.window.as_ref());
+        serde_json::json!({
+            "id": id(task), "pipeline": task.pipeline, "start": start, "end": end, "windows": task.windows,
+            "state": task.state, "attempts": task.attempts, "errors": task.errors, "lost_leases": task.lost_leases,
+            "worker": task.worker, "backfill": task.backfill, "obstacles": task.obstacles,
+            "failure": task.failure.as_ref().map(|failure| serde_json::json!({ "code": failure.code, "message": failure.message })),
+        })
+    };
+    let row = |task: &v1::Task| {
+        let (start, end) = super::range::bounds(task.window.as_ref());
+        vec![
+            id(task)[..16.min(id(task).len())].to_owned(),
+            task.pipeline.clone(),
+            start,
+            end,
+            task.windows.to_string(),
+            task.state.clone(),
+            task.attempts.to_string(),
+            task.worker.clone(),
+        ]
+    };
+    Listing {
+        values: found.iter().map(value).collect(),
+        headings: &["TASK", "PIPELINE", "START", "END", "WINDOWS", "STATE", "ATTEMPTS", "WORKER"],
+        rows: found.iter().map(row).collect(),
+    }
+}
+
+fn backfills(found: Vec<v1::Backfill>) -> Listing {
+    let rows = found.iter().map(|backfill| {
+        let spec = backfill.spec.clone().unwrap_or_default();
+        let (start, end) = super::range::bounds(spec.range.as_ref());
+        vec![
+            backfill.id.clone(),
+            spec.pipeline,
+            start,
+            end,
+            super::backfill::state_name(backfill.state()).to_owned(),
+            format!("{}/{}", grouped(backfill.published), grouped(backfill.windows)),
+            grouped(backfill.failed),
+        ]
+    });
+    Listing {
+        values: found.iter().map(super::backfill::value).collect(),
+        headings: &["BACKFILL", "PIPELINE", "FROM", "TO", "STATE", "PUBLISHED", "FAILED"],
+        rows: rows.collect(),
+    }
+}
+
+fn workers(found: Vec<v1::Worker>) -> Listing {
+    let value = |worker: &v1::Worker| {
+        serde_json::json!({
+            "id": worker.id, "roles": worker.roles, "slots": worker.slots, "claims": worker.claims,
+            "heard_ms_ago": worker.heard_ms_ago, "version": worker.version, "flight": worker.flight_endpoint,
+            "sinks": worker.sinks,
+        })
+    };
+    let row = |worker: &v1::Worker| {
+        vec![
+            worker.id.clone(),
+            worker.roles.join(","),
+            format!("{}/{}", worker.claims, worker.slots),
+            format!("{} ms ago", worker.heard_ms_ago),
+            worker.version.clone(),
+            worker.sinks.join(","),
+        ]
+    };
+    Listing {
+        values: found.iter().map(value).collect(),
+        headings: &["WORKER", "ROLES", "SLOTS", "HEARD", "VERSION", "COMMITS TO"],
+        rows: found.iter().map(row).collect(),
+    }
+}

@@ -1,0 +1,115 @@
+//! The verbs. Each module has its arguments and its `run`.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::telemetry::Telemetry;
+
+pub mod apply;
+pub mod backfill;
+pub mod coordinator;
+pub mod describe;
+pub mod dev;
+pub mod exit;
+pub mod explain;
+pub mod explain_code;
+pub mod get;
+pub mod pipeline;
+pub mod plan;
+pub mod range;
+pub mod run;
+pub mod schema;
+pub mod target;
+pub mod validate;
+pub mod worker;
+
+/// What windrow can be asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Run(run::Args),
+    Validate(validate::Args),
+    Schema(schema::Args),
+    Plan(plan::Args),
+    Apply(apply::Args),
+    Get(get::Args),
+    Describe(describe::Args),
+    Explain(explain::Args),
+    Backfill(backfill::Args),
+    Pause(pipeline::PauseArgs),
+    Resume(pipeline::ResumeArgs),
+    Dev(dev::Args),
+    Coordinator(coordinator::Args),
+    Worker(worker::Args),
+}
+
+impl Command {
+    /// The process's name in traces, and how much it logs.
+    pub fn service(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Coordinator(_) => ("windrow-coordinator", "info"),
+            Self::Worker(_) => ("windrow-worker", "info"),
+            Self::Dev(_) => ("windrow-dev", "info"),
+            _ => ("windrow-cli", "error"),
+        }
+    }
+
+    /// The verb, as it stands in traces.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::Validate(_) => "validate",
+            Self::Schema(_) => "schema",
+            Self::Plan(_) => "plan",
+            Self::Apply(_) => "apply",
+            Self::Get(_) => "get",
+            Self::Describe(_) => "describe",
+            Self::Explain(_) => "explain",
+            Self::Backfill(args) => args.verb(),
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
+            Self::Dev(_) => "dev",
+            Self::Coordinator(_) => "coordinator",
+            Self::Worker(_) => "worker",
+        }
+    }
+
+    /// Whether the command is over when it has an answer; the others run until they are stopped and have no span of
+    /// their own, since a span stays unseen until it ends.
+    pub fn is_short(&self) -> bool {
+        !matches!(self, Self::Run(_) | Self::Dev(_) | Self::Coordinator(_) | Self::Worker(_))
+    }
+
+    pub async fn run(&self, telemetry: &Telemetry) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Run(args) => run::run(args).await.map(Into::into),
+            Self::Validate(args) => validate::run(args),
+            Self::Schema(args) => schema::run(args),
+            Self::Plan(args) => plan::run(args).await.map(Into::into),
+            Self::Apply(args) => apply::run(args).await.map(Into::into),
+            Self::Get(args) => get::run(args).await.map(Into::into),
+            Self::Describe(args) => describe::run(args).await.map(Into::into),
+            Self::Explain(args) => explain::run(args).await,
+            Self::Backfill(args) => backfill::run(args).await.map(Into::into),
+            Self::Pause(args) => pipeline::pause(args).await.map(Into::into),
+            Self::Resume(args) => pipeline::resume(args).await.map(Into::into),
+            Self::Dev(args) => dev::run(args).await.map(Into::into),
+            Self::Coordinator(args) => coordinator::run(args, telemetry).await.map(Into::into),
+            Self::Worker(args) => worker::run(args, telemetry).await.map(Into::into),
+        }
+    }
+}
+
+/// Resolves when the process is asked to stop: Ctrl-C, or SIGTERM.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}

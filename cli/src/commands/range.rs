@@ -1,0 +1,71 @@
+//! Ranges of time as users write them: `--from 2013-02-01 --to 2013-03-01T12:00`, in the pipeline's zone, half-open.
+
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use windrow_common::{
+    clock::{Clock, SystemClock},
+    pipeline::Pipeline,
+    window::Window,
+};
+use windrow_proto::v1;
+
+use super::get::fetch_pipelines;
+use crate::client::Admin;
+
+/// The range between two times of a pipeline; `None` if neither is given.
+pub async fn of(
+    admin: &Admin,
+    pipeline: &str,
+    from: Option<&str>,
+    to: Option<&str>,
+) -> anyhow::Result<Option<v1::Window>> {
+    if from.is_none() && to.is_none() {
+        return Ok(None);
+    }
+    let found = fetch_pipelines(admin).await?;
+    let found = found.iter().find(|known| known.name == pipeline);
+    let spec: Pipeline = match found {
+        Some(found) => serde_json::from_slice(&found.spec)?,
+        None => anyhow::bail!("no pipeline is called {pipeline:?}; see: windrow get pipelines"),
+    };
+    let Some(window) = &spec.window else {
+        anyhow::bail!("{pipeline} has no windows of time, so no range can be given")
+    };
+    let zone = TimeZone::get(&window.timezone)?;
+    let start = match from {
+        Some(from) => instant(from, &zone)?,
+        None => zone.to_timestamp(window.start)?,
+    };
+    let end = match to {
+        Some(to) => instant(to, &zone)?,
+        None => match window.end {
+            Some(end) => zone.to_timestamp(end)?,
+            None => SystemClock::new().now(),
+        },
+    };
+    anyhow::ensure!(
+        start < end,
+        "--from {start} is not before --to {end}; the range is half-open, so --to is the first moment behind it"
+    );
+    Ok(Some(v1::Window { axis: v1::Axis::Time.into(), start: start.as_microsecond(), end: end.as_microsecond() }))
+}
+
+/// An instant (`2013-02-01T00:00:00Z`) or a civil time in the pipeline's zone (`2013-02-01`, `2013-02-01T10:00`).
+fn instant(text: &str, zone: &TimeZone) -> anyhow::Result<Timestamp> {
+    if let Ok(instant) = text.parse::<Timestamp>() {
+        return Ok(instant);
+    }
+    let civil: DateTime = text.parse().map_err(|_| {
+        anyhow::anyhow!("{text:?} is no time: write 2013-02-01, 2013-02-01T10:00 or 2013-02-01T10:00:00Z")
+    })?;
+    Ok(zone.to_timestamp(civil)?)
+}
+
+/// A window's bounds as people read them.
+pub fn bounds(window: Option<&v1::Window>) -> (String, String) {
+    let window = window.and_then(|window| Window::try_from(*window).ok());
+    match window.map(|window| (window.instants(), window)) {
+        Some((Some((start, end)), _)) => (start.to_string(), end.to_string()),
+        Some((None, window)) => (window.to_string(), String::new()),
+        None => Default::default(),
+    }
+}

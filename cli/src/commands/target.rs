@@ -1,0 +1,79 @@
+//! Which windrow a command talks to: a cluster, or the ledger of pipelines that run on this machine.
+
+use std::path::PathBuf;
+
+use crate::{
+    client::{Admin, ClientError},
+    commands::run::default_slots,
+    local::{Local, state_of},
+};
+
+/// Where to
+#[derive(Debug, clap::Args)]
+pub struct Target {
+    /// Coordinators of the cluster
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "WINDROW_COORDINATOR",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7440"
+    )]
+    coordinator: Vec<String>,
+    /// Work on pipelines that run on this machine: their file, or the folder it is in
+    #[arg(long, value_name = "PATH")]
+    local: Option<PathBuf>,
+}
+
+/// An open way to a windrow.
+pub enum Opened {
+    Cluster(Admin),
+    Here(Box<Local>),
+}
+
+impl Target {
+    pub fn open(&self) -> anyhow::Result<Opened> {
+        Ok(match &self.local {
+            Some(path) => Opened::Here(Box::new(Local::start(&state_of(path), default_slots())?)),
+            None => Opened::Cluster(Admin::connect(&self.coordinator)?),
+        })
+    }
+
+    /// How to write the same target again.
+    pub fn as_flags(&self) -> String {
+        match &self.local {
+            Some(path) => format!(" --local {}", path.display()),
+            None => String::new(),
+        }
+    }
+
+    pub fn is_local(&self) -> bool {
+        self.local.is_some()
+    }
+}
+
+impl Opened {
+    pub fn admin(&self) -> &Admin {
+        match self {
+            Self::Cluster(admin) => admin,
+            Self::Here(local) => local.admin(),
+        }
+    }
+
+    pub async fn close(self) {
+        if let Self::Here(local) = self {
+            local.stop().await;
+        }
+    }
+}
+
+/// Prints an error with its code, its fix and where to read on.
+pub fn explain(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<ClientError>() {
+        Some(client) => {
+            let fix = client.fix().map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
+            format!("error[{code}]: {client}{fix}\n  more: windrow explain {code}\n", code = client.code())
+        }
+        None => format!("error: {error:#}\n"),
+    }
+}

@@ -1,0 +1,275 @@
+//! What the connectors say about their own parameters, shown where the parameters stand, and whether a sink can do
+//! what is asked of it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use schemars::Schema;
+use serde_json::Value as Json;
+use windrow_common::{
+    error,
+    manifest::WriteMode,
+    pipeline::{Connection, Pipeline, SinkSpec, SourceSpec},
+};
+use windrow_worker::{
+    sink::{Capabilities, SINKS, SinkKind},
+    source::{ParamError, SOURCES, SourceKind},
+};
+
+use super::{
+    Options,
+    connection::Declared,
+    decode::{self, Shape},
+    diagnostic::{Findings, Span},
+    suggest,
+    tree::{Node, Step},
+};
+
+/// As much of the connectors as reading files needs.
+pub struct Connectors {
+    pub(crate) sources: Vec<SourceConnector>,
+    pub(crate) sinks: Vec<SinkConnector>,
+}
+
+/// Opens a connector to find out what is wrong with its parameters.
+pub(crate) type Open<T> = Box<dyn Fn(&T) -> Result<(), Vec<ParamError>>>;
+
+pub(crate) struct SourceConnector {
+    pub(crate) kind: &'static str,
+    pub(crate) connections: &'static [&'static str],
+    pub(crate) schema: fn() -> Schema,
+    pub(crate) open: Open<SourceSpec>,
+}
+
+pub(crate) struct SinkConnector {
+    pub(crate) kind: &'static str,
+    pub(crate) formats: &'static [&'static str],
+    pub(crate) connections: &'static [&'static str],
+    pub(crate) capabilities: Capabilities,
+    pub(crate) schema: fn() -> Schema,
+    pub(crate) open: Open<Pipeline>,
+}
+
+impl Connectors {
+    /// All that this windrow has.
+    pub fn all() -> Self {
+        Self { sources: SOURCES.iter().map(Into::into).collect(), sinks: SINKS.iter().map(Into::into).collect() }
+    }
+
+    fn source(&self, connection: &str) -> Option<&SourceConnector> {
+        self.sources.iter().find(|source| source.connections.contains(&connection))
+    }
+
+    fn sink(&self, format: &str) -> Option<&SinkConnector> {
+        self.sinks.iter().find(|sink| sink.formats.contains(&format))
+    }
+}
+
+impl From<&'static SourceKind> for SourceConnector {
+    fn from(kind: &'static SourceKind) -> Self {
+        let open = |spec: &SourceSpec| (kind.build)(spec).map(drop);
+        Self { kind: kind.kind, connections: kind.connections, schema: kind.schema, open: Box::new(open) }
+    }
+}
+
+impl From<&'static SinkKind> for SinkConnector {
+    fn from(kind: &'static SinkKind) -> Self {
+        Self {
+            kind: kind.kind,
+            formats: kind.formats,
+            connections: kind.connections,
+            capabilities: kind.capabilities,
+            schema: kind.schema,
+            open: Box::new(|pipeline| (kind.build)(pipeline).map(drop)),
+        }
+    }
+}
+
+/// A `source` or `sink` block with its connection.
+pub(crate) struct Place<'a> {
+    /// The block's key.
+    pub(crate) at: Span,
+    pub(crate) node: &'a Node,
+    pub(crate) connection: &'a Declared<'a>,
+}
+
+impl Place<'_> {
+    /// The connector that reads from the connection, its keys checked.
+    pub(crate) fn source_connector<'o>(
+        &self,
+        spec: &SourceSpec,
+        options: &'o Options,
+        findings: &mut Findings,
+    ) -> Option<&'o SourceConnector> {
+        let connectors = &options.connectors;
+        let Some(source) = connectors.source(&spec.from.kind) else {
+            let readable: Vec<_> = connectors.sources.iter().flat_map(|source| source.connections).copied().collect();
+            findings
+                .error(
+                    error::UNKNOWN_CONNECTOR,
+                    self.span("from"),
+                    format!("nothing can be read from a connection of type {:?}", spec.from.kind),
+                )
+                .fix(format!("read from a connection of type {}", readable.join(", ")));
+            return None;
+        };
+        self.check_keys(&(source.schema)(), &["from", "cursor"], "`source`", findings);
+        Some(source)
+    }
+
+    /// That a connector writes the format there, its keys and its capabilities.
+    pub(crate) fn check_sink(&self, spec: &SinkSpec, options: &Options, findings: &mut Findings) {
+        let connectors = &options.connectors;
+        let Some(sink) = connectors.sink(&spec.format) else {
+            let formats: Vec<_> = connectors.sinks.iter().flat_map(|sink| sink.formats).copied().collect();
+            findings
+                .error(
+                    error::UNKNOWN_CONNECTOR,
+                    self.span("format"),
+                    format!("no sink writes the format {:?}", spec.format),
+                )
+                .fix(match suggest::nearest(&spec.format, formats.iter().copied()) {
+                    Some(meant) => format!("write `{meant}`"),
+                    None => format!("use one of {}", formats.join(", ")),
+                });
+            return;
+        };
+        if !sink.connections.contains(&spec.to.kind.as_str()) {
+            findings
+                .error(
+                    error::UNKNOWN_CONNECTOR,
+                    self.span("to"),
+                    format!("{} cannot be written to a connection of type {:?}", spec.format, spec.to.kind),
+                )
+                .fix(format!("write to a connection of type {}", sink.connections.join(", ")));
+            return;
+        }
+        self.check_keys(&(sink.schema)(), &["to", "format", "write"], "`sink`", findings);
+        self.check_capabilities(sink, spec, findings);
+    }
+
+    pub(crate) fn open_source(
+        &self,
+        source: &SourceConnector,
+        spec: &SourceSpec,
+        options: &Options,
+        findings: &mut Findings,
+    ) {
+        if let Err(errors) = (source.open)(spec) {
+            self.report(errors, options, findings);
+        }
+    }
+
+    /// Opens the sink and leaves no folder behind that was not there: looking at a pipeline changes nothing.
+    pub(crate) fn open_sink(&self, pipeline: &Pipeline, options: &Options, findings: &mut Findings) {
+        let sink = &pipeline.sink;
+        let Some(connector) = options.connectors.sink(&sink.format) else { return };
+        let missing = missing_folders(&sink.to, &sink.params);
+        let outcome = (connector.open)(pipeline);
+        for folder in missing {
+            // Fails for folders that were not made or are not empty, and that is as it should be.
+            if fs::remove_dir(&folder).is_err() {
+                break;
+            }
+        }
+        if let Err(errors) = outcome {
+            self.report(errors, options, findings);
+        }
+    }
+
+    /// Connectors whose schema does not list their keys check them themselves.
+    fn check_keys(&self, schema: &Schema, own: &[&str], block: &str, findings: &mut Findings) {
+        let mut shape = Shape::read(schema);
+        if shape.closed {
+            shape.known.splice(..0, own.iter().map(|&key| key.to_owned()));
+            shape.check(self.node, self.at, block, findings);
+        }
+    }
+
+    fn check_capabilities(&self, sink: &SinkConnector, spec: &SinkSpec, findings: &mut Findings) {
+        let can = sink.capabilities;
+        if !can.writes.contains(&spec.write) {
+            let modes: Vec<_> = can.writes.iter().map(|mode| word(*mode)).collect();
+            findings
+                .error(
+                    error::SINK_UNSUPPORTED,
+                    self.span("write"),
+                    format!("a {} sink cannot `{}`", spec.format, word(spec.write)),
+                )
+                .fix(format!("it can {}", modes.join(", ")));
+        }
+        if !can.partitions && self.node.entry("partition_by").is_some() {
+            findings
+                .error(
+                    error::SINK_UNSUPPORTED,
+                    self.span("partition_by"),
+                    format!("a {} sink has no partitions", spec.format),
+                )
+                .fix("remove `partition_by`");
+        }
+    }
+
+    fn report(&self, errors: Vec<ParamError>, options: &Options, findings: &mut Findings) {
+        if errors.is_empty() {
+            findings.error(error::BAD_VALUE, self.at, "the connector refuses these parameters");
+        }
+        for failure in errors {
+            let span = self.place(&failure.path);
+            if findings.has(failure.code, span) {
+                continue;
+            }
+            let elsewhere = [error::SOURCE_MISSING, error::SOURCE_UNREADABLE].contains(&failure.code);
+            let found = if elsewhere && !options.runs_here {
+                findings.warning(failure.code, span, decode::in_plain_words(&failure.message))
+            } else {
+                findings.error(failure.code, span, decode::in_plain_words(&failure.message))
+            };
+            found.fix = failure.fix;
+        }
+    }
+
+    fn place(&self, path: &str) -> Span {
+        match path.strip_prefix("connection") {
+            Some(rest) if rest.is_empty() || rest.starts_with('.') => {
+                let steps = steps(rest);
+                self.connection.node.place(&steps).unwrap_or(self.connection.at)
+            }
+            _ => self.node.place(&steps(path)).unwrap_or(self.at),
+        }
+    }
+
+    fn span(&self, key: &str) -> Span {
+        self.node.place(&[Step::Key(key.to_owned())]).unwrap_or(self.at)
+    }
+}
+
+/// `format.nulls[1]` as steps.
+fn steps(path: &str) -> Vec<Step> {
+    path.split(['.', '[', ']'])
+        .filter(|part| !part.is_empty())
+        .map(|part| part.parse().map_or_else(|_| Step::Key(part.to_owned()), Step::Index))
+        .collect()
+}
+
+/// The name of the mode in a file.
+pub(crate) fn word(mode: WriteMode) -> &'static str {
+    match mode {
+        WriteMode::Append => "append",
+        WriteMode::ReplaceWindow => "replace_window",
+        WriteMode::ReplaceAll => "replace_all",
+    }
+}
+
+/// The folders on the way to a local target that do not exist, innermost first.
+fn missing_folders(connection: &Connection, params: &serde_json::Map<String, Json>) -> Vec<PathBuf> {
+    if connection.kind != "local" {
+        return Vec::new();
+    }
+    let text = |map: &serde_json::Map<String, Json>, key: &str| {
+        map.get(key).and_then(Json::as_str).unwrap_or_default().to_owned()
+    };
+    let folder = Path::new(&text(&connection.params, "root")).join(text(params, "path").trim_matches('/'));
+    folder.ancestors().take_while(|ancestor| !ancestor.exists()).map(Path::to_owned).collect()
+}

@@ -1,0 +1,207 @@
+//! One entry of `pipelines`: from its block to a [`Pipeline`].
+
+use windrow_common::{
+    error,
+    manifest::WriteMode,
+    pipeline::{Limits, Pattern, Pipeline, Retries, SinkSpec, SourceSpec, TransformStep, WindowSpec},
+};
+
+use super::{
+    Options,
+    connection::{Connections, Declared},
+    connector,
+    decode::{self, Shape},
+    diagnostic::{Findings, Span},
+    document::Defaults,
+    rules, secret,
+    spec::{PipelineBlock, SinkBlock, SourceBlock},
+    suggest,
+    tree::{Entry, Node, Value},
+};
+
+/// What pipelines are read with.
+pub(crate) struct Reader<'a> {
+    pub(crate) connections: &'a Connections<'a>,
+    pub(crate) defaults: &'a Defaults<'a>,
+    pub(crate) options: &'a Options,
+}
+
+impl Reader<'_> {
+    /// `None` if anything is wrong with it.
+    pub(crate) fn read(&self, entry: &Entry, hidden: &mut Vec<Span>, findings: &mut Findings) -> Option<Pipeline> {
+        let before = findings.errors();
+        let (at, node) = (entry.key_span, &entry.node);
+        let called = format!("pipeline `{}`", entry.key);
+        if !decode::is_block(node, at, &called, findings) {
+            return None;
+        }
+        Shape::of::<PipelineBlock>().check(node, at, &called, findings);
+        let name = name(entry, findings);
+        let pattern: Option<Pattern> =
+            node.get("pattern").and_then(|pattern| decode::value(pattern, "pattern", findings));
+        let source = node.entry("source").and_then(|source| self.source(source, hidden, findings));
+        let sink = node.entry("sink").and_then(|sink| self.sink(sink, pattern, hidden, findings));
+        let window = node.entry("window").and_then(|window| self.window(window, findings));
+        let transform = node.entry("transform").map_or(Some(Vec::new()), |steps| transform(steps, findings));
+        let retries = settings::<Retries>(node.entry("retries"), self.defaults.retries, "`retries`", findings);
+        let limits = settings::<Limits>(node.entry("limits"), self.defaults.limits, "`limits`", findings);
+
+        let parts = rules::Parts {
+            pattern,
+            source: source.as_ref(),
+            window: window.as_ref(),
+            sink: sink.as_ref(),
+            retries: retries.as_ref(),
+            limits: limits.as_ref(),
+        };
+        rules::Rules { at, node, now: self.options.now, findings }.check(&parts);
+        if findings.errors() > before {
+            return None;
+        }
+        let pipeline = Pipeline {
+            name: name?,
+            pattern: pattern?,
+            source: source?,
+            window,
+            transform: transform?,
+            sink: sink?,
+            retries: retries?,
+            limits: limits?,
+        };
+        self.open_sink(&pipeline, entry, findings);
+        (findings.errors() == before).then_some(pipeline)
+    }
+
+    fn source(&self, entry: &Entry, hidden: &mut Vec<Span>, findings: &mut Findings) -> Option<SourceSpec> {
+        let before = findings.errors();
+        let secrets = secret::check(&entry.node, findings);
+        hidden.extend(secrets.spans);
+        let block: SourceBlock = decode::block(&entry.node, entry.key_span, "`source`", findings)?;
+        let declared = self.connection(&block.from, entry.node.get("from"), findings)?;
+        let spec = SourceSpec { from: declared.connection.clone()?, cursor: block.cursor, params: block.params };
+        let place = connector::Place { at: entry.key_span, node: &entry.node, connection: declared };
+        let connector = place.source_connector(&spec, self.options, findings)?;
+        if findings.errors() == before && !declared.unresolved && !secrets.unresolved {
+            place.open_source(connector, &spec, self.options, findings);
+        }
+        (findings.errors() == before).then_some(spec)
+    }
+
+    fn sink(
+        &self,
+        entry: &Entry,
+        pattern: Option<Pattern>,
+        hidden: &mut Vec<Span>,
+        findings: &mut Findings,
+    ) -> Option<SinkSpec> {
+        let before = findings.errors();
+        let secrets = secret::check(&entry.node, findings);
+        hidden.extend(secrets.spans);
+        let block: SinkBlock = decode::block(&entry.node, entry.key_span, "`sink`", findings)?;
+        let declared = self.connection(&block.to, entry.node.get("to"), findings)?;
+        let usual = match pattern? {
+            Pattern::Full => WriteMode::ReplaceAll,
+            Pattern::Incremental => WriteMode::ReplaceWindow,
+        };
+        let spec = SinkSpec {
+            to: declared.connection.clone()?,
+            format: block.format,
+            write: block.write.unwrap_or(usual),
+            params: block.params,
+        };
+        let place = connector::Place { at: entry.key_span, node: &entry.node, connection: declared };
+        place.check_sink(&spec, self.options, findings);
+        (findings.errors() == before).then_some(spec)
+    }
+
+    /// The sink's own checks need the whole pipeline.
+    fn open_sink(&self, pipeline: &Pipeline, entry: &Entry, findings: &mut Findings) {
+        let Some(sink) = entry.node.entry("sink") else { return };
+        let Some(declared) = self.connections.get(pipeline.sink.to.name.as_str()) else { return };
+        if !declared.unresolved {
+            let place = connector::Place { at: sink.key_span, node: &sink.node, connection: declared };
+            place.open_sink(pipeline, self.options, findings);
+        }
+    }
+
+    fn connection(&self, name: &str, value: Option<&Node>, findings: &mut Findings) -> Option<&Declared<'_>> {
+        if let Some(declared) = self.connections.get(name) {
+            return Some(declared);
+        }
+        let span = value.map(|value| value.span)?;
+        let fix = match suggest::nearest(name, self.connections.keys().copied()) {
+            Some(meant) => format!("write `{meant}`"),
+            None => format!("declare `{name}` under `connections`"),
+        };
+        findings.error(error::UNKNOWN_CONNECTION, span, format!("there is no connection `{name}`")).fix(fix);
+        None
+    }
+
+    fn window(&self, entry: &Entry, findings: &mut Findings) -> Option<WindowSpec> {
+        let node = match self.defaults.timezone {
+            Some(zone) => {
+                let defaults = Node { span: zone.key_span, value: Value::Map(vec![zone.clone()]) };
+                entry.node.clone().over(&defaults)
+            }
+            None => entry.node.clone(),
+        };
+        decode::block(&node, entry.key_span, "`window`", findings)
+    }
+}
+
+fn name(entry: &Entry, findings: &mut Findings) -> Option<windrow_common::id::PipelineName> {
+    match entry.key.parse() {
+        Ok(name) => Some(name),
+        Err(cause) => {
+            findings.error(error::BAD_VALUE, entry.key_span, format!("{cause}")).fix("rename the pipeline");
+            None
+        }
+    }
+}
+
+fn transform(entry: &Entry, findings: &mut Findings) -> Option<Vec<TransformStep>> {
+    let Value::List(steps) = &entry.node.value else {
+        findings
+            .error(
+                error::BAD_VALUE,
+                entry.key_span,
+                format!("`transform` is {}, not a list of steps", entry.node.kind()),
+            )
+            .fix("write each step as `- sql: SELECT ...`");
+        return None;
+    };
+    let before = findings.errors();
+    let steps: Vec<TransformStep> = steps.iter().filter_map(|step| self::step(step, findings)).collect();
+    (findings.errors() == before).then_some(steps)
+}
+
+fn step(node: &Node, findings: &mut Findings) -> Option<TransformStep> {
+    let [entry] = node.entries() else {
+        findings
+            .error(error::BAD_VALUE, node.span, "a step of `transform` is one key and its value")
+            .fix("write `- sql: SELECT ...`");
+        return None;
+    };
+    if entry.key != "sql" {
+        findings
+            .error(error::UNKNOWN_KEY, entry.key_span, format!("{:?} is no step of `transform`", entry.key))
+            .fix("write `sql`");
+        return None;
+    }
+    decode::value(&entry.node, "sql", findings).map(TransformStep::Sql)
+}
+
+/// A block that every pipeline has, declared or not, over the defaults.
+fn settings<T>(own: Option<&Entry>, default: Option<&Entry>, called: &str, findings: &mut Findings) -> Option<T>
+where
+    T: Default + serde::de::DeserializeOwned + schemars::JsonSchema,
+{
+    match (own, default) {
+        (None, None) => Some(T::default()),
+        (Some(entry), None) | (None, Some(entry)) => decode::block(&entry.node, entry.key_span, called, findings),
+        (Some(own), Some(default)) => {
+            let node = own.node.clone().over(&default.node);
+            decode::block(&node, own.key_span, called, findings)
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The shape of a pipeline file as types. The JSON Schema, the known keys and the decoding all come from here; what
+//! the connectors' own parameters are is theirs to say.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use windrow_common::{
+    manifest::WriteMode,
+    pipeline::{Limits, Pattern, Retries, TransformStep, WindowSpec},
+};
+
+/// A windrow pipeline file.
+#[derive(Debug, JsonSchema)]
+#[schemars(title = "windrow pipeline file", deny_unknown_fields)]
+#[expect(dead_code, reason = "read for its schema; the file is decoded block by block to find all errors at once")]
+pub(crate) struct FileBlock {
+    /// Version of the file's shape.
+    #[schemars(range(min = 1, max = 1))]
+    pub(crate) version: u32,
+    /// The places data is read from and written to, by name.
+    #[serde(default)]
+    pub(crate) connections: BTreeMap<String, ConnectionBlock>,
+    /// Settings of all pipelines that do not set them themselves.
+    #[serde(default)]
+    pub(crate) defaults: DefaultsBlock,
+    /// The pipelines, by name.
+    #[serde(default)]
+    pub(crate) pipelines: BTreeMap<String, PipelineBlock>,
+}
+
+/// A place data is read from or written to.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct ConnectionBlock {
+    /// Which connectors serve it.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    #[serde(flatten)]
+    pub(crate) params: Map<String, Value>,
+}
+
+/// Settings of all pipelines that do not set them themselves.
+#[derive(Debug, Default, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "read for its schema")]
+pub(crate) struct DefaultsBlock {
+    /// IANA name of the zone windows are cut in.
+    #[serde(default)]
+    pub(crate) timezone: Option<String>,
+    #[serde(default)]
+    pub(crate) retries: Option<Retries>,
+    #[serde(default)]
+    pub(crate) limits: Option<Limits>,
+}
+
+/// One movement of data.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "read for its schema")]
+pub(crate) struct PipelineBlock {
+    pub(crate) pattern: Pattern,
+    pub(crate) source: SourceBlock,
+    /// How time is cut into windows; for the incremental pattern.
+    #[serde(default)]
+    pub(crate) window: Option<WindowSpec>,
+    /// The steps between source and sink, in order.
+    #[serde(default)]
+    pub(crate) transform: Vec<TransformStep>,
+    pub(crate) sink: SinkBlock,
+    #[serde(default)]
+    pub(crate) retries: Option<Retries>,
+    #[serde(default)]
+    pub(crate) limits: Option<Limits>,
+}
+
+/// Where and what to read.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct SourceBlock {
+    /// Name of the connection to read from.
+    pub(crate) from: String,
+    /// The column that tells which window a row belongs to.
+    #[serde(default)]
+    pub(crate) cursor: Option<String>,
+    #[serde(flatten)]
+    pub(crate) params: Map<String, Value>,
+}
+
+/// Where and how to write.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct SinkBlock {
+    /// Name of the connection to write to.
+    pub(crate) to: String,
+    /// What the rows are written as.
+    pub(crate) format: String,
+    /// What happens to the rows that are there. Default: `replace_window` for incremental, `replace_all` for full.
+    #[serde(default)]
+    pub(crate) write: Option<WriteMode>,
+    #[serde(flatten)]
+    pub(crate) params: Map<String, Value>,
+}

@@ -1,0 +1,162 @@
+//! Keys and values of the file's own blocks.
+
+use windrow_common::{
+    manifest::WriteMode,
+    pipeline::{Every, Pattern, TransformStep},
+};
+
+use super::{SOUND, check, found, load};
+
+#[test]
+fn keys_that_are_unknown_missing_or_given_twice_are_found_where_they_stand() {
+    check(&[
+        ("version: 1\n", "", &["error WR-P005 1:1"]),
+        ("version: 1", "version: 2", &["error WR-P006 1:10"]),
+        ("version: 1", "version: 1\nconections: {}", &["error WR-P003 2:1"]),
+        ("pattern: incremental", "patern: incremental", &["error WR-P005 6:3", "error WR-P003 7:5"]),
+        ("    pattern: full\n", "", &["error WR-P005 11:3"]),
+        ("from: here, ", "", &["error WR-P005 8:5"]),
+        ("to: lake, format: delta, ", "", &["error WR-P005 10:5", "error WR-P005 10:5"]),
+        ("every: 1h, ", "", &["error WR-P005 9:5"]),
+        ("lag: 5m", "lag: 5m, lagg: 6m", &["error WR-P003 9:54"]),
+        ("lag: 5m", "lag: 5m, lag: 6m", &["error WR-P004 9:54"]),
+        ("  devices:\n", "  visits:\n", &["error WR-P004 11:3"]),
+        ("root: /data }", "root: /data, root: /other }", &["error WR-P004 3:37"]),
+        ("cursor: at }", "cursor: at, sheet: 2 }", &["error WR-P003 8:80"]),
+        ("path: visits }", "path: visits, partition: [a] }", &["error WR-P003 10:52"]),
+        ("root: /lake", "rot: /lake", &["error WR-P003 4:24"]),
+    ]);
+}
+
+#[test]
+fn values_of_the_wrong_type_or_form_are_found_where_they_stand() {
+    check(&[
+        ("pattern: incremental", "pattern: sideways", &["error WR-P006 7:14"]),
+        ("every: 1h", "every: 1 hour", &["error WR-P006 9:22"]),
+        ("every: 1h", "every: 5", &["error WR-P006 9:22"]),
+        ("start: 2024-01-01", "start: 2024-13-01", &["error WR-P006 9:33"]),
+        ("lag: 5m", "lag: 5", &["error WR-P006 9:50"]),
+        ("lag: 5m", "lag: 5m, lookback: -1", &["error WR-P006 9:64"]),
+        ("lag: 5m", "lag: 5m, per_task: 0", &["error WR-P006 9:64"]),
+        ("from: here", "from: [here]", &["error WR-P006 8:21"]),
+        ("type: csv }", "type: csv, nulls: NA }", &["error WR-P006 8:73"]),
+        ("type: csv }", "type: csv, nulls: [NA, 5] }", &["error WR-P006 8:78"]),
+    ]);
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_found_in_one_run() {
+    let text = SOUND
+        .replace("every: 1h", "every: soon")
+        .replace("lag: 5m", "lag: long, lookback: some, latency: 1s")
+        .replace("format: delta, path: devices", "format: dleta, path: devices")
+        .replace("path: devices.csv", "path: devices.csv, cursor: at");
+    let expected = [
+        "error WR-P006 9:22",
+        "error WR-P006 9:52",
+        "error WR-P006 9:68",
+        "error WR-P003 9:74",
+        "error WR-P009 13:54",
+        "error WR-P008 14:31",
+    ];
+    assert_eq!(found(&load(&text)), expected);
+}
+
+#[test]
+fn blocks_that_are_no_blocks_are_found() {
+    for (text, expected) in [
+        ("", vec!["error WR-P006 1:1"]),
+        ("- a\n- b\n", vec!["error WR-P006 1:1"]),
+        ("version: 1\nconnections: [a]\n", vec!["error WR-P006 2:1"]),
+        ("version: 1\npipelines: { a: 5 }\n", vec!["error WR-P006 2:14"]),
+        ("version: 1\ndefaults: x\n", vec!["error WR-P006 2:1"]),
+        ("version: 1\nconnections:\npipelines:\n", vec![]),
+        ("version: 1\nconnections: { a: { type: local }\n", vec!["error WR-P002 2:14"]),
+    ] {
+        assert_eq!(found(&load(text)), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn names_that_no_key_or_metric_could_carry_are_refused() {
+    check(&[("  visits:\n", "  my visits:\n", &["error WR-P006 6:3"])]);
+}
+
+#[test]
+fn a_mistyped_key_or_name_is_answered_with_the_one_that_was_meant() {
+    for (from, to, fix) in [
+        ("pattern: full", "patern: full", "write `pattern`"),
+        ("from: here", "from: heer", "write `here`"),
+        ("format: delta", "format: detla", "write `delta`"),
+        ("type: local", "type: locla", "write `local`"),
+        ("lag: 5m", "lookbak: 2", "write `lookback`"),
+        ("cursor: at", "curser: at", "write `cursor`"),
+    ] {
+        let loaded = load(&SOUND.replacen(from, to, 1));
+        let fixes: Vec<_> = loaded.diagnostics.iter().filter_map(|found| found.fix.as_deref()).collect();
+        assert!(fixes.contains(&fix), "{to}: {fixes:?}");
+    }
+}
+
+#[test]
+fn a_pipeline_gets_its_defaults_and_keeps_its_own() {
+    let defaults = "defaults:\n  timezone: Europe/Paris\n  retries: { attempts: 9, backoff: 3s }\n";
+    let text = SOUND.replace("pipelines:", &format!("{defaults}pipelines:")).replace(
+        "    sink: { to: lake, format: delta, path: visits }",
+        "    sink: { to: lake, format: delta, path: visits }\n    retries: { backoff: 7s }\n    limits: { concurrency: 2 }",
+    );
+    let loaded = load(&text);
+    assert_eq!(found(&loaded), Vec::<String>::new());
+    let [visits, devices] = &loaded.pipelines[..] else { unreachable!() };
+    assert_eq!((visits.pattern, devices.pattern), (Pattern::Incremental, Pattern::Full));
+    assert_eq!((visits.sink.write, devices.sink.write), (WriteMode::ReplaceWindow, WriteMode::ReplaceAll));
+    assert_eq!((visits.retries.attempts, devices.retries.attempts), (9, 9));
+    assert_eq!((visits.retries.backoff.to_string(), devices.retries.backoff.to_string()), ("7s".into(), "3s".into()));
+    assert_eq!((visits.limits.concurrency, devices.limits.concurrency), (2, 8));
+    let window = visits.window.as_ref().unwrap();
+    assert_eq!(
+        (window.every, window.timezone.as_str()),
+        (Every::Elapsed(std::time::Duration::from_secs(3600)), "Europe/Paris")
+    );
+    assert_eq!(visits.source.params["format"], serde_json::json!({ "type": "csv" }));
+}
+
+#[test]
+fn a_mistake_in_the_defaults_is_reported_once() {
+    let defaults = "defaults:\n  timezone: Europe/Paros\n  retries: { attempts: many }\npipelines:";
+    let loaded = load(&SOUND.replace("pipelines:", defaults));
+    assert_eq!(found(&loaded), ["error WR-W001 6:13", "error WR-P006 7:24"]);
+}
+
+#[test]
+fn transform_is_a_list_of_known_steps() {
+    let transform =
+        |steps: &str| SOUND.replace("    pattern: full", &format!("    pattern: full\n    transform: {steps}"));
+    let loaded = load(&transform("[{ sql: SELECT 1 }, { sql: SELECT 2 }]"));
+    let steps = [TransformStep::Sql("SELECT 1".to_owned()), TransformStep::Sql("SELECT 2".to_owned())];
+    assert_eq!(loaded.pipelines[1].transform, steps);
+    for (steps, expected) in [
+        ("SELECT 1", "error WR-P006 13:5"),
+        ("[SELECT 1]", "error WR-P006 13:17"),
+        ("[{ drop: [a] }]", "error WR-P003 13:19"),
+        ("[{ sql: 5 }]", "error WR-P006 13:24"),
+        ("[{ sql: a, also: b }]", "error WR-P006 13:17"),
+    ] {
+        assert_eq!(found(&load(&transform(steps))), [expected], "{steps}");
+    }
+}
+
+#[test]
+fn bounds_that_allow_nothing_are_refused() {
+    for (line, expected) in [
+        ("retries: { attempts: 0 }", "error WR-P006 8:26"),
+        ("retries: { backoff: 10m, max_backoff: 1m }", "error WR-P009 8:43"),
+        ("limits: { concurrency: 0 }", "error WR-P006 8:28"),
+        ("limits: { max_rejected: 5 }", "error WR-P006 8:29"),
+        ("limits: { memory: lots }", "error WR-P006 8:23"),
+        ("limits: { deadline: 1 day }", "error WR-P006 8:25"),
+    ] {
+        let text = SOUND.replace("    pattern: incremental\n", &format!("    pattern: incremental\n    {line}\n"));
+        assert_eq!(found(&load(&text)), [expected], "{line}");
+    }
+}

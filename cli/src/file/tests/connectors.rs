@@ -1,0 +1,128 @@
+//! Connections, secrets, and what connectors say of their parameters.
+
+use super::{SOUND, check, file, found, load, options};
+use crate::file::parse;
+
+#[test]
+fn connections_and_connectors_that_do_not_exist_are_found() {
+    check(&[
+        ("from: here", "from: nowhere", &["error WR-P007 8:21"]),
+        ("to: lake", "to: pond", &["error WR-P007 10:17"]),
+        ("type: local", "type: ftp", &["error WR-P008 3:17"]),
+        ("format: delta, path: visits", "format: xlsx, path: visits", &["error WR-P008 10:31"]),
+        ("lake: { type: local, root: /lake }", "lake: { type: s3, root: s3://lake }\n  x: { type: synthetic }", &[]),
+    ]);
+    let text = SOUND.replace("{ type: local, root: /data }", "{ type: synthetic }");
+    assert_eq!(found(&load(&text)), ["error WR-P008 8:21", "error WR-P008 13:21"]);
+    let text = SOUND
+        .replace("{ type: local, root: /lake }", "{ type: s3, root: s3://lake }")
+        .replace("format: delta, path: visits", "format: parquet, path: visits");
+    assert_eq!(found(&load(&text)), ["error WR-P008 10:17"]);
+}
+
+#[test]
+fn an_error_in_a_connection_is_reported_once_however_many_use_it() {
+    check(&[("root: /data", "root: 5", &["error WR-P006 3:30"])]);
+}
+
+#[test]
+fn what_a_connector_says_is_shown_where_the_parameter_stands() {
+    check(&[
+        ("path: visits.csv", "path: gone", &["error WR-S001 8:33"]),
+        ("path: visits.csv, format: { type: csv }", "path: visits.csv, format: { type: 5 }", &["error WR-P006 8:61"]),
+        ("path: visits }", "path: visits, partition_by: day }", &["error WR-P006 10:66"]),
+    ]);
+    // Both pipelines read from it: one place, one report.
+    check(&[("root: /data", "root: /gone", &["error WR-S001 3:30"])]);
+}
+
+#[test]
+fn a_missing_source_is_only_a_warning_where_the_pipeline_does_not_run() {
+    let mut elsewhere = options();
+    elsewhere.runs_here = false;
+    let loaded = parse(vec![file("p.yaml", &SOUND.replace("path: visits.csv", "path: gone"))], &elsewhere);
+    assert_eq!(found(&loaded), ["warning WR-S001 8:33"]);
+    assert!(!loaded.failed());
+    assert_eq!(loaded.pipelines.len(), 2);
+}
+
+#[test]
+fn what_a_sink_cannot_do_is_refused() {
+    check(&[
+        ("format: delta, path: visits", "format: csv, path: visits, write: append", &["error WR-K006 10:57"]),
+        ("format: delta, path: visits", "format: csv, path: visits, partition_by: [a]", &["error WR-K006 10:64"]),
+        ("format: delta, path: visits", "format: delta, path: visits, partition_by: [a]", &[]),
+        ("format: delta, path: visits", "format: delta, path: visits, write: append", &[]),
+    ]);
+}
+
+#[test]
+fn looking_at_a_pipeline_leaves_no_folder_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("lake");
+    let text = SOUND.replace("/lake", root.to_str().unwrap()).replace("path: visits }", "path: made/on/opening }");
+    assert_eq!(found(&load(&text)), Vec::<String>::new());
+    assert!(!root.exists());
+    std::fs::create_dir_all(root.join("made")).unwrap();
+    load(&text);
+    assert!(root.join("made").exists() && !root.join("made/on").exists());
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_and_never_shown() {
+    for (connection, expected) in [
+        ("{ type: s3, root: s3://lake, secret_access_key: hunter2 }", "error WR-P011 4:57"),
+        ("{ type: s3, root: s3://lake, session_token: hunter2 }", "error WR-P011 4:53"),
+        ("{ type: s3, root: 's3://me:hunter2@lake' }", "error WR-P011 4:27"),
+    ] {
+        let loaded = load(&SOUND.replace("{ type: local, root: /lake }", connection));
+        assert_eq!(found(&loaded), [expected], "{connection}");
+        let shown = crate::show::diagnostics::render(&loaded, crate::show::Style::plain());
+        assert!(shown.contains("*****") && !shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
+fn secrets_by_reference_stay_references() {
+    let connection = "{ type: s3, root: s3://lake, access_key_id: AKIA, secret_access_key: '${env:PATH}' }";
+    let loaded = load(&SOUND.replace("{ type: local, root: /lake }", connection));
+    assert_eq!(found(&loaded), Vec::<String>::new());
+    assert_eq!(loaded.pipelines[0].sink.to.params["secret_access_key"], "${env:PATH}");
+}
+
+#[test]
+fn references_that_lead_nowhere_are_warned_of_and_malformed_ones_refused() {
+    for (value, expected) in [
+        ("${env:WINDROW_NO_SUCH_VARIABLE}", "warning WR-P010 4:57"),
+        ("${file:/no/such/file}", "warning WR-P010 4:57"),
+        ("${vault:lake/key}", "error WR-P010 4:57"),
+        ("${env:}", "error WR-P010 4:57"),
+        ("prefix-${env:PATH}", "error WR-P010 4:57"),
+    ] {
+        let connection = format!("{{ type: s3, root: s3://lake, secret_access_key: '{value}' }}");
+        let loaded = load(&SOUND.replace("{ type: local, root: /lake }", &connection));
+        assert_eq!(found(&loaded), [expected], "{value}");
+    }
+}
+
+#[test]
+fn a_column_may_be_called_like_a_secret() {
+    check(&[("path: visits.csv,", "path: visits.csv, schema: { token: string, password: string },", &[])]);
+}
+
+#[test]
+fn a_relative_root_starts_at_the_file() {
+    for (root, expected) in [("root: lake", "/etl/lake"), ("root: ../lake", "/lake"), ("root: ./a/./b", "/etl/a/b")] {
+        let loaded = load(&SOUND.replace("root: /lake", root));
+        assert_eq!(loaded.pipelines[0].sink.to.params["root"], expected);
+    }
+    let loaded = load(&SOUND.replace(", root: /lake", ""));
+    assert_eq!(loaded.pipelines[0].sink.to.params["root"], "/etl");
+    let loaded = load(&SOUND.replace("{ type: local, root: /lake }", "{ type: s3, root: s3://lake }"));
+    assert_eq!(loaded.pipelines[0].sink.to.params["root"], "s3://lake");
+}
+
+#[test]
+fn two_that_write_one_place_must_not_replace_each_other() {
+    check(&[("path: devices }", "path: visits }", &["error WR-P009 14:44"])]);
+}

@@ -1,0 +1,72 @@
+//! Windows, cursors and patterns against each other.
+
+use super::{SOUND, check, found, load};
+
+const WINDOW: &str = "{ every: 1h, start: 2024-01-01, lag: 5m }";
+
+#[test]
+fn settings_that_contradict_the_pattern_are_refused() {
+    check(&[
+        ("path: devices.csv", "path: devices.csv, cursor: at", &["error WR-P009 13:54"]),
+        ("pattern: full", "pattern: full\n    window: { every: 1h, start: 2024-01-01 }", &["error WR-P009 13:5"]),
+        ("path: devices }", "path: devices, write: replace_window }", &["error WR-P009 14:60"]),
+        ("path: devices.csv", "path: 'd/{window.start:%F}.csv'", &["error WR-P009 13:33"]),
+        ("path: visits }", "path: visits, write: replace_all }", &["error WR-P009 10:59"]),
+        ("    window: { every: 1h, start: 2024-01-01, lag: 5m }\n", "", &["error WR-P005 6:3"]),
+        (", cursor: at", "", &["error WR-P009 8:33"]),
+        ("path: devices }", "path: devices, write: append }", &[]),
+    ]);
+}
+
+#[test]
+fn a_lookback_that_would_double_rows_is_refused() {
+    let text = SOUND.replace("lag: 5m", "lookback: 2").replace("path: visits }", "path: visits, write: append }");
+    assert_eq!(found(&load(&text)), ["error WR-P009 9:55"]);
+}
+
+#[test]
+fn windows_that_cannot_be_planned_are_refused() {
+    for (window, expected) in [
+        ("{ every: 1h, start: 2024-01-02, end: 2024-01-01 }", "error WR-W001 9:50"),
+        ("{ every: 1h, start: 2024-01-02, end: 2024-01-02 }", "error WR-W001 9:50"),
+        ("{ every: 1h, start: 2024-01-01, lag: 1m, timezone: Mars/Olympus }", "error WR-W001 9:64"),
+    ] {
+        assert_eq!(found(&load(&SOUND.replace(WINDOW, window))), [expected], "{window}");
+    }
+}
+
+#[test]
+fn a_window_wider_than_the_part_of_a_path_it_fills_is_refused() {
+    for (every, path, expected) in [
+        ("6h", "visits/{window.start:%F}/{window.start:%H}", vec!["error WR-W002 9:22"]),
+        ("1h", "visits/{window.start:%F}/{window.start:%H}", vec![]),
+        ("2d", "visits/{window.start:%F}", vec!["error WR-W002 9:22"]),
+        ("24h", "visits/{window.start:%F}", vec![]),
+        ("1mo", "visits/{window.start:%Y-%m}", vec![]),
+    ] {
+        let text = SOUND.replace("every: 1h", &format!("every: {every}"));
+        let sink = text.replace("path: visits }", &format!("path: '{path}' }}"));
+        assert_eq!(found(&load(&sink)), expected, "{every} into {path}");
+        let source = text.replace("path: visits.csv", &format!("path: '{path}'"));
+        assert_eq!(found(&load(&source)), expected, "{every} from {path}");
+    }
+}
+
+/// Proves IL6.
+#[test]
+fn a_cursor_without_a_word_on_late_rows_is_warned_of() {
+    for (window, expected) in [
+        ("{ every: 1h, start: 2024-01-01 }", vec!["warning WR-W005 8:76"]),
+        ("{ every: 1h, start: 2024-01-01, lag: 5m }", vec![]),
+        ("{ every: 1h, start: 2024-01-01, lookback: 1 }", vec![]),
+        // Nothing comes late to windows that ended before now, 2024-06-01.
+        ("{ every: 1h, start: 2024-01-01, end: 2024-02-01 }", vec![]),
+        ("{ every: 1h, start: 2024-01-01, end: 2024-07-01 }", vec!["warning WR-W005 8:76"]),
+        ("{ every: 1h, start: 2024-01-01, end: 2024-06-01T01:00, timezone: Europe/Paris }", vec![]),
+        ("{ every: 1h, start: 2024-01-01, end: 2024-06-01T01:00 }", vec!["warning WR-W005 8:76"]),
+    ] {
+        let loaded = load(&SOUND.replace(WINDOW, window));
+        assert_eq!(found(&loaded), expected, "{window}");
+        assert!(!loaded.failed());
+    }
+}

@@ -1,0 +1,120 @@
+//! What a run came to, and what to try next.
+
+use std::{fmt::Write, path::Path, time::Duration};
+
+use windrow_common::pipeline::Pipeline;
+use windrow_proto::v1;
+
+use super::{
+    Style,
+    number::{bytes, grouped, span},
+    table::table,
+};
+
+/// The summary of a run that began with the reports `before` and ended with those `after`.
+pub fn render(
+    path: &Path,
+    pipelines: &[Pipeline],
+    (before, after): (&[v1::Pipeline], &[v1::Pipeline]),
+    took: Duration,
+    style: Style,
+) -> String {
+    let mut text = String::new();
+    let rows = after.iter().map(|report| row(before, report, pipelines));
+    text.push_str(&table(&["PIPELINE", "WINDOWS", "ROWS", "BYTES", "FILES", "FAILED", "TABLE"], rows));
+    let moved: u64 = after.iter().map(|report| gained(before, report).rows_written).sum();
+    let rejected: u64 = after.iter().map(|report| gained(before, report).rows_rejected).sum();
+    let published: u64 = after.iter().map(|report| report.published.saturating_sub(of(before, report).published)).sum();
+    let _ = match published {
+        0 => writeln!(text, "\nnothing to do: every due window is published ({})", span(took)),
+        _ => writeln!(text, "\n{} rows in {} windows, {}", grouped(moved), grouped(published), style.green(span(took))),
+    };
+    if rejected > 0 {
+        let _ = writeln!(
+            text,
+            "{} rows were rejected; they lie in _windrow/dead_letters beside the table",
+            grouped(rejected)
+        );
+    }
+    for report in after.iter().filter(|report| report.quarantined > 0) {
+        let why = report.last_failure.as_ref().map(|failure| format!(": {} [{}]", failure.message, failure.code));
+        let _ = writeln!(
+            text,
+            "{}: {} windows failed{}",
+            style.red(&report.name),
+            grouped(report.quarantined),
+            why.unwrap_or_default()
+        );
+    }
+    text.push_str(&next(path, pipelines));
+    text
+}
+
+fn row(before: &[v1::Pipeline], report: &v1::Pipeline, pipelines: &[Pipeline]) -> Vec<String> {
+    let gained = gained(before, report);
+    let spec = pipelines.iter().find(|pipeline| pipeline.name.as_str() == report.name);
+    vec![
+        report.name.clone(),
+        grouped(report.published),
+        grouped(gained.rows_written),
+        bytes(gained.bytes_written),
+        grouped(gained.files),
+        grouped(report.quarantined),
+        spec.map(place).unwrap_or_default(),
+    ]
+}
+
+fn of(reports: &[v1::Pipeline], report: &v1::Pipeline) -> v1::Pipeline {
+    reports.iter().find(|other| other.name == report.name).cloned().unwrap_or_default()
+}
+
+/// What was published between two reports.
+fn gained(before: &[v1::Pipeline], report: &v1::Pipeline) -> v1::Counts {
+    let (start, end) = (of(before, report).totals.unwrap_or_default(), report.totals.unwrap_or_default());
+    v1::Counts {
+        rows_read: end.rows_read.saturating_sub(start.rows_read),
+        rows_written: end.rows_written.saturating_sub(start.rows_written),
+        rows_rejected: end.rows_rejected.saturating_sub(start.rows_rejected),
+        bytes_written: end.bytes_written.saturating_sub(start.bytes_written),
+        files: end.files.saturating_sub(start.files),
+    }
+}
+
+/// Where a pipeline's table is.
+pub fn place(pipeline: &Pipeline) -> String {
+    let text =
+        |value: Option<&serde_json::Value>| value.and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+    let root = text(pipeline.sink.to.params.get("root"));
+    let path = text(pipeline.sink.params.get("path"));
+    format!("{}/{}", root.trim_end_matches('/'), path.trim_matches('/'))
+}
+
+/// The next two commands to try: a backfill, and reading the table.
+fn next(path: &Path, pipelines: &[Pipeline]) -> String {
+    let mut text = String::new();
+    let windowed = pipelines.iter().find(|pipeline| pipeline.window.is_some());
+    if let Some((pipeline, window)) = windowed.and_then(|pipeline| Some((pipeline, pipeline.window.as_ref()?))) {
+        let from = window.start.date();
+        let to = from.checked_add(jiff::Span::new().days(7)).unwrap_or(from);
+        let _ = writeln!(text, "\nload a week again:");
+        let _ = writeln!(
+            text,
+            "  windrow backfill create {} --from {from} --to {to} --reprocess all --local {}",
+            pipeline.name,
+            path.display()
+        );
+    }
+    if let Some(pipeline) = pipelines.first() {
+        let table = place(pipeline);
+        let read = match pipeline.sink.format.as_str() {
+            "delta" => format!(
+                "duckdb -c \"INSTALL delta; LOAD delta; SELECT count(*) FROM delta_scan('{table}')\"   or   polars.scan_delta('{table}')"
+            ),
+            "parquet" => format!("duckdb -c \"SELECT count(*) FROM read_parquet('{table}/**/part-*.parquet')\""),
+            "csv" => format!("duckdb -c \"SELECT count(*) FROM read_csv('{table}/**/part-*.csv')\""),
+            _ => format!("duckdb -c \"SELECT count(*) FROM read_json('{table}/**/part-*.json')\""),
+        };
+        let _ = writeln!(text, "read the table:\n  {read}");
+    }
+    text
+}

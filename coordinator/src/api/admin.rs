@@ -1,0 +1,327 @@
+//! The users' side of the API.
+
+use std::{pin::Pin, sync::Arc};
+
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::{Code, Request, Response, Status};
+use windrow_common::{
+    error,
+    id::{BackfillId, PipelineName},
+    pipeline::Pipeline,
+    window::Window,
+};
+use windrow_proto::{
+    status::{status, status_with},
+    v1::{self, admin_service_server::AdminService, applied_pipeline::Change},
+};
+
+use super::{leading, trace, view};
+use crate::{
+    controller::{Command, CommandError, View},
+    core::{
+        apply::Applied,
+        backfill::{self, BadCommand, Origin},
+        plan, report,
+        timeline::Standing as WindowStanding,
+    },
+    ledger::{choice_in, order_in},
+    run::Standing,
+};
+
+/// Windows of a page unless the caller says otherwise, and at most.
+const PAGE: usize = 1_000;
+const MAX_PAGE: usize = 10_000;
+
+pub(super) struct Admin {
+    standing: Arc<Standing>,
+}
+
+impl Admin {
+    pub(super) fn new(standing: Arc<Standing>) -> Self {
+        Self { standing }
+    }
+
+    async fn read<T: Send + 'static>(&self, look: impl FnOnce(&View<'_>) -> T + Send + 'static) -> Result<T, Status> {
+        leading(&self.standing)?.read(look).await.map_err(refused)
+    }
+
+    async fn backfill(&self, id: BackfillId) -> Result<v1::Backfill, Status> {
+        self.read(move |found| found.table.backfill(&id).map(|entry| view::backfill(found, &entry.value)).ok_or(id))
+            .await?
+            .map_err(|id| missing(format!("no backfill is called {id}")))
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    type WatchBackfillStream = Pin<Box<dyn Stream<Item = Result<v1::WatchBackfillResponse, Status>> + Send>>;
+
+    async fn apply_pipelines(
+        &self,
+        request: Request<v1::ApplyPipelinesRequest>,
+    ) -> Result<Response<v1::ApplyPipelinesResponse>, Status> {
+        let request = request.into_inner();
+        let pipelines = request.pipelines.iter().enumerate().map(|(i, spec)| pipeline_in(i, spec));
+        let pipelines = pipelines.collect::<Result<Vec<Pipeline>, Status>>()?;
+        let validate_only = request.validate_only;
+        let applied = leading(&self.standing)?
+            .command(|reply| Command::Apply { pipelines, validate_only, reply })
+            .await
+            .map_err(refused)?;
+        let due = self
+            .read(|found| {
+                let entries = found.table.pipelines();
+                entries.map(|(name, entry)| (name.clone(), plan::unplanned(entry, found.now))).collect::<Vec<_>>()
+            })
+            .await?;
+        let windows_due = |name: &PipelineName| due.iter().find(|entry| entry.0 == *name).map_or(0, |entry| entry.1);
+        let pipelines = applied.into_iter().map(|(name, applied)| v1::AppliedPipeline {
+            windows_due: windows_due(&name),
+            change: change_out(applied).into(),
+            name: name.to_string(),
+        });
+        Ok(Response::new(v1::ApplyPipelinesResponse { pipelines: pipelines.collect() }))
+    }
+
+    async fn list_pipelines(
+        &self,
+        _: Request<v1::ListPipelinesRequest>,
+    ) -> Result<Response<v1::ListPipelinesResponse>, Status> {
+        let look = |found: &View<'_>| found.table.pipelines().map(|(_, entry)| view::pipeline(found, entry)).collect();
+        Ok(Response::new(v1::ListPipelinesResponse { pipelines: self.read(look).await? }))
+    }
+
+    async fn set_pipeline_paused(
+        &self,
+        request: Request<v1::SetPipelinePausedRequest>,
+    ) -> Result<Response<v1::SetPipelinePausedResponse>, Status> {
+        let request = request.into_inner();
+        let name: PipelineName = name_in("name", &request.name)?;
+        let note = request.paused.then_some(request.note);
+        let (paused, controller) = (name.clone(), leading(&self.standing)?);
+        controller.command(|reply| Command::Pause { name: paused, note, reply }).await.map_err(refused)?;
+        let pipeline = self.read(move |found| found.table.pipeline(&name).map(|entry| view::pipeline(found, entry)));
+        Ok(Response::new(v1::SetPipelinePausedResponse { pipeline: pipeline.await? }))
+    }
+
+    async fn list_windows(
+        &self,
+        request: Request<v1::ListWindowsRequest>,
+    ) -> Result<Response<v1::ListWindowsResponse>, Status> {
+        let request = request.into_inner();
+        let name: PipelineName = name_in("pipeline", &request.pipeline)?;
+        let range = range_in(request.range)?;
+        let from = match request.page_token.as_str() {
+            "" => range.map(|range| range.start()),
+            token => Some(token.parse().map_err(|_| bad("page_token", "is none of ours".to_owned()))?),
+        };
+        let limit = match request.page_size {
+            0 => PAGE,
+            size => usize::try_from(size).unwrap_or(MAX_PAGE).min(MAX_PAGE),
+        };
+        let look = move |found: &View<'_>| {
+            let entry = found.table.pipeline(&name).ok_or(name)?;
+            let start = from.unwrap_or_else(|| entry.tiling.as_ref().map_or(0, |tiling| tiling.origin()));
+            let end = range.map_or(entry.cursor.value.next, |range| range.end());
+            let windows = report::windows(found.table, entry, (start, end), limit + 1, found.now);
+            let next_page_token = windows.get(limit).map(|next| next.window.start().to_string()).unwrap_or_default();
+            let windows = windows.iter().take(limit).map(|window| view::window(found, window)).collect();
+            Ok(v1::ListWindowsResponse { windows, next_page_token })
+        };
+        let answer: Result<v1::ListWindowsResponse, PipelineName> = self.read(look).await?;
+        answer.map(Response::new).map_err(|name| missing(format!("no pipeline is called {name}")))
+    }
+
+    async fn list_tasks(
+        &self,
+        request: Request<v1::ListTasksRequest>,
+    ) -> Result<Response<v1::ListTasksResponse>, Status> {
+        let pipeline = request.into_inner().pipeline;
+        let look = move |found: &View<'_>| {
+            let wanted =
+                found.table.tasks().filter(|task| pipeline.is_empty() || task.value.pipeline.as_str() == pipeline);
+            wanted.map(|entry| view::task(found, entry)).collect()
+        };
+        Ok(Response::new(v1::ListTasksResponse { tasks: self.read(look).await? }))
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+        let look = |found: &View<'_>| found.workers.iter().map(|state| view::worker(found, state)).collect();
+        Ok(Response::new(v1::ListWorkersResponse { workers: self.read(look).await? }))
+    }
+
+    async fn preview_backfill(
+        &self,
+        request: Request<v1::PreviewBackfillRequest>,
+    ) -> Result<Response<v1::PreviewBackfillResponse>, Status> {
+        let request = spec_in(request.into_inner().spec)?;
+        let previews = self.read(move |found| backfill::preview(found.table, &request, found.now)).await?;
+        let previews = previews.map_err(|cause| refused(cause.into()))?;
+        let count = |wanted: fn(&WindowStanding) -> bool| {
+            previews.iter().filter(|preview| wanted(&preview.standing)).count() as u64
+        };
+        Ok(Response::new(v1::PreviewBackfillResponse {
+            published: count(|standing| matches!(standing, WindowStanding::Published)),
+            missing: count(|standing| matches!(standing, WindowStanding::Missing)),
+            failed: count(|standing| matches!(standing, WindowStanding::Quarantined(_))),
+            open: count(|standing| matches!(standing, WindowStanding::Open(..))),
+            tasks: 0,
+            windows: previews.iter().map(view::preview).collect(),
+        }))
+    }
+
+    async fn create_backfill(
+        &self,
+        request: Request<v1::CreateBackfillRequest>,
+    ) -> Result<Response<v1::CreateBackfillResponse>, Status> {
+        let (metadata, _, body) = request.into_parts();
+        if body.request_id.is_empty() {
+            return Err(bad(
+                "request_id",
+                "is empty; give a UUID, the same one when you repeat the request".to_owned(),
+            ));
+        }
+        let request = spec_in(body.spec)?;
+        let trace = trace::publish(&metadata, request.pipeline.as_str());
+        let origin = Origin { request_id: body.request_id, trace };
+        let validate_only = body.validate_only;
+        let created = leading(&self.standing)?
+            .command(|reply| Command::CreateBackfill { request, origin, validate_only, reply })
+            .await
+            .map_err(refused)?;
+        let backfill = self.read(move |found| view::backfill(found, &created)).await?;
+        Ok(Response::new(v1::CreateBackfillResponse { backfill: Some(backfill) }))
+    }
+
+    async fn get_backfill(
+        &self,
+        request: Request<v1::GetBackfillRequest>,
+    ) -> Result<Response<v1::GetBackfillResponse>, Status> {
+        let id = name_in("id", &request.into_inner().id)?;
+        Ok(Response::new(v1::GetBackfillResponse { backfill: Some(self.backfill(id).await?) }))
+    }
+
+    async fn list_backfills(
+        &self,
+        request: Request<v1::ListBackfillsRequest>,
+    ) -> Result<Response<v1::ListBackfillsResponse>, Status> {
+        let pipeline = request.into_inner().pipeline;
+        let look = move |found: &View<'_>| {
+            let all = found.table.backfills();
+            let wanted = all.filter(|entry| pipeline.is_empty() || entry.value.pipeline.as_str() == pipeline);
+            wanted.map(|entry| view::backfill(found, &entry.value)).collect()
+        };
+        Ok(Response::new(v1::ListBackfillsResponse { backfills: self.read(look).await? }))
+    }
+
+    async fn watch_backfill(
+        &self,
+        request: Request<v1::WatchBackfillRequest>,
+    ) -> Result<Response<Self::WatchBackfillStream>, Status> {
+        let id: BackfillId = name_in("id", &request.into_inner().id)?;
+        self.backfill(id.clone()).await?;
+        let (out, stream) = tokio::sync::mpsc::channel(4);
+        tokio::spawn(watch(Arc::clone(&self.standing), id, out));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn set_backfill_state(
+        &self,
+        request: Request<v1::SetBackfillStateRequest>,
+    ) -> Result<Response<v1::SetBackfillStateResponse>, Status> {
+        let request = request.into_inner();
+        let id: BackfillId = name_in("id", &request.id)?;
+        let command = match v1::BackfillState::try_from(request.state) {
+            Ok(v1::BackfillState::Running) => backfill::Command::Resume,
+            Ok(v1::BackfillState::Paused) => backfill::Command::Pause,
+            Ok(v1::BackfillState::Cancelled) => backfill::Command::Cancel,
+            _ => return Err(bad("state", "is not RUNNING, PAUSED or CANCELLED".to_owned())),
+        };
+        let (changed, controller) = (id.clone(), leading(&self.standing)?);
+        controller.command(|reply| Command::Steer { id: changed, command, reply }).await.map_err(refused)?;
+        Ok(Response::new(v1::SetBackfillStateResponse { backfill: Some(self.backfill(id).await?) }))
+    }
+}
+
+/// Sends the backfill now and whenever it has changed, until it is settled or nobody listens.
+async fn watch(
+    standing: Arc<Standing>,
+    id: BackfillId,
+    out: tokio::sync::mpsc::Sender<Result<v1::WatchBackfillResponse, Status>>,
+) {
+    let admin = Admin { standing };
+    let mut last = None;
+    loop {
+        let Ok(controller) = leading(&admin.standing) else { break };
+        let mut changes = controller.changes();
+        changes.mark_unchanged();
+        let found = admin.backfill(id.clone()).await;
+        let settled = found.as_ref().map_or(true, |backfill| backfill.settled_us != 0);
+        let response = found.map(|backfill| v1::WatchBackfillResponse { backfill: Some(backfill) });
+        let news = response.as_ref().ok() != last.as_ref();
+        last = response.as_ref().ok().cloned();
+        if news && out.send(response).await.is_err() || settled {
+            break;
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { break },
+            () = out.closed() => break,
+        }
+    }
+}
+
+fn pipeline_in(i: usize, spec: &[u8]) -> Result<Pipeline, Status> {
+    serde_json::from_slice(spec).map_err(|cause| bad(&format!("pipelines[{i}]"), cause.to_string()))
+}
+
+fn change_out(applied: Applied) -> Change {
+    match applied {
+        Applied::Created => Change::Created,
+        Applied::Updated => Change::Updated,
+        Applied::Unchanged => Change::Unchanged,
+    }
+}
+
+fn spec_in(spec: Option<v1::BackfillSpec>) -> Result<backfill::Request, Status> {
+    let spec = spec.ok_or_else(|| bad("spec", "is missing".to_owned()))?;
+    Ok(backfill::Request {
+        pipeline: name_in("spec.pipeline", &spec.pipeline)?,
+        range: range_in(spec.range)?,
+        choice: choice_in(spec.choice).map_err(|error| bad("spec.choice", error.to_string()))?,
+        order: order_in(spec.order).map_err(|error| bad("spec.order", error.to_string()))?,
+        concurrency: spec.concurrency,
+        force: spec.force,
+    })
+}
+
+fn range_in(range: Option<v1::Window>) -> Result<Option<Window>, Status> {
+    range.map(Window::try_from).transpose().map_err(|error| bad("range", error.to_string()))
+}
+
+fn name_in<T: std::str::FromStr<Err = windrow_common::id::InvalidName>>(field: &str, text: &str) -> Result<T, Status> {
+    text.parse().map_err(|error: windrow_common::id::InvalidName| bad(field, error.to_string()))
+}
+
+fn bad(field: &str, what: String) -> Status {
+    let violation = [(field.to_owned(), what.clone())];
+    status_with(Code::InvalidArgument, error::USAGE, format!("{field}: {what}"), None, &violation)
+}
+
+fn missing(text: String) -> Status {
+    status(Code::NotFound, error::NOT_FOUND, text)
+}
+
+fn refused(error: CommandError) -> Status {
+    let code = error.code();
+    let grpc = match &error {
+        CommandError::Stopped | CommandError::Ledger(_) => Code::Unavailable,
+        CommandError::NotFound(_) | CommandError::Backfill(backfill::BadRequest::UnknownPipeline(_)) => Code::NotFound,
+        CommandError::Steering(BadCommand::Unknown(_)) => Code::NotFound,
+        CommandError::Steering(_) => Code::FailedPrecondition,
+        CommandError::Pipeline(_) | CommandError::Backfill(_) => Code::InvalidArgument,
+    };
+    status(grpc, code, error.to_string())
+}

@@ -1,0 +1,208 @@
+//! The workers' side of the API: one stream per worker, turned into messages for the controller.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::mpsc;
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use tonic::{Code, Request, Response, Status, Streaming};
+use tracing::warn;
+use windrow_common::{error, id::WorkerId, shutdown::Shutdown};
+use windrow_proto::{
+    PROTOCOL_VERSION,
+    convert::{Malformed, digest, required, task_id},
+    status::status,
+    v1::{
+        self, Hello, NotLeader, SessionRequest, SessionResponse, session_request::Message as In,
+        session_response::Message as Out, session_service_server::SessionService,
+    },
+};
+
+use crate::{
+    controller::{Draft, Handle, PrepareFailed, Progress, SessionEvent},
+    core::{
+        commit::Answer,
+        lifecycle::HeldClaim,
+        workers::{Role, WorkerInfo},
+    },
+    run::Standing,
+};
+
+/// Messages that may wait for a worker; past that it counts as not listening.
+const OUTBOX: usize = 1_024;
+
+pub(super) struct Sessions {
+    standing: Arc<Standing>,
+    shutdown: Shutdown,
+    /// Numbers sessions, so that a replaced one is told from its successor.
+    count: AtomicU64,
+}
+
+impl Sessions {
+    pub(super) fn new(standing: Arc<Standing>, shutdown: Shutdown) -> Self {
+        Self { standing, shutdown, count: AtomicU64::new(1) }
+    }
+}
+
+type Responses = Pin<Box<dyn Stream<Item = Result<SessionResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl SessionService for Sessions {
+    type SessionStream = Responses;
+
+    async fn session(&self, request: Request<Streaming<SessionRequest>>) -> Result<Response<Responses>, Status> {
+        let mut requests = request.into_inner();
+        let hello = match requests.message().await?.and_then(|request| request.message) {
+            Some(In::Hello(hello)) => hello,
+            _ => return Err(status(Code::InvalidArgument, error::VERSION_SKEW, "a session begins with Hello")),
+        };
+        if hello.protocol != PROTOCOL_VERSION {
+            let text = format!("worker speaks protocol {}, this coordinator {PROTOCOL_VERSION}", hello.protocol);
+            return Err(status(Code::FailedPrecondition, error::VERSION_SKEW, text));
+        }
+        let Some(controller) = self.standing.controller() else {
+            let leader = self.standing.leader();
+            let message = Some(Out::NotLeader(NotLeader { leader }));
+            return Ok(Response::new(Box::pin(tokio_stream::once(Ok(SessionResponse { message })))));
+        };
+        let (out, outbox) = mpsc::channel(OUTBOX);
+        let (worker, event) = hello_in(hello, out).map_err(malformed)?;
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        controller.session(worker.clone(), number, event).await.map_err(|_| stopped())?;
+        self.shutdown.spawn(listen(controller, (worker, number), requests, self.shutdown.clone()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(outbox).map(Ok))))
+    }
+}
+
+/// Passes on what the worker says until its stream ends.
+async fn listen(
+    controller: Handle,
+    (worker, number): (WorkerId, u64),
+    mut requests: Streaming<SessionRequest>,
+    shutdown: Shutdown,
+) {
+    loop {
+        let request = tokio::select! {
+            () = shutdown.begun() => break,
+            request = requests.next() => request,
+        };
+        let Some(Ok(SessionRequest { message: Some(message) })) = request else { break };
+        match event_in(message) {
+            Ok(event) => {
+                if controller.session(worker.clone(), number, event).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => warn!(%worker, %error, "says what makes no sense"),
+        }
+    }
+    let _ = controller.session(worker, number, SessionEvent::Closed).await;
+}
+
+fn malformed(error: Malformed) -> Status {
+    status(Code::InvalidArgument, error::VERSION_SKEW, error.to_string())
+}
+
+fn stopped() -> Status {
+    status(Code::Unavailable, error::NOT_LEADER, "this coordinator does not lead any more")
+}
+
+fn hello_in(hello: Hello, out: mpsc::Sender<SessionResponse>) -> Result<(WorkerId, SessionEvent), Malformed> {
+    let id: WorkerId = hello.worker.parse()?;
+    let roles = hello.roles.iter().filter_map(|role| match v1::Role::try_from(*role) {
+        Ok(v1::Role::Ingest) => Some(Role::Ingest),
+        Ok(v1::Role::Compact) => Some(Role::Compact),
+        Ok(v1::Role::Sink) => Some(Role::Sink),
+        _ => None,
+    });
+    let info = WorkerInfo {
+        id: id.clone(),
+        roles: roles.collect(),
+        slots: hello.slots,
+        version: hello.version,
+        flight_endpoint: hello.flight_endpoint,
+    };
+    let held = hello.held.into_iter().map(held_in).collect::<Result<_, _>>()?;
+    Ok((id, SessionEvent::Hello { info, held, out }))
+}
+
+fn held_in(held: v1::HeldClaim) -> Result<HeldClaim, Malformed> {
+    claim_in(&held.task, held.token)
+}
+
+fn claim_in(task: &[u8], token: Option<v1::Token>) -> Result<HeldClaim, Malformed> {
+    Ok(HeldClaim { task: task_id(task)?, token: required(token, "token")?.into() })
+}
+
+fn event_in(message: In) -> Result<SessionEvent, Malformed> {
+    Ok(match message {
+        In::Hello(_) => return Err(Malformed::Unknown("message: Hello within a session")),
+        In::Goodbye(_) => SessionEvent::Goodbye,
+        In::Heartbeat(heartbeat) => SessionEvent::Heartbeat {
+            number: heartbeat.number,
+            progress: heartbeat.progress.iter().map(progress_in).collect::<Result<_, _>>()?,
+        },
+        In::Seal(seal) => SessionEvent::Seal {
+            request: seal.request,
+            claim: claim_in(&seal.task, seal.token)?,
+            manifest: required(seal.manifest, "manifest")?.try_into()?,
+        },
+        In::Fail(fail) => SessionEvent::Fail {
+            request: fail.request,
+            claim: claim_in(&fail.task, fail.token)?,
+            failure: required(fail.failure, "failure")?.try_into()?,
+            not_ready: fail.not_ready,
+        },
+        In::Prepared(prepared) => SessionEvent::Prepared {
+            request: prepared.request,
+            sink: prepared.sink.parse()?,
+            draft: draft_in(required(prepared.outcome, "outcome")?)?,
+        },
+        In::Listed(listed) => {
+            SessionEvent::Listed { request: listed.request, sink: listed.sink.parse()?, files: listed.files }
+        }
+        In::Swept(swept) => SessionEvent::Swept {
+            request: swept.request,
+            sink: swept.sink.parse()?,
+            files: swept.files,
+            bytes: swept.bytes,
+        },
+        In::Settled(settled) => {
+            SessionEvent::Settled { request: settled.request, sink: settled.sink.parse()?, answer: answer_in(settled)? }
+        }
+    })
+}
+
+fn progress_in(progress: &v1::Progress) -> Result<(windrow_common::id::TaskId, Progress), Malformed> {
+    let v1::Progress { rows_read, rows_written, bytes_written, .. } = *progress;
+    Ok((task_id(&progress.task)?, Progress { rows_read, rows_written, bytes_written }))
+}
+
+fn draft_in(outcome: v1::prepared::Outcome) -> Result<Result<Draft, PrepareFailed>, Malformed> {
+    Ok(match outcome {
+        v1::prepared::Outcome::Draft(draft) => Ok(Draft { path: draft.path, digest: digest(&draft.digest)? }),
+        v1::prepared::Outcome::Failure(failed) => Err(PrepareFailed {
+            failure: required(failed.failure, "failure")?.try_into()?,
+            task: if failed.task.is_empty() { None } else { Some(task_id(&failed.task)?) },
+            staged_files_bad: failed.staged_files_bad,
+        }),
+    })
+}
+
+fn answer_in(settled: v1::Settled) -> Result<Answer, Malformed> {
+    let failure = || required(settled.failure.clone(), "failure")?.try_into();
+    Ok(match v1::Settlement::try_from(settled.settlement) {
+        Ok(v1::Settlement::Committed) => Answer::Committed,
+        Ok(v1::Settlement::Aborted) => Answer::Aborted,
+        Ok(v1::Settlement::Stale) => Answer::Stale,
+        Ok(v1::Settlement::Conflict | v1::Settlement::Schema) => Answer::Refused(failure()?),
+        Ok(v1::Settlement::Halt) => Answer::Halt(failure()?),
+        Ok(v1::Settlement::Unknown) => Answer::Unknown,
+        _ => return Err(Malformed::Unknown("settlement")),
+    })
+}

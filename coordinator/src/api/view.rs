@@ -1,0 +1,190 @@
+//! What readers get to see, in the words of the API.
+
+use windrow_common::{
+    pipeline::Pipeline,
+    task::{Lane, Task, TaskState},
+};
+use windrow_proto::v1;
+
+use crate::{
+    controller::View,
+    core::{
+        assign,
+        backfill::{Backfill, Preview},
+        report::{self, WindowReport},
+        table::{PipelineEntry, Versioned},
+        timeline::Standing,
+        workers::{Role, WorkerState},
+    },
+    ledger::{choice_out, order_out, phase_out},
+};
+
+pub(super) fn pipeline(view: &View<'_>, entry: &PipelineEntry) -> v1::Pipeline {
+    let found = report::pipeline(view.table, entry, view.now);
+    let spec: &Pipeline = entry.spec();
+    let tasks = view.table.tasks_of(&spec.name);
+    let sink = view.table.sink(&entry.sink);
+    v1::Pipeline {
+        name: spec.name.to_string(),
+        spec: serde_json::to_vec(spec).unwrap_or_default(),
+        paused: entry.state.value.paused.is_some(),
+        sink: entry.sink.to_string(),
+        published: found.published,
+        waiting: found.waiting,
+        pending: found.pending,
+        claimed: found.claimed,
+        sealed: found.sealed,
+        quarantined: found.quarantined,
+        unplanned: found.unplanned,
+        totals: Some(entry.coverage.value.totals.into()),
+        rows_running: tasks.filter_map(|task| view.progress.get(&task.value.id)).map(|done| done.rows_read).sum(),
+        last_failure: found.last_failure.as_ref().map(Into::into),
+        next_due_us: found.next_due.map(|at| at.as_microsecond()).unwrap_or_default(),
+        complete_to: found.complete_to.unwrap_or_default(),
+        seq: sink.and_then(|sink| sink.head.as_ref()).map(|head| head.value.seq).unwrap_or_default(),
+    }
+}
+
+pub(super) fn task(view: &View<'_>, entry: &Versioned<Task>) -> v1::Task {
+    let task = &entry.value;
+    let mut out = v1::Task {
+        id: task.id.as_bytes().to_vec(),
+        pipeline: task.pipeline.to_string(),
+        window: Some(task.window.into()),
+        windows: u32::try_from(task.windows()).unwrap_or(u32::MAX),
+        state: task.state.phase().to_string(),
+        attempts: task.attempts,
+        errors: task.errors,
+        lost_leases: task.lost_leases,
+        backfill: match &task.lane {
+            Lane::Live => String::new(),
+            Lane::Backfill(id) => id.to_string(),
+        },
+        revision: task.revision,
+        sink: task.sink.to_string(),
+        failure: report::failure(task).map(Into::into),
+        ..v1::Task::default()
+    };
+    match &task.state {
+        TaskState::Waiting { until, reason } => {
+            out.not_before_us = until.as_microsecond();
+            out.waiting_for = reason.clone();
+            out.obstacles = assign::obstacles(view.table, view.workers, task, view.now);
+        }
+        TaskState::Pending { not_before, .. } => {
+            out.not_before_us = not_before.as_microsecond();
+            out.obstacles = assign::obstacles(view.table, view.workers, task, view.now);
+        }
+        TaskState::Claimed { worker, since } => {
+            out.worker = worker.to_string();
+            out.since_us = since.as_microsecond();
+            out.token = Some(v1::Token { epoch: 0, revision: entry.revision });
+        }
+        TaskState::Sealed { worker, token, .. } => {
+            out.worker = worker.to_string();
+            out.token = Some((*token).into());
+        }
+        TaskState::Quarantined { .. } | TaskState::Cancelled => {}
+    }
+    out
+}
+
+pub(super) fn window(view: &View<'_>, found: &WindowReport<'_>) -> v1::WindowStatus {
+    v1::WindowStatus {
+        window: Some(found.window.into()),
+        state: window_state(found.standing).into(),
+        task: found.task.map(|entry| task(view, entry)),
+        due_us: found.due.map(|at| at.as_microsecond()).unwrap_or_default(),
+    }
+}
+
+fn window_state(standing: Standing) -> v1::WindowState {
+    use windrow_common::task::TaskPhase;
+    match standing {
+        Standing::NotClosed => v1::WindowState::Open,
+        Standing::Published => v1::WindowState::Published,
+        Standing::Unplanned => v1::WindowState::Due,
+        Standing::Missing => v1::WindowState::Missing,
+        Standing::Queued => v1::WindowState::Pending,
+        Standing::Quarantined(_) => v1::WindowState::Quarantined,
+        Standing::Open(_, phase) => match phase {
+            TaskPhase::Waiting => v1::WindowState::Waiting,
+            TaskPhase::Pending | TaskPhase::Cancelled => v1::WindowState::Pending,
+            TaskPhase::Claimed => v1::WindowState::Claimed,
+            TaskPhase::Sealed => v1::WindowState::Sealed,
+            TaskPhase::Quarantined => v1::WindowState::Quarantined,
+        },
+    }
+}
+
+pub(super) fn preview(found: &Preview) -> v1::PlannedWindow {
+    let why = match (found.standing, found.will_run) {
+        (Standing::Missing, _) => "never published".to_owned(),
+        (Standing::Quarantined(_), true) => "failed before".to_owned(),
+        (Standing::Quarantined(_), false) => "failed before; choose missing+failed to run it".to_owned(),
+        (Standing::Published, true) => "published; will be replaced".to_owned(),
+        (Standing::Published, false) => "published".to_owned(),
+        (Standing::Open(_, phase), _) => format!("{phase} already"),
+        (Standing::Queued, _) => "another backfill is about to run it".to_owned(),
+        (Standing::Unplanned, _) => "due; runs by itself".to_owned(),
+        (Standing::NotClosed, _) => "not closed yet".to_owned(),
+    };
+    v1::PlannedWindow {
+        window: Some(found.window.into()),
+        state: window_state(found.standing).into(),
+        will_run: found.will_run,
+        why,
+    }
+}
+
+pub(super) fn backfill(view: &View<'_>, found: &Backfill) -> v1::Backfill {
+    let (running, retrying) = report::running(view.table, found);
+    let (_, failed) = crate::core::backfill::open_and_failed(view.table, found);
+    v1::Backfill {
+        id: found.id.to_string(),
+        spec: Some(v1::BackfillSpec {
+            pipeline: found.pipeline.to_string(),
+            range: Some(found.range.into()),
+            choice: choice_out(found.choice).into(),
+            order: order_out(found.order).into(),
+            concurrency: found.concurrency,
+            force: false,
+        }),
+        state: phase_out(found.phase).into(),
+        windows: found.windows,
+        published: found.published,
+        failed: if found.settled.is_some() { found.failed } else { failed },
+        running,
+        retrying,
+        created_us: found.created.as_microsecond(),
+        settled_us: found.settled.map(|at| at.as_microsecond()).unwrap_or_default(),
+        trace: found.trace.clone().unwrap_or_default(),
+        last_failure: report::backfill_failure(view.table, found).as_ref().map(Into::into),
+    }
+}
+
+pub(super) fn worker(view: &View<'_>, state: &WorkerState) -> v1::Worker {
+    let commits = view
+        .table
+        .sinks()
+        .filter(|(_, entry)| entry.committer.as_ref().is_some_and(|committer| committer.value == state.info.id));
+    let ago = view.elapsed.saturating_sub(state.heard).as_millis();
+    v1::Worker {
+        id: state.info.id.to_string(),
+        roles: state.info.roles.iter().map(|role| role_name(*role).to_owned()).collect(),
+        slots: state.info.slots,
+        claims: u32::try_from(state.claims.len()).unwrap_or(u32::MAX),
+        heard_ms_ago: i64::try_from(ago).unwrap_or(i64::MAX),
+        version: state.info.version.clone(),
+        flight_endpoint: state.info.flight_endpoint.clone(),
+        sinks: commits.map(|(sink, _)| sink.to_string()).collect(),
+    }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Ingest => "ingest",
+        Role::Compact => "compact",
+        Role::Sink => "sink",
+    }
+}

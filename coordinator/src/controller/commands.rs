@@ -1,0 +1,126 @@
+//! What users ask for.
+
+use tracing::info;
+use windrow_common::{
+    id::{BackfillId, PipelineName},
+    pipeline::Pipeline,
+};
+
+use super::{Command, CommandError, Controller};
+use crate::{
+    core::{
+        apply::{self, Applied},
+        backfill::{self, Backfill, Phase},
+        table::{Change, Record},
+    },
+    ledger::LedgerError,
+};
+
+impl Controller {
+    /// Carries a command out. Errors of the ledger that end the leadership are returned besides being answered.
+    pub(super) async fn obey(&mut self, command: Command) -> Result<(), LedgerError> {
+        match command {
+            Command::Apply { pipelines, validate_only, reply } => {
+                let answer = self.apply(&pipelines, validate_only).await;
+                respond(reply, answer)
+            }
+            Command::Pause { name, note, reply } => {
+                let answer = self.pause(&name, note).await;
+                respond(reply, answer)
+            }
+            Command::CreateBackfill { request, origin, validate_only, reply } => {
+                let answer = self.create_backfill(&request, origin, validate_only).await;
+                respond(reply, answer)
+            }
+            Command::Steer { id, command, reply } => {
+                let answer = self.steer(&id, command).await;
+                respond(reply, answer)
+            }
+        }
+    }
+
+    async fn apply(
+        &mut self,
+        pipelines: &[Pipeline],
+        validate_only: bool,
+    ) -> Result<Vec<(PipelineName, Applied)>, CommandError> {
+        let (change, applied) = apply::apply(&self.table, pipelines)?;
+        if !validate_only && !change.is_empty() {
+            self.persist(&change).await?;
+            info!(pipelines = pipelines.len(), "applied");
+        }
+        Ok(pipelines.iter().map(|pipeline| pipeline.name.clone()).zip(applied).collect())
+    }
+
+    async fn pause(&mut self, name: &PipelineName, note: Option<String>) -> Result<(), CommandError> {
+        let Some(entry) = self.table.pipeline(name) else {
+            return Err(CommandError::NotFound(format!("no pipeline is called {name}")));
+        };
+        let mut state = entry.state.value.clone();
+        state.paused = note;
+        let change = Change::replace(Record::Pipeline(state), entry.state.revision);
+        self.persist(&change).await?;
+        Ok(())
+    }
+
+    /// The id follows from the request's, so a repeat finds what the first one made.
+    async fn create_backfill(
+        &mut self,
+        request: &backfill::Request,
+        origin: backfill::Origin,
+        validate_only: bool,
+    ) -> Result<Backfill, CommandError> {
+        let id = backfill_id(&origin.request_id);
+        if let Some(existing) = self.table.backfill(&id) {
+            return Ok(existing.value.clone());
+        }
+        let backfill = backfill::create(&self.table, request, id, origin, self.now())?;
+        if !validate_only {
+            let change = backfill::record(&self.table, backfill.clone())?;
+            self.persist(&change).await?;
+            info!(backfill = %backfill.id, pipeline = %backfill.pipeline, windows = backfill.windows, "created");
+        }
+        Ok(backfill)
+    }
+
+    /// Asking for what is so already is no error: the answer to the first request may have been lost.
+    async fn steer(&mut self, id: &BackfillId, command: backfill::Command) -> Result<(), CommandError> {
+        let wanted = match command {
+            backfill::Command::Pause => Phase::Paused,
+            backfill::Command::Resume => Phase::Running,
+            backfill::Command::Cancel => Phase::Cancelled,
+        };
+        if self.table.backfill(id).is_some_and(|entry| entry.value.phase == wanted) {
+            return Ok(());
+        }
+        let change = backfill::steer(&self.table, id, command, self.now())?;
+        self.persist(&change).await?;
+        Ok(())
+    }
+}
+
+fn backfill_id(request_id: &str) -> BackfillId {
+    let hash = blake3::hash(request_id.as_bytes()).to_hex();
+    match format!("bf-{}", &hash[..10]).parse() {
+        Ok(id) => id,
+        Err(_) => unreachable!("a hexadecimal hash is a valid name"),
+    }
+}
+
+/// Answers, and passes on what ends the leadership.
+fn respond<T>(reply: super::Reply<T>, answer: Result<T, CommandError>) -> Result<(), LedgerError> {
+    match answer {
+        Err(CommandError::Ledger(error @ LedgerError::TooLarge { .. })) => {
+            let _ = reply.send(Err(CommandError::Ledger(error)));
+            Ok(())
+        }
+        Err(CommandError::Ledger(error)) => {
+            let _ = reply.send(Err(CommandError::Stopped));
+            Err(error)
+        }
+        answer => {
+            let _ = reply.send(answer);
+            Ok(())
+        }
+    }
+}

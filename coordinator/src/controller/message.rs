@@ -1,0 +1,171 @@
+//! What the controller is told and asked.
+
+use tokio::sync::{mpsc, oneshot};
+use windrow_common::{
+    error::{self, ErrorCode},
+    id::{BackfillId, PipelineName, TaskId, WorkerId},
+    manifest::{Digest, ManifestRef},
+    pipeline::Pipeline,
+    task::Failure,
+};
+use windrow_proto::v1;
+
+use super::View;
+use crate::{
+    core::{
+        apply::{Applied, BadPipeline},
+        backfill::{self, Backfill, BadCommand, BadRequest},
+        commit::Answer,
+        lifecycle::HeldClaim,
+        workers::WorkerInfo,
+    },
+    ledger::LedgerError,
+};
+
+/// One message of the inbox.
+pub enum Message {
+    Session {
+        worker: WorkerId,
+        session: u64,
+        event: SessionEvent,
+    },
+    Command(Command),
+    /// Looks at the table between two changes.
+    Read(Box<dyn FnOnce(&View<'_>) + Send>),
+}
+
+/// What a worker says.
+pub enum SessionEvent {
+    Hello {
+        info: WorkerInfo,
+        held: Vec<HeldClaim>,
+        out: mpsc::Sender<v1::SessionResponse>,
+    },
+    Heartbeat {
+        number: u64,
+        progress: Vec<(TaskId, Progress)>,
+    },
+    Seal {
+        request: u64,
+        claim: HeldClaim,
+        manifest: ManifestRef,
+    },
+    Fail {
+        request: u64,
+        claim: HeldClaim,
+        failure: Failure,
+        not_ready: bool,
+    },
+    Prepared {
+        request: u64,
+        sink: windrow_common::id::SinkId,
+        draft: Result<Draft, PrepareFailed>,
+    },
+    Settled {
+        request: u64,
+        sink: windrow_common::id::SinkId,
+        answer: Answer,
+    },
+    /// The committer has listed what was staged long ago.
+    Listed {
+        request: u64,
+        sink: windrow_common::id::SinkId,
+        files: u64,
+    },
+    Swept {
+        request: u64,
+        sink: windrow_common::id::SinkId,
+        files: u64,
+        bytes: u64,
+    },
+    Goodbye,
+    Closed,
+}
+
+/// What a running attempt has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub rows_read: u64,
+    pub rows_written: u64,
+    pub bytes_written: u64,
+}
+
+/// A commit the committer has worked out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    pub path: String,
+    pub digest: Digest,
+}
+
+/// Why it could not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PrepareFailed {
+    pub failure: Failure,
+    pub task: Option<TaskId>,
+    pub staged_files_bad: bool,
+}
+
+/// A change a user asks for.
+pub enum Command {
+    Apply {
+        pipelines: Vec<Pipeline>,
+        validate_only: bool,
+        reply: Reply<Vec<(PipelineName, Applied)>>,
+    },
+    /// Pauses with a note, or resumes.
+    Pause {
+        name: PipelineName,
+        note: Option<String>,
+        reply: Reply<()>,
+    },
+    CreateBackfill {
+        request: backfill::Request,
+        origin: backfill::Origin,
+        validate_only: bool,
+        reply: Reply<Backfill>,
+    },
+    Steer {
+        id: BackfillId,
+        command: backfill::Command,
+        reply: Reply<()>,
+    },
+}
+
+pub type Reply<T> = oneshot::Sender<Result<T, CommandError>>;
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error("{0}")]
+    NotFound(String),
+    #[error(transparent)]
+    Pipeline(#[from] BadPipeline),
+    #[error(transparent)]
+    Backfill(#[from] BadRequest),
+    #[error(transparent)]
+    Steering(#[from] BadCommand),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("this coordinator does not lead any more")]
+    Stopped,
+}
+
+impl CommandError {
+    /// The code of the catalogue.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotFound(_)
+            | Self::Backfill(BadRequest::UnknownPipeline(_))
+            | Self::Steering(BadCommand::Unknown(_)) => error::NOT_FOUND,
+            Self::Steering(_) | Self::Pipeline(BadPipeline::Frozen { .. }) => error::CONFLICT,
+            Self::Pipeline(BadPipeline::Window { .. }) => error::BAD_WINDOW,
+            Self::Pipeline(BadPipeline::TooMany(_)) => error::USAGE,
+            Self::Backfill(BadRequest::EmptyRange) => error::BAD_RANGE,
+            Self::Backfill(_) => error::RANGE_TOO_LARGE,
+            Self::Ledger(LedgerError::TooLarge { .. }) => error::SPEC_TOO_LARGE,
+            Self::Ledger(LedgerError::Malformed { .. }) => error::STORE_BROKEN,
+            Self::Ledger(LedgerError::Store(_)) => error::STORE_UNAVAILABLE,
+            Self::Ledger(_) | Self::Stopped => error::NOT_LEADER,
+        }
+    }
+}

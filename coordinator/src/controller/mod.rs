@@ -1,0 +1,318 @@
+//! The controller: sole owner of the table while this coordinator leads. It takes messages from one bounded inbox and
+//! ticks; each round is decide, persist, apply, reply. Decisions are made in `core`; here they are carried out.
+
+mod commands;
+mod drive;
+mod message;
+mod sessions;
+mod sweeps;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::warn;
+use windrow_common::{
+    claim::Token,
+    clock::Clock,
+    id::{SinkId, TaskId, WorkerId},
+    task::TaskState,
+    ticket::{TicketKey, TicketKeys},
+};
+use windrow_proto::v1;
+
+pub use self::message::{Command, CommandError, Draft, Message, PrepareFailed, Progress, Reply, SessionEvent};
+use self::sweeps::Sweep;
+use crate::{
+    core::{
+        commit::SinkRun,
+        lifecycle::Now,
+        table::{Change, Key, Table},
+        workers::Workers,
+    },
+    ledger::{Ledger, LedgerError},
+};
+
+/// Messages that may wait; senders wait when it is full.
+const INBOX: usize = 1_024;
+/// How often time-bound things (due windows, leases, pauses) are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How the controller treats workers.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// A worker not heard of for this long loses its claims.
+    pub lease: Duration,
+    /// How often workers are to speak.
+    pub heartbeat: Duration,
+    /// How often what attempts left behind is taken away from a sink.
+    pub sweep_every: Duration,
+    /// How long after a leader's start it does so first.
+    pub first_sweep: Duration,
+    /// How long a staged file is left alone.
+    pub sweep_grace: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(5),
+            sweep_every: Duration::from_secs(3_600),
+            first_sweep: Duration::from_secs(600),
+            sweep_grace: Duration::from_secs(24 * 3_600),
+        }
+    }
+}
+
+/// Everything the leader knows and does.
+pub struct Controller {
+    table: Table,
+    workers: Workers,
+    sinks: BTreeMap<SinkId, SinkRun>,
+    sweeps: BTreeMap<SinkId, Sweep>,
+    sessions: BTreeMap<WorkerId, Session>,
+    progress: BTreeMap<TaskId, Progress>,
+    ledger: Ledger,
+    clock: Arc<dyn Clock>,
+    timing: Timing,
+    tickets: Tickets,
+    /// Numbers requests to committers.
+    requests: u64,
+    changes: watch::Sender<u64>,
+    metrics: crate::metrics::Metrics,
+    measure_next: Duration,
+}
+
+/// What claims are signed with. Each leader has a key of its own and tells it to the sink workers; they keep the one
+/// before, so that streams under way outlive a change of leaders.
+struct Tickets {
+    key: TicketKey,
+    signer: TicketKeys,
+}
+
+impl Tickets {
+    fn new() -> Self {
+        let key = TicketKey::random();
+        Self { signer: TicketKeys::new(vec![key.clone()]), key }
+    }
+}
+
+/// The open session of a worker.
+struct Session {
+    number: u64,
+    out: mpsc::Sender<v1::SessionResponse>,
+}
+
+/// What readers see.
+pub struct View<'a> {
+    pub table: &'a Table,
+    pub workers: &'a Workers,
+    pub sinks: &'a BTreeMap<SinkId, SinkRun>,
+    pub progress: &'a BTreeMap<TaskId, Progress>,
+    pub now: Now,
+    /// The leader's monotonic clock, to tell how long ago a worker was heard of.
+    pub elapsed: Duration,
+}
+
+/// Talks to a running controller.
+#[derive(Clone)]
+pub struct Handle {
+    inbox: mpsc::Sender<Message>,
+    changes: watch::Receiver<u64>,
+}
+
+/// Why the controller stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("asked to")]
+    Asked,
+}
+
+/// Reads the ledger and starts leading. The returned future runs until leadership is lost, `stop` resolves, or the
+/// ledger cannot be written.
+pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Result<(Handle, Running), LedgerError> {
+    let table = ledger.load().await?;
+    let (inbox, messages) = mpsc::channel(INBOX);
+    let (changes, seen) = watch::channel(0);
+    let mut controller = Controller {
+        table,
+        workers: Workers::default(),
+        sinks: BTreeMap::new(),
+        sweeps: BTreeMap::new(),
+        sessions: BTreeMap::new(),
+        progress: BTreeMap::new(),
+        ledger,
+        clock,
+        timing,
+        tickets: Tickets::new(),
+        requests: 0,
+        changes,
+        metrics: crate::metrics::Metrics::new(),
+        measure_next: Duration::ZERO,
+    };
+    controller.adopt_claims();
+    Ok((Handle { inbox, changes: seen }, Running { controller, messages }))
+}
+
+/// A controller that is ready to run.
+pub struct Running {
+    controller: Controller,
+    messages: mpsc::Receiver<Message>,
+}
+
+impl Running {
+    /// Leads until `stop` resolves or the ledger refuses.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Stopped {
+        let controller = &mut self.controller;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tokio::pin!(stop);
+        let mut batch = Vec::with_capacity(256);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => return Stopped::Asked,
+                count = self.messages.recv_many(&mut batch, 256) => if count == 0 { return Stopped::Asked },
+                _ = tick.tick() => {}
+            }
+            let round = controller.round(&mut batch).await;
+            if let Err(error) = round {
+                warn!(%error, "stops leading");
+                return error.into();
+            }
+        }
+    }
+}
+
+impl Controller {
+    async fn round(&mut self, batch: &mut Vec<Message>) -> Result<(), LedgerError> {
+        for message in batch.drain(..) {
+            match message {
+                Message::Session { worker, session, event } => self.hear(worker, session, event).await?,
+                Message::Command(command) => self.obey(command).await?,
+                Message::Read(read) => read(&self.view()),
+            }
+        }
+        self.drive().await
+    }
+
+    /// Claims found in the ledger: their workers have one full lease to appear.
+    fn adopt_claims(&mut self) {
+        let now = self.clock.elapsed();
+        for task in self.table.tasks() {
+            if let TaskState::Claimed { worker, .. } = &task.value.state {
+                self.workers.hold(worker, task.value.id, now);
+            }
+        }
+    }
+
+    /// Persists a change and takes it over; the revision it was written at.
+    async fn persist(&mut self, change: &Change) -> Result<i64, LedgerError> {
+        let revision = self.ledger.write(change).await?;
+        self.revoke_withdrawn(change);
+        self.table.apply(change, revision);
+        self.changes.send_modify(|count| *count += 1);
+        Ok(revision)
+    }
+
+    /// Workers that hold what a change takes away are told at once, so that their slots are free for something else.
+    fn revoke_withdrawn(&mut self, change: &Change) {
+        let tasks = change.delete.iter().filter_map(|key| match key {
+            Key::Task(_, id) => self.table.task(id),
+            _ => None,
+        });
+        let claimed = tasks.filter_map(|task| match &task.value.state {
+            TaskState::Claimed { worker, .. } => Some((worker.clone(), task.value.id, task.revision)),
+            _ => None,
+        });
+        for (worker, task, revision) in claimed.collect::<Vec<_>>() {
+            if self.workers.get(&worker).is_some_and(|state| state.claims.contains(&task)) {
+                self.workers.release(&worker, &task);
+                let token = Token { epoch: self.ledger.epoch(), revision };
+                let task = task.as_bytes().to_vec();
+                let reason = "the task was withdrawn".to_owned();
+                let revoke = v1::Revoke { task, token: Some(token.into()), reason };
+                self.tell(&worker, v1::session_response::Message::Revoke(revoke));
+            }
+        }
+    }
+
+    /// Says something to a worker. A worker that does not listen is cut off; it reconnects or its lease runs out.
+    fn tell(&mut self, worker: &WorkerId, message: v1::session_response::Message) {
+        let Some(session) = self.sessions.get(worker) else { return };
+        let response = v1::SessionResponse { message: Some(message) };
+        if session.out.try_send(response).is_err() {
+            warn!(%worker, "does not listen; its session is closed");
+            self.sessions.remove(worker);
+            self.cut_off(worker);
+        }
+    }
+
+    /// A worker's session broke: it gets nothing new, and what it was asked as a committer will not be answered.
+    fn cut_off(&mut self, worker: &WorkerId) {
+        self.workers.disconnect(worker);
+        let now = self.clock.elapsed();
+        self.sinks.values_mut().for_each(|run| run.lost(worker, now));
+    }
+
+    fn now(&self) -> Now {
+        Now { wall: self.clock.now(), jitter: rand::random_range(0.0..1.0) }
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
+            table: &self.table,
+            workers: &self.workers,
+            sinks: &self.sinks,
+            progress: &self.progress,
+            now: self.now(),
+            elapsed: self.clock.elapsed(),
+        }
+    }
+
+    fn next_request(&mut self) -> u64 {
+        self.requests += 1;
+        self.requests
+    }
+}
+
+impl Handle {
+    /// Tells the controller what a worker said.
+    pub async fn session(&self, worker: WorkerId, session: u64, event: SessionEvent) -> Result<(), CommandError> {
+        let message = Message::Session { worker, session, event };
+        self.inbox.send(message).await.map_err(|_| CommandError::Stopped)
+    }
+
+    /// Carries out a command and waits for its answer.
+    pub async fn command<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, CommandError> {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Command(command(reply));
+        self.inbox.send(message).await.map_err(|_| CommandError::Stopped)?;
+        answer.await.map_err(|_| CommandError::Stopped)?
+    }
+
+    /// Looks at the table.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&View<'_>) -> T + Send + 'static,
+    ) -> Result<T, CommandError> {
+        let (reply, answer) = oneshot::channel();
+        let read = Box::new(move |view: &View<'_>| {
+            let _ = reply.send(look(view));
+        });
+        self.inbox.send(Message::Read(read)).await.map_err(|_| CommandError::Stopped)?;
+        answer.await.map_err(|_| CommandError::Stopped)
+    }
+
+    /// Counts changes; wakes whoever waits for the next one.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+
+    /// Whether the controller has stopped.
+    pub fn is_closed(&self) -> bool {
+        self.inbox.is_closed()
+    }
+}

@@ -1,0 +1,291 @@
+//! What workers say, and what follows from it.
+
+use tracing::{debug, info, warn};
+use windrow_common::{
+    id::{SinkId, TaskId, WorkerId},
+    manifest::ManifestRef,
+    task::{Failure, TaskState},
+};
+use windrow_proto::v1::{self, session_response::Message as Out};
+
+use super::{Controller, Draft, PrepareFailed, Progress, Session, SessionEvent};
+use crate::{
+    core::{
+        commit::{self, Answer},
+        lifecycle::{self, HeldClaim, Seal},
+        workers::{Role, WorkerInfo},
+    },
+    ledger::LedgerError,
+};
+
+impl Controller {
+    pub(super) async fn hear(
+        &mut self,
+        worker: WorkerId,
+        session: u64,
+        event: SessionEvent,
+    ) -> Result<(), LedgerError> {
+        if let SessionEvent::Hello { info, held, out } = event {
+            return self.welcome(info, held, Session { number: session, out }).await;
+        }
+        // A session that was replaced says nothing that counts any more.
+        if self.sessions.get(&worker).is_none_or(|open| open.number != session) {
+            return Ok(());
+        }
+        self.workers.heard(&worker, self.clock.elapsed());
+        match event {
+            SessionEvent::Hello { .. } => Ok(()),
+            SessionEvent::Heartbeat { number, progress } => {
+                self.heartbeat(&worker, number, progress);
+                Ok(())
+            }
+            SessionEvent::Seal { request, claim, manifest } => self.seal(&worker, request, claim, manifest).await,
+            SessionEvent::Fail { request, claim, failure, not_ready } => {
+                self.fail(&worker, request, (claim, not_ready), failure).await
+            }
+            SessionEvent::Prepared { request, sink, draft } => self.prepared(&sink, request, draft).await,
+            SessionEvent::Settled { request, sink, answer } => self.settled(&sink, request, answer).await,
+            SessionEvent::Listed { request, sink, files } => self.listed(&worker, &sink, request, files).await,
+            SessionEvent::Swept { request, sink, files, bytes } => {
+                self.swept(&sink, request, files, bytes);
+                Ok(())
+            }
+            SessionEvent::Goodbye => self.goodbye(&worker).await,
+            SessionEvent::Closed => {
+                self.sessions.remove(&worker);
+                self.cut_off(&worker);
+                Ok(())
+            }
+        }
+    }
+
+    /// A worker is here, perhaps again. Claims it still holds go on; claims of another token it is told to drop; claims
+    /// the ledger gives it that it does not know of (the assignment was lost) are given back.
+    async fn welcome(&mut self, info: WorkerInfo, held: Vec<HeldClaim>, session: Session) -> Result<(), LedgerError> {
+        let worker = info.id.clone();
+        info!(%worker, roles = ?info.roles, slots = info.slots, held = held.len(), "is here");
+        let is_sink = info.roles.contains(&Role::Sink);
+        self.cut_off(&worker);
+        self.workers.connect(info, self.clock.elapsed());
+        self.sessions.insert(worker.clone(), session);
+        let welcome = v1::Welcome {
+            epoch: self.ledger.epoch(),
+            lease_ms: millis(self.timing.lease),
+            heartbeat_ms: millis(self.timing.heartbeat),
+            ticket_keys: if is_sink { vec![self.ticket_key()] } else { Vec::new() },
+        };
+        self.tell(&worker, Out::Welcome(welcome));
+        let known: Vec<TaskId> =
+            self.workers.get(&worker).map(|state| state.claims.iter().copied().collect()).unwrap_or_default();
+        for claim in &held {
+            if self.is_current(&worker, claim) {
+                self.workers.hold(&worker, claim.task, self.clock.elapsed());
+            } else {
+                self.revoke(&worker, claim);
+            }
+        }
+        for task in known.into_iter().filter(|task| held.iter().all(|claim| claim.task != *task)) {
+            self.workers.release(&worker, &task);
+            if let Ok(change) = lifecycle::hand_back(&self.table, &task, self.now()) {
+                self.persist(&change).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_current(&self, worker: &WorkerId, claim: &HeldClaim) -> bool {
+        let entry = self.table.task(&claim.task);
+        entry.is_some_and(|entry| match &entry.value.state {
+            TaskState::Claimed { worker: holder, .. } => {
+                holder == worker && (claim.token.epoch, claim.token.revision) == (self.ledger.epoch(), entry.revision)
+            }
+            TaskState::Sealed { token, .. } => *token == claim.token,
+            _ => false,
+        })
+    }
+
+    fn revoke(&mut self, worker: &WorkerId, claim: &HeldClaim) {
+        let task = claim.task.as_bytes().to_vec();
+        let reason = "the claim has passed on".to_owned();
+        self.tell(worker, Out::Revoke(v1::Revoke { task, token: Some(claim.token.into()), reason }));
+    }
+
+    fn heartbeat(&mut self, worker: &WorkerId, number: u64, progress: Vec<(TaskId, Progress)>) {
+        for (task, done) in progress {
+            if self.workers.get(worker).is_some_and(|state| state.claims.contains(&task)) {
+                self.progress.insert(task, done);
+            }
+        }
+        self.changes.send_modify(|count| *count += 1);
+        let reply = v1::HeartbeatReply { number, lease_ms: millis(self.timing.lease) };
+        self.tell(worker, Out::Heartbeat(reply));
+    }
+
+    async fn seal(
+        &mut self,
+        worker: &WorkerId,
+        request: u64,
+        claim: HeldClaim,
+        manifest: ManifestRef,
+    ) -> Result<(), LedgerError> {
+        self.let_go(worker, &claim.task);
+        let accepted = match lifecycle::seal(&self.table, self.ledger.epoch(), &claim, manifest) {
+            Ok(Seal::AlreadySealed) => true,
+            Ok(Seal::Change(change)) => {
+                self.persist(&change).await?;
+                true
+            }
+            Err(refused) => {
+                info!(%worker, task = %claim.task, token = %claim.token, %refused, "seal refused");
+                self.metrics.fenced();
+                false
+            }
+        };
+        self.tell(worker, Out::Seal(v1::SealReply { request, accepted }));
+        Ok(())
+    }
+
+    async fn fail(
+        &mut self,
+        worker: &WorkerId,
+        request: u64,
+        (claim, not_ready): (HeldClaim, bool),
+        failure: Failure,
+    ) -> Result<(), LedgerError> {
+        let (epoch, now) = (self.ledger.epoch(), self.now());
+        debug!(%worker, task = %claim.task, code = %failure.code, message = %failure.message, not_ready, "attempt ended");
+        self.let_go(worker, &claim.task);
+        let change = match not_ready {
+            true => lifecycle::not_ready(&self.table, epoch, &claim, failure.message, now),
+            false => lifecycle::fail(&self.table, epoch, &claim, failure, now),
+        };
+        let accepted = match change {
+            Ok(change) => {
+                self.persist(&change).await?;
+                true
+            }
+            Err(_) => false,
+        };
+        self.tell(worker, Out::Fail(v1::FailReply { request, accepted }));
+        Ok(())
+    }
+
+    /// The worker is done with a task, whatever comes of it.
+    fn let_go(&mut self, worker: &WorkerId, task: &TaskId) {
+        self.workers.release(worker, task);
+        self.progress.remove(task);
+    }
+
+    async fn prepared(
+        &mut self,
+        sink: &SinkId,
+        request: u64,
+        draft: Result<Draft, PrepareFailed>,
+    ) -> Result<(), LedgerError> {
+        let now = self.clock.elapsed();
+        let Some(asked) = self.sinks.get(sink).and_then(|run| run.prepared(request)).cloned() else { return Ok(()) };
+        match draft {
+            Ok(draft) => {
+                if let Some(change) = commit::record(&self.table, sink, &asked, draft.path, draft.digest) {
+                    self.persist(&change).await?;
+                }
+                self.run(sink).resume(now);
+                Ok(())
+            }
+            Err(failed) => self.prepare_failed(sink, failed).await,
+        }
+    }
+
+    async fn prepare_failed(&mut self, sink: &SinkId, failed: PrepareFailed) -> Result<(), LedgerError> {
+        let (now, elapsed) = (self.now(), self.clock.elapsed());
+        warn!(%sink, code = %failed.failure.code, message = %failed.failure.message, "cannot prepare a commit");
+        let change = match (failed.task, failed.failure.retry) {
+            (Some(task), _) if failed.staged_files_bad => {
+                lifecycle::unseal(&self.table, &task, failed.failure, now).ok()
+            }
+            (_, windrow_common::task::Retry::Later) => {
+                self.run(sink).again(elapsed);
+                return Ok(());
+            }
+            (task, windrow_common::task::Retry::Never) => {
+                let blamed = task.or(self.run(sink).blame(elapsed));
+                blamed.and_then(|task| lifecycle::quarantine_sealed(&self.table, &task, failed.failure, now).ok())
+            }
+        };
+        self.run(sink).resume(elapsed);
+        if let Some(change) = change {
+            self.persist(&change).await?;
+        }
+        Ok(())
+    }
+
+    async fn settled(&mut self, sink: &SinkId, request: u64, answer: Answer) -> Result<(), LedgerError> {
+        let elapsed = self.clock.elapsed();
+        if !self.sinks.get(sink).is_some_and(|run| run.is_committing(request)) {
+            return Ok(());
+        }
+        let change = match answer {
+            Answer::Committed => commit::finalize(&self.table, sink),
+            Answer::Aborted => return self.aborted(sink).await,
+            Answer::Refused(failure) => {
+                warn!(%sink, code = %failure.code, message = %failure.message, "the sink refuses the intent; it is aborted");
+                self.run(sink).abort_next(failure, elapsed);
+                return Ok(());
+            }
+            Answer::Halt(failure) => {
+                tracing::error!(%sink, code = %failure.code, message = %failure.message, "the sink is halted; an operator has to look");
+                self.run(sink).halt(failure, elapsed);
+                return Ok(());
+            }
+            Answer::Stale | Answer::Unknown => {
+                self.metrics.commit_retried();
+                self.run(sink).again(elapsed);
+                return Ok(());
+            }
+        };
+        if let Some(change) = change {
+            self.persist(&change).await?;
+            self.metrics.published(sink);
+        }
+        self.run(sink).done();
+        Ok(())
+    }
+
+    async fn aborted(&mut self, sink: &SinkId) -> Result<(), LedgerError> {
+        let now = self.now();
+        let reason = self.run(sink).abort_reason(now);
+        let intent = self.table.sink(sink).and_then(|entry| entry.intent.as_ref());
+        let tasks = intent.map_or(0, |intent| intent.value.tasks.len());
+        if let Some(change) = commit::finalize_abort(&self.table, sink, &reason, now) {
+            self.persist(&change).await?;
+        }
+        self.run(sink).aborted(tasks);
+        Ok(())
+    }
+
+    /// The worker stops. What it holds is free at once.
+    async fn goodbye(&mut self, worker: &WorkerId) -> Result<(), LedgerError> {
+        info!(%worker, "leaves");
+        self.sessions.remove(worker);
+        self.cut_off(worker);
+        for task in self.workers.remove(worker) {
+            self.progress.remove(&task);
+            if let Ok(change) = lifecycle::hand_back(&self.table, &task, self.now()) {
+                self.persist(&change).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ticket_key(&self) -> v1::TicketKey {
+        v1::TicketKey { id: self.tickets.key.id().to_owned(), key: self.tickets.key.reveal().to_vec() }
+    }
+
+    fn run(&mut self, sink: &SinkId) -> &mut commit::SinkRun {
+        self.sinks.entry(sink.clone()).or_default()
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,14 @@
+//! Tests of the core: table-driven ones on a [`bench::Bench`], and random walks of all of it in a [`world::World`].
+#![allow(clippy::unwrap_used)]
+
+mod apply;
+mod assign;
+mod backfill;
+mod bench;
+mod commit;
+mod lifecycle;
+mod plan;
+mod report;
+mod store;
+mod walk;
+mod world;

@@ -1,0 +1,90 @@
+//! A model of a sink's storage: commits by compare-and-set on seq, following the one rule of committing.
+
+use std::collections::BTreeMap;
+
+use windrow_common::{
+    id::{PipelineName, TaskId},
+    intent::{self, Committed, Effect, Fingerprint, Seq, Verdict},
+    invariant::{self, Link, Violation},
+    manifest::{Counts, Digest},
+    window::Window,
+};
+
+use super::Sabotage;
+
+/// What an intent moves of one task.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Moved {
+    pub task: TaskId,
+    pub pipeline: PipelineName,
+    pub windows: Vec<Window>,
+    pub revision: u32,
+    pub counts: Counts,
+}
+
+/// What a committer worked out; whoever knows its digest finds it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Body {
+    pub seq: Seq,
+    pub previous: Option<Digest>,
+    pub tasks: Vec<Moved>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct ModelSink {
+    /// Commits from seq 1 on.
+    pub log: Vec<(Link, Effect, Vec<Moved>)>,
+    /// How often each window was moved at each revision.
+    moves: BTreeMap<(PipelineName, Window, u32), u32>,
+    tasks: Vec<TaskId>,
+}
+
+impl ModelSink {
+    pub(super) fn seq(&self) -> Seq {
+        self.log.len() as Seq
+    }
+
+    pub(super) fn judge(&self, body: &Body, digest: &Digest, sabotage: Sabotage) -> Verdict {
+        let found = self.log.last().map(|(link, effect, _)| Committed { seq: link.seq, effect: *effect });
+        match sabotage {
+            Sabotage::CommitBlind => Verdict::Apply,
+            Sabotage::JudgeBySeq if found.is_some_and(|found| found.seq == body.seq) => Verdict::Done,
+            _ => intent::judge(body.seq, digest, found),
+        }
+    }
+
+    /// Applies or aborts what was judged to be next.
+    pub(super) fn apply(&mut self, body: &Body, digest: Digest, abort: bool) -> Result<(), Violation> {
+        let link = Link { seq: body.seq, digest, previous: body.previous };
+        let fingerprint = Fingerprint::of(&digest);
+        let effect = if abort { Effect::Aborted(fingerprint) } else { Effect::Applied(fingerprint) };
+        let tasks = if abort { Vec::new() } else { body.tasks.clone() };
+        for moved in &tasks {
+            self.tasks.push(moved.task);
+            for window in &moved.windows {
+                let times = self.moves.entry((moved.pipeline.clone(), *window, moved.revision)).or_default();
+                *times += 1;
+                invariant::stays_within("moves of a window at a revision", *times as usize, 1)?;
+            }
+        }
+        self.log.push((link, effect, tasks));
+        let links: Vec<Link> = self.log.iter().rev().take(2).rev().map(|entry| entry.0).collect();
+        match links.as_slice() {
+            [only] => invariant::commits_chain(&[*only])?,
+            [before, after] => {
+                // The chain up to `before` was checked when it was made.
+                let follows = after.seq == before.seq + 1 && after.previous == Some(before.digest);
+                let message = format!("commit {} does not follow from commit {}", after.seq, before.seq);
+                follows.then_some(()).ok_or(Violation { id: "INV-4", message })?;
+            }
+            _ => {}
+        }
+        invariant::committed_once(&self.tasks)
+    }
+
+    /// What the commit of a seq published; nothing if it was an abort.
+    pub(super) fn published(&self, seq: Seq) -> Option<(&Link, &[Moved])> {
+        let entry = self.log.iter().find(|entry| entry.0.seq == seq)?;
+        Some((&entry.0, &entry.2))
+    }
+}

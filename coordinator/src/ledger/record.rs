@@ -1,0 +1,188 @@
+//! The table's records between their stored form and memory.
+
+use prost::Message;
+use windrow_common::{intent::IntentRef, pipeline::Pipeline, task::Task};
+use windrow_proto::{
+    convert::{Malformed, axis, digest_bytes, instant, optional_digest, optional_text, required},
+    record::decode as decode_message,
+    v1,
+};
+
+use crate::core::{
+    backfill::{Backfill, Choice, Order, Phase},
+    coverage::IntervalSet,
+    table::{Coverage, Cursor, Head, Key, PipelineState, Record},
+};
+
+/// A record's stored form.
+pub(super) fn encode(record: &Record) -> Result<Vec<u8>, Malformed> {
+    Ok(match record {
+        Record::Pipeline(state) => pipeline_out(state)?.encode_to_vec(),
+        Record::Cursor(_, cursor) => v1::CursorRecord { next: cursor.next, revision: cursor.revision }.encode_to_vec(),
+        Record::Coverage(_, coverage) => coverage_out(coverage).encode_to_vec(),
+        Record::Task(task) => v1::TaskRecord::from(task).encode_to_vec(),
+        Record::Head(_, head) => {
+            v1::HeadRecord { seq: head.seq, digest: digest_bytes(head.digest.as_ref()) }.encode_to_vec()
+        }
+        Record::Intent(_, intent) => v1::IntentRecord::from(intent).encode_to_vec(),
+        Record::Committer(_, worker) => v1::CommitterRecord { worker: worker.to_string() }.encode_to_vec(),
+        Record::Backfill(backfill) => backfill_out(backfill).encode_to_vec(),
+    })
+}
+
+/// The record `key` names, from its stored form.
+pub(super) fn decode(key: Key, bytes: &[u8]) -> Result<Record, Malformed> {
+    Ok(match key {
+        Key::Pipeline(_) => Record::Pipeline(pipeline_in(decode_message(bytes)?)?),
+        Key::Cursor(name) => {
+            let record: v1::CursorRecord = decode_message(bytes)?;
+            Record::Cursor(name, Cursor { next: record.next, revision: record.revision })
+        }
+        Key::Coverage(name) => Record::Coverage(name, coverage_in(decode_message(bytes)?)?),
+        Key::Task(..) => Record::Task(Task::try_from(decode_message::<v1::TaskRecord>(bytes)?)?),
+        Key::Head(sink) => {
+            let record: v1::HeadRecord = decode_message(bytes)?;
+            Record::Head(sink, Head { seq: record.seq, digest: optional_digest(&record.digest)? })
+        }
+        Key::Intent(sink) => Record::Intent(sink, IntentRef::try_from(decode_message::<v1::IntentRecord>(bytes)?)?),
+        Key::Committer(sink) => {
+            let record: v1::CommitterRecord = decode_message(bytes)?;
+            Record::Committer(sink, record.worker.parse()?)
+        }
+        Key::Backfill(_) => Record::Backfill(backfill_in(decode_message(bytes)?)?),
+    })
+}
+
+fn pipeline_out(state: &PipelineState) -> Result<v1::PipelineRecord, Malformed> {
+    Ok(v1::PipelineRecord {
+        name: state.pipeline.name.to_string(),
+        spec: serde_json::to_vec(&state.pipeline).map_err(|cause| Malformed::Record(cause.to_string()))?,
+        paused: state.paused.is_some(),
+        paused_note: state.paused.clone().unwrap_or_default(),
+    })
+}
+
+fn pipeline_in(record: v1::PipelineRecord) -> Result<PipelineState, Malformed> {
+    let pipeline: Pipeline =
+        serde_json::from_slice(&record.spec).map_err(|cause| Malformed::Record(cause.to_string()))?;
+    Ok(PipelineState { pipeline, paused: record.paused.then_some(record.paused_note) })
+}
+
+fn intervals_out(set: &IntervalSet) -> Vec<v1::Interval> {
+    set.iter().map(|(start, end)| v1::Interval { start, end }).collect()
+}
+
+fn intervals_in(intervals: &[v1::Interval]) -> IntervalSet {
+    intervals.iter().map(|interval| (interval.start, interval.end)).collect()
+}
+
+fn coverage_out(coverage: &Coverage) -> v1::CoverageRecord {
+    v1::CoverageRecord {
+        axis: v1::Axis::from(coverage.axis).into(),
+        intervals: intervals_out(&coverage.published),
+        published: Some(coverage.totals.into()),
+    }
+}
+
+fn coverage_in(record: v1::CoverageRecord) -> Result<Coverage, Malformed> {
+    Ok(Coverage {
+        axis: axis(record.axis)?,
+        published: intervals_in(&record.intervals),
+        totals: record.published.unwrap_or_default().into(),
+    })
+}
+
+fn backfill_out(backfill: &Backfill) -> v1::BackfillRecord {
+    v1::BackfillRecord {
+        id: backfill.id.to_string(),
+        request_id: backfill.request_id.clone(),
+        pipeline: backfill.pipeline.to_string(),
+        range: Some(backfill.range.into()),
+        choice: choice_out(backfill.choice).into(),
+        order: order_out(backfill.order).into(),
+        concurrency: backfill.concurrency,
+        state: phase_out(backfill.phase).into(),
+        revision: backfill.revision,
+        todo: intervals_out(&backfill.todo),
+        windows: backfill.windows,
+        published: backfill.published,
+        failed: backfill.failed,
+        trace: backfill.trace.clone().unwrap_or_default(),
+        created_us: backfill.created.as_microsecond(),
+        settled_us: backfill.settled.map(|at| at.as_microsecond()).unwrap_or_default(),
+    }
+}
+
+fn backfill_in(record: v1::BackfillRecord) -> Result<Backfill, Malformed> {
+    Ok(Backfill {
+        id: record.id.parse()?,
+        request_id: record.request_id,
+        pipeline: record.pipeline.parse()?,
+        range: required(record.range, "range")?.try_into()?,
+        choice: choice_in(record.choice)?,
+        order: order_in(record.order)?,
+        concurrency: record.concurrency,
+        phase: phase_in(record.state)?,
+        revision: record.revision,
+        todo: intervals_in(&record.todo),
+        windows: record.windows,
+        published: record.published,
+        failed: record.failed,
+        trace: optional_text(record.trace),
+        created: instant(record.created_us)?,
+        settled: if record.settled_us == 0 { None } else { Some(instant(record.settled_us)?) },
+    })
+}
+
+pub fn choice_out(choice: Choice) -> v1::BackfillChoice {
+    match choice {
+        Choice::Missing => v1::BackfillChoice::Missing,
+        Choice::MissingAndFailed => v1::BackfillChoice::MissingFailed,
+        Choice::All => v1::BackfillChoice::All,
+    }
+}
+
+pub fn choice_in(choice: i32) -> Result<Choice, Malformed> {
+    match v1::BackfillChoice::try_from(choice) {
+        Ok(v1::BackfillChoice::Missing) => Ok(Choice::Missing),
+        Ok(v1::BackfillChoice::MissingFailed) => Ok(Choice::MissingAndFailed),
+        Ok(v1::BackfillChoice::All) => Ok(Choice::All),
+        _ => Err(Malformed::Unknown("choice")),
+    }
+}
+
+pub fn order_out(order: Order) -> v1::BackfillOrder {
+    match order {
+        Order::OldestFirst => v1::BackfillOrder::OldestFirst,
+        Order::NewestFirst => v1::BackfillOrder::NewestFirst,
+    }
+}
+
+pub fn order_in(order: i32) -> Result<Order, Malformed> {
+    match v1::BackfillOrder::try_from(order) {
+        Ok(v1::BackfillOrder::OldestFirst) => Ok(Order::OldestFirst),
+        Ok(v1::BackfillOrder::NewestFirst) => Ok(Order::NewestFirst),
+        _ => Err(Malformed::Unknown("order")),
+    }
+}
+
+pub fn phase_out(phase: Phase) -> v1::BackfillState {
+    match phase {
+        Phase::Running => v1::BackfillState::Running,
+        Phase::Paused => v1::BackfillState::Paused,
+        Phase::Cancelled => v1::BackfillState::Cancelled,
+        Phase::Succeeded => v1::BackfillState::Succeeded,
+        Phase::Failed => v1::BackfillState::Failed,
+    }
+}
+
+pub fn phase_in(state: i32) -> Result<Phase, Malformed> {
+    match v1::BackfillState::try_from(state) {
+        Ok(v1::BackfillState::Running) => Ok(Phase::Running),
+        Ok(v1::BackfillState::Paused) => Ok(Phase::Paused),
+        Ok(v1::BackfillState::Cancelled) => Ok(Phase::Cancelled),
+        Ok(v1::BackfillState::Succeeded) => Ok(Phase::Succeeded),
+        Ok(v1::BackfillState::Failed) => Ok(Phase::Failed),
+        _ => Err(Malformed::Unknown("state")),
+    }
+}

@@ -1,3 +1,0 @@
-//! placeholder
-pub struct EtcdOptions;
-pub struct EtcdStore;

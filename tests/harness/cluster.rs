@@ -1,0 +1,181 @@
+//! A whole cluster on loopback: etcd, coordinators, workers.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    etcd::Etcd,
+    process::{Process, free_port, run, run_json},
+};
+
+/// Real processes; all of them end when it is dropped.
+pub struct Cluster {
+    pub etcd: Etcd,
+    pub coordinators: Vec<Coordinator>,
+    pub workers: Vec<(String, Process)>,
+    logs: TempDir,
+}
+
+/// A coordinator and where it is.
+pub struct Coordinator {
+    pub process: Process,
+    pub address: String,
+    pub metrics: String,
+}
+
+/// How long the cluster may take for anything.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+impl Cluster {
+    /// Three etcds and so many of the others; `None` if etcd cannot be had.
+    pub async fn start(coordinators: usize, workers: usize) -> Result<Option<Self>> {
+        let Some(etcd) = Etcd::start(3).await? else { return Ok(None) };
+        let mut cluster = Self { etcd, coordinators: Vec::new(), workers: Vec::new(), logs: tempfile::tempdir()? };
+        for _ in 0..coordinators {
+            cluster.add_coordinator()?;
+        }
+        for i in 1..=workers {
+            cluster.add_worker(&format!("w{i}"))?;
+        }
+        Ok(Some(cluster))
+    }
+
+    pub fn add_coordinator(&mut self) -> Result<()> {
+        let (listen, metrics) = (free_port()?, free_port()?);
+        let (address, metrics) = (format!("127.0.0.1:{listen}"), format!("127.0.0.1:{metrics}"));
+        let etcd = self.etcd.endpoints().join(",");
+        let log = self.logs.path().join(format!("coordinator-{listen}.log"));
+        #[rustfmt::skip]
+        let args = [
+            "coordinator", "--etcd", &etcd, "--listen", &address, "--metrics", &metrics,
+            "--lease", "6s", "--heartbeat", "1s", "--sweep-grace", "1h",
+        ];
+        let process = Process::start(&args, &log)?;
+        self.coordinators.push(Coordinator { process, address, metrics });
+        Ok(())
+    }
+
+    pub fn add_worker(&mut self, name: &str) -> Result<()> {
+        let log = self.logs.path().join(format!("worker-{name}.log"));
+        let args = ["worker", "--coordinator", &self.addresses(), "--name", name, "--slots", "1"];
+        self.workers.push((name.to_owned(), Process::start(&args, &log)?));
+        Ok(())
+    }
+
+    /// All coordinators, as an argument.
+    pub fn addresses(&self) -> String {
+        self.coordinators.iter().map(|coordinator| coordinator.address.clone()).collect::<Vec<_>>().join(",")
+    }
+
+    /// Asks the cluster for something as JSON.
+    pub fn ask(&self, args: &[&str]) -> Result<Value> {
+        let addresses = self.addresses();
+        run_json(&[args, &["-o", "json", "--coordinator", &addresses]].concat())
+    }
+
+    pub fn apply(&self, path: &str) -> Result<()> {
+        let output = run(&["apply", path, "--coordinator", &self.addresses()])?;
+        anyhow::ensure!(output.status.success(), "apply: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    /// How many windows of flights are published.
+    pub fn published(&self) -> Result<u64> {
+        let pipelines = self.ask(&["get", "pipelines"])?;
+        let flights = pipelines.as_array().and_then(|all| all.iter().find(|one| one["name"] == "flights"));
+        flights.and_then(|flights| flights["windows"]["published"].as_u64()).context("there are no flights")
+    }
+
+    /// Waits until so many windows of flights are published.
+    pub async fn wait_for(&self, windows: u64) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            // While no coordinator leads there is no answer, which is no failure here.
+            let found = self.published().unwrap_or(0);
+            if found >= windows {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > deadline {
+                bail!("{found} of {windows} windows after {PATIENCE:?}\n{}", self.logs());
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+
+    /// The worker that commits to the table of flights.
+    pub fn committer(&self) -> Result<usize> {
+        let workers = self.ask(&["get", "workers"])?;
+        let commits = |worker: &Value| {
+            let sinks = worker["sinks"].as_array().cloned().unwrap_or_default();
+            sinks.iter().any(|sink| sink.as_str().is_some_and(|sink| sink.starts_with("flights")))
+        };
+        let id = workers.as_array().and_then(|all| all.iter().find(|worker| commits(worker)));
+        let id = id.and_then(|worker| worker["id"].as_str()).context("nobody commits to flights")?.to_owned();
+        self.worker_of(&id)
+    }
+
+    /// Which process a worker's id belongs to.
+    pub fn worker_of(&self, id: &str) -> Result<usize> {
+        let found = self.workers.iter().position(|(name, _)| id.starts_with(&format!("{name}-")));
+        found.with_context(|| format!("{id} is none of the workers"))
+    }
+
+    /// The workers that hold a claim on flights now, with the task's start.
+    pub fn holders(&self) -> Result<Vec<(usize, String)>> {
+        let tasks = self.ask(&["get", "tasks", "flights"])?;
+        let claimed =
+            tasks.as_array().cloned().unwrap_or_default().into_iter().filter(|task| task["state"] == "claimed");
+        claimed
+            .map(|task| {
+                let worker = self.worker_of(task["worker"].as_str().unwrap_or_default())?;
+                Ok((worker, task["start"].as_str().unwrap_or_default().to_owned()))
+            })
+            .collect()
+    }
+
+    /// Which coordinator leads, by its log.
+    pub fn leader(&self) -> Result<usize> {
+        let leads = |coordinator: &Coordinator| {
+            let log = coordinator.process.log();
+            let won = log.rfind("\"message\":\"leads\"");
+            let lost = log.rfind("does not lead any more");
+            won.is_some_and(|won| lost.is_none_or(|lost| lost < won))
+        };
+        self.coordinators.iter().position(leads).context("nobody leads")
+    }
+
+    /// A counter summed over the metrics of all coordinators.
+    pub fn metric(&self, name: &str) -> u64 {
+        self.coordinators.iter().filter_map(|coordinator| metric(&coordinator.metrics, name)).sum()
+    }
+
+    /// The ends of all logs, for failures.
+    pub fn logs(&self) -> String {
+        let coordinators = self.coordinators.iter().map(|one| (one.address.as_str(), one.process.log()));
+        let workers = self.workers.iter().map(|(name, process)| (name.as_str(), process.log()));
+        let tail = |text: String| {
+            text.lines().rev().take(8).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
+        };
+        coordinators.chain(workers).map(|(name, log)| format!("== {name}\n{}\n", tail(log))).collect()
+    }
+
+    /// Where logs are kept.
+    pub fn log_folder(&self) -> PathBuf {
+        self.logs.path().to_owned()
+    }
+}
+
+/// Reads a counter from a Prometheus page.
+fn metric(address: &str, name: &str) -> Option<u64> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page).ok()?;
+    let lines = page.lines().filter(|line| line.starts_with(name));
+    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    Some(values.sum::<f64>() as u64)
+}

@@ -1,0 +1,176 @@
+//! An attempt at a task, around whatever the task is: it takes a slot, stops when its claim or its time ends, survives
+//! a panic, and tells the coordinator how it went.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+use tracing::{Instrument, Span, field};
+use windrow_common::{clock::Clock, error, id::WorkerId, manifest::ManifestRef, pipeline::Pipeline, task::Failure};
+
+use crate::{
+    error::{Outcome, WorkerError},
+    ingest::Ingest,
+    open::read_pipeline,
+    session::{Answer, Assignment, ClaimGuard, Ended, Reports},
+    telemetry::{self, AttemptResult, Metrics},
+};
+
+pub(crate) mod failure;
+#[cfg(test)]
+mod tests;
+
+use failure::{caught, failure_of};
+
+/// Runs attempts, so many at a time.
+pub struct Attempts {
+    ingest: Ingest,
+    reports: Reports,
+    slots: Semaphore,
+    clock: Arc<dyn Clock>,
+    worker: WorkerId,
+    metrics: Metrics,
+}
+
+/// How the work itself ended.
+enum Worked {
+    Staged(ManifestRef),
+    Failed(WorkerError),
+    Stopped(Ended),
+}
+
+impl Attempts {
+    pub fn new(
+        ingest: Ingest,
+        reports: Reports,
+        slots: usize,
+        clock: Arc<dyn Clock>,
+        (worker, metrics): (WorkerId, Metrics),
+    ) -> Self {
+        Self { ingest, reports, slots: Semaphore::new(slots), clock, worker, metrics }
+    }
+
+    /// Tries a task from claim to seal.
+    pub async fn run(&self, task: &Assignment, claim: ClaimGuard) -> AttemptResult {
+        let pipeline = read_pipeline(&task.pipeline);
+        let name = pipeline.as_ref().map_or("unknown", |pipeline| pipeline.name.as_str()).to_owned();
+        let span = span_of(task, &name);
+        let result = async {
+            let worked = match pipeline {
+                Ok(pipeline) => self.work(&pipeline, task, &claim).await,
+                Err(error) => Worked::Failed(error),
+            };
+            self.report(&name, worked, &claim).await
+        };
+        let result = result.instrument(span).await;
+        self.metrics.attempt(&name, result);
+        result
+    }
+
+    async fn work(&self, pipeline: &Pipeline, task: &Assignment, claim: &ClaimGuard) -> Worked {
+        let work = async {
+            let _slot = self.slots.acquire().await.map_err(|_| stopped())?;
+            let route = Box::pin(caught(self.ingest.run(pipeline, task, claim.progress())));
+            match tokio::time::timeout(deadline_of(task), route).await {
+                Ok(ended) => ended.flatten(),
+                Err(_) => Err(too_late(task.deadline)),
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = claim.ended() => Worked::Stopped(ended),
+            worked = work => worked.map_or_else(Worked::Failed, Worked::Staged),
+        }
+    }
+
+    async fn report(&self, pipeline: &str, worked: Worked, claim: &ClaimGuard) -> AttemptResult {
+        match worked {
+            Worked::Staged(manifest) => self.seal(pipeline, manifest, claim).await,
+            Worked::Failed(error) => self.fail(&error, claim).await,
+            Worked::Stopped(why) => {
+                tracing::warn!(?why, "the attempt was stopped");
+                AttemptResult::Cancelled
+            }
+        }
+    }
+
+    /// A claim that merely lapsed is still worth the question: its files are complete, and the ledger decides.
+    async fn seal(&self, pipeline: &str, manifest: ManifestRef, claim: &ClaimGuard) -> AttemptResult {
+        let counts = manifest.counts;
+        let sealed = self.reports.seal(claim.task(), claim.token(), manifest);
+        let answer = tokio::select! {
+            biased;
+            answer = sealed.instrument(tracing::info_span!("seal")) => answer,
+            () = claim.revoked() => return AttemptResult::Cancelled,
+        };
+        match answer {
+            Answer::Accepted => {
+                tracing::debug!(rows = counts.rows_written, files = counts.files, "sealed");
+                self.metrics.moved(pipeline, &counts);
+                AttemptResult::Sealed
+            }
+            Answer::Refused => {
+                tracing::warn!("the claim had passed on; what was staged is left to the sweep");
+                AttemptResult::Fenced
+            }
+            Answer::Unanswered => AttemptResult::Unanswered,
+        }
+    }
+
+    async fn fail(&self, error: &WorkerError, claim: &ClaimGuard) -> AttemptResult {
+        let failure: Failure = failure_of(error, self.clock.now(), &self.worker);
+        let not_ready = error.outcome() == Outcome::NotReady;
+        match not_ready {
+            true => tracing::debug!(code = failure.code, reason = failure.message, "the source is not ready"),
+            false => tracing::warn!(code = failure.code, error = failure.message, "the attempt failed"),
+        }
+        tokio::select! {
+            biased;
+            answer = self.reports.fail(claim.task(), claim.token(), failure, not_ready) => match answer {
+                Answer::Refused => tracing::debug!("the claim had passed on before it failed"),
+                Answer::Accepted | Answer::Unanswered => {}
+            },
+            _ = claim.ended() => {}
+        }
+        if not_ready { AttemptResult::NotReady } else { AttemptResult::Failed }
+    }
+}
+
+fn span_of(task: &Assignment, pipeline: &str) -> Span {
+    let span = tracing::info_span!(
+        "process",
+        otel.name = format!("process {pipeline}"),
+        otel.kind = "consumer",
+        windrow.pipeline = pipeline,
+        windrow.window.start = field::Empty,
+        windrow.window.end = field::Empty,
+        windrow.task.id = %task.task,
+        windrow.attempt = task.attempt,
+        windrow.fence = %task.token,
+    );
+    match task.window.instants() {
+        Some((start, end)) => {
+            span.record("windrow.window.start", field::display(start));
+            span.record("windrow.window.end", field::display(end));
+        }
+        None => {
+            span.record("windrow.window.start", task.window.start());
+            span.record("windrow.window.end", task.window.end());
+        }
+    }
+    telemetry::continue_trace(&span, task.trace.as_deref());
+    span
+}
+
+/// Without a deadline in the assignment the claim alone bounds the attempt.
+fn deadline_of(task: &Assignment) -> Duration {
+    if task.deadline.is_zero() { Duration::MAX } else { task.deadline }
+}
+
+fn too_late(deadline: Duration) -> WorkerError {
+    WorkerError::later(error::DEADLINE, format!("the attempt took longer than {} s", deadline.as_secs()))
+        .fix("plan fewer windows per task, or raise `limits.deadline`")
+}
+
+fn stopped() -> WorkerError {
+    WorkerError::later(error::CANCELLED, "the worker has stopped")
+}

@@ -1,0 +1,76 @@
+//! Attempts over real files: a CSV becomes staged files and a sealed manifest.
+
+use super::*;
+
+const CSV: &str = "at,carrier\n1970-01-01T00:00:00.000001Z,UA\n1970-01-01T00:00:00.000005Z,AA\n\
+                   nonsense,DL\n1970-01-01T00:00:00.000010Z,B6\n";
+
+fn source(folder: &Path) -> Value {
+    json!({
+        "from": { "name": "drop", "type": "local", "root": folder },
+        "cursor": "at", "path": "flights.csv",
+        "schema": { "at": "timestamp", "carrier": "string" },
+    })
+}
+
+/// Proves IL2. The row on the edge belongs to the next window.
+#[tokio::test]
+async fn a_csv_becomes_staged_files_and_a_seal_that_counts_every_row() {
+    let mut bench = Bench::start();
+    let drop = tempfile::tempdir().unwrap();
+    std::fs::write(drop.path().join("flights.csv"), CSV).unwrap();
+    let more = json!({
+        "transform": [{ "sql": "SELECT at, lower(carrier) AS carrier FROM input" }],
+        "limits": { "max_rejected": 0.5 },
+    });
+    let pipeline = bench.pipeline(source(drop.path()), &more);
+    let (mut peer, _) = bench.fake.welcomed().await;
+    peer.say(Heard::Assign(bench.assign(1, &pipeline))).await;
+    let seal = hear_seal(&mut peer).await;
+    peer.say(Heard::Seal(v1::SealReply { request: seal.request, accepted: true })).await;
+    assert_eq!(bench.results.recv().await, Some(AttemptResult::Sealed));
+    let sealed = seal.manifest.unwrap();
+    let counts = sealed.counts.unwrap();
+    assert_eq!((counts.rows_read, counts.rows_written, counts.rows_rejected, counts.files), (3, 2, 1, 1));
+    let lake = bench.lake.path().join("flights");
+    let manifest: windrow_common::manifest::Manifest =
+        serde_json::from_slice(&std::fs::read(lake.join(&sealed.path)).unwrap()).unwrap();
+    let rows = std::fs::read_to_string(lake.join(&manifest.files[0].path)).unwrap();
+    assert!(rows.contains("\"ua\"") && rows.contains("\"aa\"") && !rows.contains("b6"), "{rows}");
+    let letters = std::fs::read_to_string(lake.join(&manifest.dead_letters[0].path)).unwrap();
+    assert!(letters.contains("nonsense"), "{letters}");
+    assert_eq!(manifest.inputs.len(), 1);
+}
+
+/// Proves IL10. The task waits without holding a slot.
+#[tokio::test]
+async fn a_partition_that_is_not_there_yet_keeps_the_task_waiting() {
+    let mut bench = Bench::start();
+    let drop = tempfile::tempdir().unwrap();
+    let partition = json!({
+        "from": { "name": "drop", "type": "local", "root": drop.path() },
+        "path": "dt={window.start:%Y-%m-%d}/flights.csv",
+    });
+    let pipeline = bench.pipeline(partition, &json!({}));
+    let (fail, result) = bench.failure(bench.assign(1, &pipeline)).await;
+    assert!(fail.not_ready, "{fail:?}");
+    assert_eq!(result, AttemptResult::NotReady);
+}
+
+/// Proves CL3. A zombie's files carry its token, so they collide with nobody's.
+#[tokio::test]
+async fn two_attempts_at_one_task_stage_side_by_side() {
+    let mut bench = Bench::start();
+    let pipeline = bench.pipeline_of(Odd { then: Then::End }, &json!({}));
+    let mut paths = Vec::new();
+    for _ in 0..2 {
+        let (mut peer, _) = bench.fake.welcomed().await;
+        peer.say(Heard::Assign(bench.assign(1, &pipeline))).await;
+        let seal = hear_seal(&mut peer).await;
+        peer.say(Heard::Seal(v1::SealReply { request: seal.request, accepted: true })).await;
+        bench.results.recv().await.unwrap();
+        paths.push(seal.manifest.unwrap().path);
+    }
+    assert_ne!(paths[0], paths[1]);
+    assert_eq!(read_all(bench.lake.path()).matches("{\"at\":3}").count(), 2);
+}

@@ -1,0 +1,168 @@
+//! The committer: works out a sink's next commit when it is asked to, and carries recorded ones out. One thing at a time
+//! per sink, in the order asked; different sinks side by side. It decides nothing: what may be committed the ledger
+//! says, and what is committed the sink.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit};
+use tracing::Instrument;
+use windrow_common::{
+    clock::Clock,
+    error,
+    id::{SinkId, WorkerId},
+};
+use windrow_proto::v1;
+
+use crate::{
+    attempt::failure::{caught, failure_of},
+    error::{Result, WorkerError},
+    open::Connectors,
+    telemetry::{self, Metrics},
+};
+
+mod apply;
+mod prepare;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+/// Sinks worked on at a time.
+const SIDE_BY_SIDE: usize = 8;
+/// Questions that may wait for their sink's turn; more are answered with a failure at once.
+const MOST_WAITING: usize = 1_024;
+
+/// Answers the coordinator's questions about sinks.
+pub struct Committer {
+    connectors: Arc<Connectors>,
+    clock: Arc<dyn Clock>,
+    worker: WorkerId,
+    metrics: Metrics,
+    lanes: Lanes,
+    lists: sweep::Lists,
+}
+
+impl Committer {
+    pub fn new(connectors: Arc<Connectors>, clock: Arc<dyn Clock>, worker: WorkerId, metrics: Metrics) -> Self {
+        Self { connectors, clock, worker, metrics, lanes: Lanes::new(), lists: sweep::Lists::default() }
+    }
+
+    /// Works out a sink's next commit. Only invisible files are written.
+    pub async fn prepare(&self, asked: v1::Prepare) -> v1::Prepared {
+        let (request, sink) = (asked.request, asked.sink.clone());
+        let worked_out = async {
+            let _turn = self.lanes.turn(&sink).await?;
+            prepare::prepare(&self.connectors, asked).await
+        };
+        let span = tracing::info_span!("prepare", windrow.sink = sink);
+        let outcome = match caught(worked_out.instrument(span)).await.unwrap_or_else(|panic| Err(panic.into())) {
+            Ok(draft) => v1::prepared::Outcome::Draft(draft),
+            Err(error) => {
+                tracing::warn!(sink, error = %error.cause, "no commit could be worked out");
+                v1::prepared::Outcome::Failure(v1::PrepareFailure {
+                    failure: Some((&failure_of(&error.cause, self.clock.now(), &self.worker)).into()),
+                    task: error.task.map(|task| task.as_bytes().to_vec()).unwrap_or_default(),
+                    staged_files_bad: error.cause.code() == error::STAGED_FILE_BAD,
+                })
+            }
+        };
+        v1::Prepared { request, sink, outcome: Some(outcome) }
+    }
+
+    /// Lists what was staged at a sink long ago, and keeps the list for [`Self::sweep_delete`].
+    pub async fn sweep_list(&self, asked: v1::SweepList) -> v1::Listed {
+        let (request, sink) = (asked.request, asked.sink.clone());
+        let listed = caught(self.lists.list(&self.connectors, &asked, self.clock.now())).await.unwrap_or_else(Err);
+        let failure = listed.as_ref().err().map(|error| (&failure_of(error, self.clock.now(), &self.worker)).into());
+        v1::Listed { request, sink, files: listed.unwrap_or_default(), failure }
+    }
+
+    /// Takes away what of the list is neither live nor part of the table.
+    pub async fn sweep_delete(&self, asked: v1::SweepDelete) -> v1::Swept {
+        let (request, sink) = (asked.request, asked.sink.clone());
+        let taken = async {
+            // Not beside a commit: what it makes visible must be seen by the look at the table.
+            let _turn = self.lanes.turn(&sink).await?;
+            self.lists.delete(&self.connectors, &asked).await
+        };
+        let swept = caught(taken).await.unwrap_or_else(Err);
+        let failure = swept.as_ref().err().map(|error| (&failure_of(error, self.clock.now(), &self.worker)).into());
+        let swept = swept.unwrap_or_default();
+        v1::Swept { request, sink, files: swept.files, bytes: swept.bytes, failure }
+    }
+
+    /// Carries a recorded intent out, or spends its seq on an abort. Whatever goes wrong means that the outcome is
+    /// unknown; asking again finds out.
+    pub async fn commit(&self, asked: v1::Commit) -> v1::Settled {
+        let (request, sink, seq) = (asked.request, asked.sink.clone(), asked.seq);
+        let span = tracing::info_span!("commit", windrow.sink = sink, windrow.seq = seq, windrow.abort = asked.abort);
+        telemetry::continue_trace(&span, Some(asked.trace.as_str()).filter(|trace| !trace.is_empty()));
+        let carried_out = async {
+            let _turn = self.lanes.turn(&sink).await?;
+            apply::apply(&self.connectors, &asked).await
+        };
+        let applied = caught(carried_out.instrument(span)).await.unwrap_or_else(Err);
+        if let Err(error) = &applied {
+            tracing::warn!(sink, seq, %error, "the outcome of a commit is unknown");
+            if let Ok(pipeline) = crate::open::read_pipeline(&asked.pipeline) {
+                self.metrics.commit_unknown(&pipeline.name);
+            }
+        }
+        let (settlement, version) = apply::settlement(&applied);
+        let failure = applied.err().map(|error| (&failure_of(&error, self.clock.now(), &self.worker)).into());
+        v1::Settled { request, sink, seq, settlement: settlement.into(), version, failure }
+    }
+}
+
+/// Whose turn it is, per sink and over all of them.
+struct Lanes {
+    sinks: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    side_by_side: Semaphore,
+    waiting: Semaphore,
+}
+
+/// The right to work on a sink.
+struct Turn<'a> {
+    _sink: OwnedMutexGuard<()>,
+    _place: SemaphorePermit<'a>,
+}
+
+impl Lanes {
+    fn new() -> Self {
+        Self {
+            sinks: Mutex::default(),
+            side_by_side: Semaphore::new(SIDE_BY_SIDE),
+            waiting: Semaphore::new(MOST_WAITING),
+        }
+    }
+
+    /// Waits until everything asked of this sink before is done.
+    async fn turn(&self, sink: &str) -> Result<Turn<'_>> {
+        let busy = |_| WorkerError::later(error::INTERNAL, "too many sinks wait for this committer").at(sink);
+        let _waiting = self.waiting.try_acquire().map_err(busy)?;
+        let sink = self.lane(sink).lock_owned().await;
+        let closed = |_| WorkerError::later(error::CANCELLED, "the committer has stopped");
+        let place = self.side_by_side.acquire().await.map_err(closed)?;
+        Ok(Turn { _sink: sink, _place: place })
+    }
+
+    fn lane(&self, sink: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        sinks.retain(|_, lane| Arc::strong_count(lane) > 1);
+        sinks.entry(sink.to_owned()).or_default().clone()
+    }
+}
+
+/// The sink a question is about; the pipeline that came with it must write there.
+fn checked_sink(asked: &str, pipeline: &windrow_common::pipeline::Pipeline) -> Result<SinkId> {
+    let found = pipeline.sink.id();
+    match found.as_str() == asked {
+        true => Ok(found),
+        false => Err(WorkerError::never(
+            error::INTERNAL,
+            format!("the pipeline {} writes {found}, not {asked}", pipeline.name),
+        )),
+    }
+}

@@ -1,0 +1,82 @@
+//! From sealed tasks to the body of an intent, written down where every committer finds it.
+
+use futures::{StreamExt, TryStreamExt, stream};
+use windrow_common::{
+    error,
+    id::TaskId,
+    intent::IntentTask,
+    manifest::{Digest, Manifest},
+};
+use windrow_proto::{
+    convert::{Malformed, optional_digest, required, task_id},
+    v1,
+};
+
+use super::checked_sink;
+use crate::{
+    error::WorkerError,
+    open::{Connectors, read_pipeline},
+    sink::Next,
+    stage::manifest,
+    storage::Storage,
+};
+
+/// Manifests read at a time.
+const MANIFESTS_AT_A_TIME: usize = 8;
+
+/// Why no intent came about, and the task to blame if one is known.
+pub(super) struct Blamed {
+    pub(super) task: Option<TaskId>,
+    pub(super) cause: WorkerError,
+}
+
+impl From<WorkerError> for Blamed {
+    fn from(cause: WorkerError) -> Self {
+        Self { task: None, cause }
+    }
+}
+
+pub(super) async fn prepare(connectors: &Connectors, asked: v1::Prepare) -> Result<v1::IntentDraft, Blamed> {
+    let pipeline = read_pipeline(&asked.pipeline)?;
+    let id = checked_sink(&asked.sink, &pipeline)?;
+    let sink = connectors.sink(&pipeline)?;
+    let previous = optional_digest(&asked.previous).map_err(malformed)?;
+    let tasks = asked.tasks.into_iter().map(intent_task).collect::<Result<Vec<_>, _>>().map_err(malformed)?;
+    let storage = sink.storage();
+    let tasks: Vec<(IntentTask, Manifest)> =
+        stream::iter(tasks).map(|task| sealed(storage, task)).buffered(MANIFESTS_AT_A_TIME).try_collect().await?;
+    let body = sink.prepare(Next { seq: asked.seq, previous, tasks }).await?;
+    if body.sink != id || body.seq != asked.seq || body.previous != previous {
+        let what = format!("the sink worked out commit {} of {}, not {} of {id}", body.seq, body.sink, asked.seq);
+        return Err(WorkerError::never(error::INTERNAL, what).into());
+    }
+    let (path, Digest(digest)) = manifest::put_intent(storage, &body).await?;
+    Ok(v1::IntentDraft { path, digest: digest.to_vec() })
+}
+
+/// The task with its manifest, if all of its files are there.
+async fn sealed(storage: &Storage, task: IntentTask) -> Result<(IntentTask, Manifest), Blamed> {
+    let blame = |cause| Blamed { task: Some(task.task), cause };
+    let found = manifest::get_manifest(storage, &task.manifest).await.map_err(blame)?;
+    if (found.task, found.token) != (task.task, task.token) {
+        let cause = WorkerError::later(error::STAGED_FILE_BAD, "a manifest is of another attempt");
+        return Err(blame(cause.at(&task.manifest.path)));
+    }
+    manifest::verify_files(storage, &found.files).await.map_err(blame)?;
+    manifest::verify_files(storage, &found.dead_letters).await.map_err(blame)?;
+    Ok((task, found))
+}
+
+fn intent_task(sealed: v1::SealedTask) -> Result<IntentTask, Malformed> {
+    Ok(IntentTask {
+        task: task_id(&sealed.task)?,
+        pipeline: sealed.pipeline.parse()?,
+        window: required(sealed.window, "window")?.try_into()?,
+        token: required(sealed.token, "token")?.into(),
+        manifest: required(sealed.manifest, "manifest")?.try_into()?,
+    })
+}
+
+fn malformed(cause: Malformed) -> WorkerError {
+    WorkerError::later(error::VERSION_SKEW, "a question of the coordinator makes no sense").because(cause)
+}

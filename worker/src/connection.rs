@@ -1,0 +1,92 @@
+//! Connection types: what a connection of a pipeline file may say about the place it names. A connector that needs a
+//! new type adds a line to [`CONNECTIONS`]; sources and sinks name the types they serve.
+
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+/// A connection type.
+pub struct ConnectionKind {
+    /// The value of `type`.
+    pub kind: &'static str,
+    /// JSON Schema (draft-07) of its parameters beside `type`.
+    pub schema: fn() -> Schema,
+    /// Whether parameters are of the types they must be; the error tells the path.
+    pub check: fn(Value) -> Result<(), serde_path_to_error::Error<serde_json::Error>>,
+}
+
+/// Every connection type there is.
+pub const CONNECTIONS: &[ConnectionKind] = &[kind::<Local>("local"), kind::<S3>("s3"), kind::<Synthetic>("synthetic")];
+
+/// The connection type of that name.
+pub fn find(kind: &str) -> Option<&'static ConnectionKind> {
+    CONNECTIONS.iter().find(|known| known.kind == kind)
+}
+
+/// A folder of this machine, or one that all workers have mounted.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "read for its shape; the parameters travel as JSON")]
+struct Local {
+    /// The folder; relative to the pipeline file. Default: the file's own folder.
+    #[serde(default)]
+    root: Option<String>,
+}
+
+/// A bucket of S3 or of a store that speaks its protocol.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "read for its shape; the parameters travel as JSON")]
+struct S3 {
+    /// `s3://bucket` or `s3://bucket/folder`.
+    root: String,
+    #[serde(default)]
+    region: Option<String>,
+    /// Address of the store, for stores that are not AWS.
+    #[serde(default)]
+    endpoint: Option<String>,
+    /// Without keys the worker's own identity is used.
+    #[serde(default)]
+    access_key_id: Option<String>,
+    /// A reference: `${env:NAME}` or `${file:/path}`.
+    #[serde(default)]
+    secret_access_key: Option<String>,
+    /// A reference: `${env:NAME}` or `${file:/path}`.
+    #[serde(default)]
+    session_token: Option<String>,
+}
+
+/// Rows made up by rule, for tests and benchmarks.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Synthetic {}
+
+const fn kind<T: DeserializeOwned + JsonSchema>(kind: &'static str) -> ConnectionKind {
+    ConnectionKind { kind, schema: schema::<T>, check: check::<T> }
+}
+
+fn schema<T: JsonSchema>() -> Schema {
+    schemars::generate::SchemaSettings::draft07().into_generator().into_root_schema_for::<T>()
+}
+
+fn check<T: DeserializeOwned>(params: Value) -> Result<(), serde_path_to_error::Error<serde_json::Error>> {
+    let params = if params.is_null() { Value::Object(Map::new()) } else { params };
+    serde_path_to_error::deserialize::<_, T>(params).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{sink::SINKS, source::SOURCES};
+
+    #[test]
+    fn every_type_a_connector_serves_is_a_known_one_and_the_other_way_round() {
+        let known: BTreeSet<_> = CONNECTIONS.iter().map(|kind| kind.kind).collect();
+        let read = SOURCES.iter().flat_map(|kind| kind.connections);
+        let written = SINKS.iter().flat_map(|kind| kind.connections);
+        let served: BTreeSet<_> = read.chain(written).copied().collect();
+        assert_eq!(known, served);
+    }
+}

@@ -1,0 +1,195 @@
+//! The way to a sink worker in another process: rows are cut to messages and sent as fast as the other side stages
+//! them, no faster.
+
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arrow_array::RecordBatch;
+use arrow_flight::{
+    Action, FlightData, encode::FlightDataEncoderBuilder, error::FlightError,
+    flight_service_client::FlightServiceClient,
+};
+use arrow_schema::SchemaRef;
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt, future, stream};
+use tonic::{
+    Request, Status,
+    metadata::MetadataValue,
+    transport::{Channel, Endpoint},
+};
+use windrow_common::{
+    error,
+    manifest::{Manifest, ManifestRef, StagedFile},
+};
+
+use super::{
+    MAX_MESSAGE_BYTES, chunk,
+    server::WINDOW_BYTES,
+    service::{Part, Pass},
+    trace,
+    wire::{self, EndMark, Finish, broken, from_status},
+};
+use crate::{
+    error::{Result, WorkerError},
+    stage::BatchStream,
+};
+
+/// What a message carries beside its data.
+const ENVELOPE_BYTES: usize = 64 << 10;
+
+/// A connection to a sink worker. Clones share it.
+#[derive(Clone)]
+pub struct FlightHop {
+    client: FlightServiceClient<Channel>,
+}
+
+/// Time-outs by which a dead peer is noticed, and windows wide enough for Flight.
+pub fn endpoint_limits(endpoint: Endpoint) -> Endpoint {
+    endpoint
+        .connect_timeout(Duration::from_secs(10))
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(2 * WINDOW_BYTES)
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .tcp_nodelay(true)
+}
+
+impl FlightHop {
+    pub fn new(channel: Channel) -> Self {
+        let client = FlightServiceClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Self { client }
+    }
+
+    /// Stages a stream under a claim's pass.
+    pub async fn put(&self, pass: &Pass, part: Part, schema: SchemaRef, rows: BatchStream) -> Result<Vec<StagedFile>> {
+        let failure = Failure::default();
+        let mut request = under(&pass.ticket, messages(pass.pipeline.clone(), schema, rows, failure.clone()));
+        request.metadata_mut().insert(wire::PART, MetadataValue::from_static(part.as_str()));
+        let sent = Box::pin(collect_files(self.client.clone(), request)).await;
+        // Where reading the rows failed, the broken stream is only what followed from it.
+        match failure.take() {
+            Some(error) => Err(error),
+            None => sent,
+        }
+    }
+
+    /// Writes the attempt's manifest.
+    pub async fn finish(&self, pass: &Pass, draft: &Manifest) -> Result<ManifestRef> {
+        let pipeline = std::str::from_utf8(&pass.pipeline)
+            .map_err(|cause| WorkerError::never(error::INTERNAL, "a pipeline is no text").because(cause))?;
+        let body = serde_json::to_vec(&Finish { pipeline: pipeline.into(), draft: Cow::Borrowed(draft) }).map_err(
+            |cause| WorkerError::never(error::INTERNAL, "a manifest cannot be written as JSON").because(cause),
+        )?;
+        if body.len() > MAX_MESSAGE_BYTES - ENVELOPE_BYTES {
+            return Err(WorkerError::never(error::SINK_UNSUPPORTED, "too many files for one manifest")
+                .fix("partition by fewer values, or set a larger target size"));
+        }
+        let request = under(&pass.ticket, Action { r#type: wire::FINISH.to_owned(), body: body.into() });
+        let results = self.client.clone().do_action(request).await.map_err(|status| from_status(&status))?;
+        let result = results.into_inner().message().await.map_err(|status| from_status(&status))?;
+        let result = result.ok_or_else(|| broken("the sink worker does not answer"))?;
+        serde_json::from_slice(&result.body)
+            .map_err(|cause| broken("the sink worker's answer is damaged").because(cause))
+    }
+}
+
+fn under<T>(ticket: &Bytes, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    trace::inject(request.metadata_mut());
+    request.metadata_mut().insert_bin(wire::TICKET, MetadataValue::from_bytes(ticket));
+    request
+}
+
+async fn collect_files(
+    mut client: FlightServiceClient<Channel>,
+    request: Request<impl Stream<Item = FlightData> + Send + 'static>,
+) -> Result<Vec<StagedFile>> {
+    let answers = client.do_put(request).await.map_err(|status| from_status(&status))?.into_inner();
+    answers
+        .map_err(|status: Status| from_status(&status))
+        .and_then(|answer| {
+            let file = serde_json::from_slice(&answer.app_metadata);
+            future::ready(file.map_err(|cause| broken("the sink worker's answer is damaged").because(cause)))
+        })
+        .try_collect()
+        .await
+}
+
+/// The rows as messages, the first with the pipeline, and, if all went well, the end mark. A failure ends the stream
+/// without it.
+fn messages(
+    pipeline: Bytes,
+    schema: SchemaRef,
+    rows: BatchStream,
+    failure: Failure,
+) -> impl Stream<Item = FlightData> + Send + 'static {
+    let sent = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&sent);
+    let pieces = rows
+        .map_ok(|batch| stream::iter(chunk::pieces(batch)).map_err(uncut))
+        .try_flatten()
+        .inspect_ok(move |piece: &RecordBatch| {
+            counter.fetch_add(piece.num_rows() as u64, Ordering::Relaxed);
+        })
+        .map_err(|error| FlightError::ExternalError(Box::new(error)));
+    let data = FlightDataEncoderBuilder::new()
+        .with_schema(schema)
+        .with_metadata(pipeline)
+        .with_max_flight_data_size(chunk::PIECE_BYTES);
+    let data = data.build(pieces).map_err(unencoded).and_then(|message| future::ready(sendable(message)));
+    let end = stream::once(future::lazy(move |_| Ok(EndMark { rows: sent.load(Ordering::Relaxed) }.into_message())));
+    data.chain(end).scan(failure, |failure, message| {
+        future::ready(match message {
+            Ok(message) => Some(message),
+            Err(error) => {
+                failure.keep(error);
+                None
+            }
+        })
+    })
+}
+
+fn sendable(message: FlightData) -> Result<FlightData> {
+    let bytes = message.data_header.len() + message.data_body.len();
+    if bytes <= MAX_MESSAGE_BYTES - ENVELOPE_BYTES {
+        return Ok(message);
+    }
+    Err(WorkerError::never(error::INPUT_TOO_LARGE, format!("a row takes {bytes} bytes, more than a message holds"))
+        .fix("shorten or leave out large values in a transform"))
+}
+
+fn uncut(cause: arrow_schema::ArrowError) -> WorkerError {
+    WorkerError::never(error::INTERNAL, "a batch cannot be cut").because(cause)
+}
+
+fn unencoded(error: FlightError) -> WorkerError {
+    match error {
+        FlightError::ExternalError(cause) => match cause.downcast::<WorkerError>() {
+            Ok(error) => *error,
+            Err(cause) => broken("a batch stream cannot be sent").because(cause),
+        },
+        other => WorkerError::never(error::INTERNAL, "a batch cannot be encoded").because(other),
+    }
+}
+
+/// Where the sending half leaves its error for the half that waits.
+#[derive(Clone, Default)]
+struct Failure(Arc<Mutex<Option<WorkerError>>>);
+
+impl Failure {
+    fn keep(&self, error: WorkerError) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    fn take(&self) -> Option<WorkerError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

@@ -1,0 +1,38 @@
+//! The hop as those who read sources see it: the same two calls whether the sink worker is this process or another.
+
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use windrow_common::manifest::{Manifest, ManifestRef, StagedFile};
+
+use super::{
+    client::FlightHop,
+    service::{Part, Pass, StageService},
+};
+use crate::{error::Result, stage::BatchStream};
+
+/// The way to the worker that stages.
+#[derive(Clone)]
+pub enum Hop {
+    /// This process: batches are passed on without encoding.
+    Local(Arc<StageService>),
+    Remote(FlightHop),
+}
+
+impl Hop {
+    /// Stages a stream under a claim's pass. When it fails nothing is visible; the attempt is over.
+    pub async fn put(&self, pass: &Pass, part: Part, schema: SchemaRef, rows: BatchStream) -> Result<Vec<StagedFile>> {
+        match self {
+            Self::Local(service) => service.put(&service.open(pass)?, part, schema, rows).await,
+            Self::Remote(hop) => hop.put(pass, part, schema, rows).await,
+        }
+    }
+
+    /// Writes the attempt's manifest; what it returns may be sealed.
+    pub async fn finish(&self, pass: &Pass, draft: Manifest) -> Result<ManifestRef> {
+        match self {
+            Self::Local(service) => service.finish(&service.open(pass)?, draft).await,
+            Self::Remote(hop) => hop.finish(pass, &draft).await,
+        }
+    }
+}

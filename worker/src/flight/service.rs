@@ -1,0 +1,190 @@
+//! Staging for claims: the one door to the sinks' storage for those who read sources, in this process or another. It
+//! takes signed tickets only. It may not know gRPC.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use windrow_common::{
+    clock::Clock,
+    error,
+    manifest::{Counts, Manifest, ManifestRef, StagedFile},
+    pipeline::Pipeline,
+    ticket::{Ticket, TicketKeys, Verified},
+};
+
+use crate::{
+    error::{Result, WorkerError},
+    open::read_pipeline,
+    sink::Sink,
+    stage::{Attempt, BatchStream, StagedName, dead_letters, manifest, stage},
+};
+
+/// Opens the sink of a pipeline.
+pub type SinkResolver = Arc<dyn Fn(&Pipeline) -> Result<Arc<dyn Sink>> + Send + Sync>;
+
+/// What opens a hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Signed by the coordinator.
+    pub ticket: Bytes,
+    /// The JSON of the pipeline the ticket names the digest of.
+    pub pipeline: Bytes,
+}
+
+/// A pass that was found good, and the sink it opens. Only [`StageService::open`] makes one.
+pub struct Claim {
+    verified: Verified,
+    sink: Arc<dyn Sink>,
+}
+
+impl Claim {
+    pub fn ticket(&self) -> &Ticket {
+        self.verified.ticket()
+    }
+
+    /// The attempt whose files may be staged.
+    pub fn attempt(&self) -> Attempt {
+        let ticket = self.ticket();
+        Attempt { task: ticket.task, token: ticket.token, window: ticket.window }
+    }
+}
+
+/// What the rows of a put are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Rows of the table.
+    Rows,
+    /// Rejected input, in the columns of [`dead_letters::schema`].
+    DeadLetters,
+}
+
+/// Stages what claims send.
+pub struct StageService {
+    sinks: SinkResolver,
+    keys: TicketKeys,
+    clock: Arc<dyn Clock>,
+    puts: Semaphore,
+    /// Dead letters are put while their rows are; they must not wait for those.
+    letters: Semaphore,
+}
+
+impl StageService {
+    /// At most `max_puts` streams are staged at a time; others wait, which holds their senders back.
+    pub fn new(sinks: SinkResolver, keys: TicketKeys, clock: Arc<dyn Clock>, max_puts: usize) -> Self {
+        Self { sinks, keys, clock, puts: Semaphore::new(max_puts), letters: Semaphore::new(max_puts) }
+    }
+
+    /// What a ticket says. `TICKET_REFUSED` unless it is genuine and in time.
+    pub fn check(&self, ticket: &[u8]) -> Result<Verified> {
+        self.keys.verify(ticket, self.clock.now()).map_err(|cause| refused(cause.to_string()))
+    }
+
+    /// What a pass allows. `TICKET_REFUSED` unless the ticket is good and was signed for this pipeline and its sink.
+    pub fn open(&self, pass: &Pass) -> Result<Claim> {
+        let verified = self.check(&pass.ticket)?;
+        let ticket = verified.ticket();
+        if !ticket.is_for(&pass.pipeline) {
+            return Err(refused("a ticket came with another pipeline than it was signed for".to_owned()));
+        }
+        let pipeline = read_pipeline(&pass.pipeline)?;
+        if pipeline.name != ticket.pipeline || pipeline.sink.id() != ticket.sink {
+            return Err(refused(format!("a ticket for {} names {}", pipeline.name, ticket.sink)));
+        }
+        let sink = (self.sinks)(&pipeline)?;
+        Ok(Claim { verified, sink })
+    }
+
+    /// Stages a stream of rows of `schema` for the claim's sink. A claim may put any number of streams, at once too.
+    pub async fn put(
+        &self,
+        claim: &Claim,
+        part: Part,
+        schema: SchemaRef,
+        rows: BatchStream,
+    ) -> Result<Vec<StagedFile>> {
+        let places = match part {
+            Part::Rows => &self.puts,
+            Part::DeadLetters => &self.letters,
+        };
+        let _place = places.acquire().await.map_err(|cause| {
+            WorkerError::later(error::FLIGHT_BROKEN, "the sink worker is shutting down").because(cause)
+        })?;
+        let sink = &claim.sink;
+        let layout = match part {
+            Part::Rows => sink.layout(without_dictionaries(&schema)).await?,
+            Part::DeadLetters => dead_letters::layout(),
+        };
+        stage(sink.storage(), &layout, &claim.attempt(), rows).await
+    }
+
+    /// Checks a claim's manifest, sums its counts up and writes it; what it returns may be sealed. `rows_read` is taken
+    /// from the draft, everything else is counted here. `TICKET_REFUSED` when the manifest or a file is of another claim.
+    pub async fn finish(&self, claim: &Claim, draft: Manifest) -> Result<ManifestRef> {
+        let sink = &claim.sink;
+        check_identity(claim, &draft)?;
+        check_names(claim, &draft)?;
+        manifest::verify_files(sink.storage(), &draft.files).await?;
+        manifest::verify_files(sink.storage(), &draft.dead_letters).await?;
+        let counts = counted(&draft);
+        manifest::put_manifest(sink.storage(), &Manifest { counts, ..draft }).await
+    }
+}
+
+fn refused(message: String) -> WorkerError {
+    WorkerError::later(error::TICKET_REFUSED, message)
+}
+
+/// The wire expands dictionaries; a sink sees the same schema whichever way the rows come.
+pub(crate) fn without_dictionaries(schema: &Schema) -> SchemaRef {
+    let plain = |field: &Arc<Field>| match field.data_type() {
+        DataType::Dictionary(_, values) => Arc::new(field.as_ref().clone().with_data_type(values.as_ref().clone())),
+        _ => Arc::clone(field),
+    };
+    let fields: Vec<_> = schema.fields().iter().map(plain).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+fn check_identity(claim: &Claim, draft: &Manifest) -> Result<()> {
+    let ticket = claim.ticket();
+    let same = draft.task == ticket.task
+        && draft.token == ticket.token
+        && draft.attempt == ticket.attempt
+        && draft.pipeline == ticket.pipeline
+        && draft.sink == ticket.sink
+        && draft.window == ticket.window;
+    if same {
+        return Ok(());
+    }
+    Err(WorkerError::never(error::TICKET_REFUSED, "a manifest is for another claim than its ticket")
+        .at(format!("task {}", draft.task)))
+}
+
+/// Every file was staged by this very attempt, in its place, and is named once.
+fn check_names(claim: &Claim, draft: &Manifest) -> Result<()> {
+    let ticket = claim.ticket();
+    let letters = format!("{}/", dead_letters::FOLDER);
+    let data = draft.files.iter().map(|file| (file, false));
+    let rejected = draft.dead_letters.iter().map(|file| (file, true));
+    let mut seen = std::collections::HashSet::new();
+    for (file, is_letter) in data.chain(rejected) {
+        let mine = StagedName::parse(&file.path).is_some_and(|name| name.belongs_to(&ticket.task, ticket.token));
+        let in_place = file.path.starts_with(&letters) == is_letter && !file.path.split('/').any(|part| part == "..");
+        if !mine || !in_place || !seen.insert(&file.path) || !ticket.window.covers(&file.window) {
+            return Err(WorkerError::never(error::TICKET_REFUSED, "a manifest names a file its claim did not stage")
+                .at(file.path.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn counted(draft: &Manifest) -> Counts {
+    Counts {
+        rows_read: draft.counts.rows_read,
+        rows_written: draft.files.iter().map(|file| file.rows).sum(),
+        rows_rejected: draft.dead_letters.iter().map(|file| file.rows).sum(),
+        bytes_written: draft.files.iter().map(|file| file.bytes).sum(),
+        files: draft.files.len() as u64,
+    }
+}

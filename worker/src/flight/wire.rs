@@ -1,0 +1,111 @@
+//! What stands on the wire beside Flight's own messages: header names, the end mark of a stream, and errors. Both sides
+//! use it, so that an error is the same error wherever it arose.
+
+use std::borrow::Cow;
+
+use arrow_flight::FlightData;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tonic::{Code, Status};
+use windrow_common::{error, manifest::Manifest, task::Retry};
+
+use super::service::Part;
+use crate::error::{Outcome, Result, WorkerError, in_one_line};
+
+/// Header with the signed ticket.
+pub(super) const TICKET: &str = "windrow-ticket-bin";
+/// Header that says what the rows are.
+pub(super) const PART: &str = "windrow-part";
+/// The action that writes a manifest: its body is a [`Finish`], the result the reference, both JSON.
+pub(super) const FINISH: &str = "finish";
+/// Error texts travel in headers, which are small.
+const MAX_TEXT_CHARS: usize = 1_000;
+
+impl Part {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::DeadLetters => "dead_letters",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        [Self::Rows, Self::DeadLetters].into_iter().find(|part| part.as_str() == text)
+    }
+}
+
+/// What is asked with the action [`FINISH`].
+#[derive(Serialize, Deserialize)]
+pub(super) struct Finish<'a> {
+    /// The pipeline's JSON, to the byte as the ticket's digest was taken of it.
+    pub(super) pipeline: Cow<'a, str>,
+    pub(super) draft: Cow<'a, Manifest>,
+}
+
+/// The last message of a put. A stream that ends without it was cut off, however orderly it looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct EndMark {
+    pub(super) rows: u64,
+}
+
+impl EndMark {
+    pub(super) fn into_message(self) -> FlightData {
+        FlightData { app_metadata: format!("{{\"rows\":{}}}", self.rows).into(), ..FlightData::default() }
+    }
+
+    /// `None` for a message that carries data.
+    pub(super) fn of(message: &FlightData) -> Option<Result<Self>> {
+        if !message.data_header.is_empty() {
+            return None;
+        }
+        let mark = serde_json::from_slice(&message.app_metadata);
+        Some(mark.map_err(|cause| broken("a message of a batch stream makes no sense").because(cause)))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct ErrorBody {
+    code: String,
+    message: String,
+    fix: Option<String>,
+    retry: Retry,
+}
+
+pub(super) fn to_status(error: &WorkerError) -> Status {
+    let retry = match error.outcome() {
+        Outcome::Failed(retry) => retry,
+        Outcome::NotReady => Retry::Later,
+    };
+    let message: String = in_one_line(error).chars().take(MAX_TEXT_CHARS).collect();
+    let code = match (error.code(), retry) {
+        (error::TICKET_REFUSED, _) => Code::PermissionDenied,
+        (_, Retry::Never) => Code::FailedPrecondition,
+        (_, Retry::Later) => Code::Unavailable,
+    };
+    let fix = error.fix_text().map(|fix| fix.chars().take(MAX_TEXT_CHARS).collect());
+    let body = ErrorBody { code: error.code().code.to_owned(), message: message.clone(), fix, retry };
+    let details = serde_json::to_vec(&body).unwrap_or_default();
+    Status::with_details(code, message, Bytes::from(details))
+}
+
+/// The error the other side sent; anything else means that the stream broke.
+pub(super) fn from_status(status: &Status) -> WorkerError {
+    let body: Option<ErrorBody> = serde_json::from_slice(status.details()).ok();
+    let known = body.as_ref().and_then(|body| error::find(&body.code).copied()).zip(body.as_ref());
+    let Some((code, body)) = known else {
+        let cause = format!("{:?}: {}", status.code(), status.message());
+        return broken("the stream to the sink worker broke").because(cause);
+    };
+    let error = match body.retry {
+        Retry::Later => WorkerError::later(code, body.message.clone()),
+        Retry::Never => WorkerError::never(code, body.message.clone()),
+    };
+    match &body.fix {
+        Some(fix) => error.fix(fix.clone()),
+        None => error,
+    }
+}
+
+pub(super) fn broken(message: &str) -> WorkerError {
+    WorkerError::later(error::FLIGHT_BROKEN, message)
+}

@@ -1,0 +1,192 @@
+//! Ingestion: the whole route of a task, from the source's rows to the reference of a manifest that may be sealed. It
+//! holds no claim and talks to no coordinator; whoever drops it leaves nothing visible behind.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arrow_schema::Schema;
+use futures::{StreamExt, TryStreamExt, stream};
+use tracing::Instrument;
+use windrow_common::{
+    error,
+    manifest::{Counts, Input, Manifest, ManifestRef, StagedFile},
+    pipeline::Pipeline,
+};
+
+use crate::{
+    error::{Result, WorkerError},
+    flight::{Part, Pass, without_dictionaries},
+    open::Connectors,
+    session::{Assignment, Progress},
+    source::{Chunk, Slice, Source},
+    stage::{Attempt, BatchStream},
+    transform::{Shape, Transform, TransformLimits},
+};
+
+mod hops;
+mod rejects;
+mod watched;
+
+pub use hops::Hops;
+use rejects::Rejects;
+use watched::watched;
+
+/// Slices opened ahead of the one being read, so that small inputs do not wait for each other.
+const OPENED_AHEAD: usize = 2;
+
+/// What ingestion needs beside the task.
+pub struct Ingest {
+    connectors: Arc<Connectors>,
+    hops: Hops,
+    /// Where transforms spill; the system's temporary folder if `None`.
+    spill: Option<PathBuf>,
+}
+
+impl Ingest {
+    pub fn new(connectors: Arc<Connectors>, hops: Hops, spill: Option<PathBuf>) -> Self {
+        Self { connectors, hops, spill }
+    }
+
+    /// THE route. What it returns may be sealed; when it fails, or is dropped, no reader sees a row.
+    pub async fn run(&self, pipeline: &Pipeline, task: &Assignment, progress: &Arc<Progress>) -> Result<ManifestRef> {
+        let source = self.connectors.source(pipeline)?;
+        let hop = self.hops.to(task.flight_endpoint.as_deref())?;
+        let pass = Pass { ticket: task.ticket.clone(), pipeline: task.pipeline.clone() };
+
+        let read = tracing::info_span!("read");
+        let slices = source.resolve(&task.window).instrument(read.clone()).await?;
+        let input = source.schema().instrument(read.clone()).await?;
+        let transform = self.transform(pipeline);
+        let shape = transform.check(input.clone(), pipeline.source.cursor.as_deref()).await?;
+        check_run(&shape, task.windows)?;
+
+        let inputs = slices.iter().map(|slice| slice.input.clone()).collect();
+        let rejects = Arc::new(Rejects::new(hop.clone(), pass.clone(), attempt_of(task), pipeline.limits.max_rejected));
+        let found = Arc::new(Found { rejects: rejects.clone(), rows: AtomicU64::new(0), progress: progress.clone() });
+        let rows = watched(rows_of(source, slices, task, found.clone()), read);
+        let rows = transform.apply(input, rows).await?;
+        let rows = watched(written(rows, progress.clone()), tracing::info_span!("transform"));
+
+        let put = tracing::info_span!("put");
+        let files = hop.put(&pass, Part::Rows, shape.output.clone(), rows).instrument(put.clone()).await?;
+        progress.add_bytes(files.iter().map(|file| file.bytes).sum());
+        let (rejected, dead_letters) = rejects.finish(found.rows.load(Ordering::Relaxed)).instrument(put).await?;
+
+        let rows_read = found.rows.load(Ordering::Relaxed) + rejected;
+        let draft = Draft { files, dead_letters, inputs, rows_read };
+        let manifest = manifest_of(pipeline, task, &shape.output, draft)?;
+        hop.finish(&pass, manifest).instrument(tracing::info_span!("finish")).await
+    }
+
+    fn transform(&self, pipeline: &Pipeline) -> Transform {
+        let limits = TransformLimits { memory: pipeline.limits.memory, spill: self.spill.clone() };
+        Transform::new(&pipeline.transform, limits)
+    }
+}
+
+/// Several windows may go in one only if each row stays in its own, and can be told apart afterwards. The coordinator
+/// answers with smaller runs.
+fn check_run(shape: &Shape, windows: u32) -> Result<()> {
+    let reason = match (windows, shape.row_wise, shape.keeps_cursor) {
+        (0 | 1, ..) => return Ok(()),
+        (_, false, _) => "the transform looks at more than one row at a time",
+        (_, true, false) => "the rows do not keep the cursor column, by which a window's rows are told apart",
+        (_, true, true) => return Ok(()),
+    };
+    Err(WorkerError::never(error::NOT_ROW_WISE, format!("{windows} windows cannot go in one: {reason}"))
+        .fix("nothing needs to be done: the windows are run one by one; set `window.per_task: 1` to plan them so"))
+}
+
+/// What was found in the source.
+struct Found {
+    rejects: Arc<Rejects>,
+    rows: AtomicU64,
+    progress: Arc<Progress>,
+}
+
+/// The rows of all slices, one slice after the other; what is rejected leaves the stream here.
+fn rows_of(source: Arc<dyn Source>, slices: Vec<Slice>, task: &Assignment, found: Arc<Found>) -> BatchStream {
+    let window = task.window;
+    let chunks = stream::iter(slices).map(move |slice| {
+        let source = source.clone();
+        async move { source.read(&slice, &window).await }
+    });
+    let rows = chunks.buffered(OPENED_AHEAD).try_flatten().try_filter_map(move |chunk| {
+        let found = found.clone();
+        async move { found.sorted(chunk).await }
+    });
+    rows.boxed()
+}
+
+impl Found {
+    async fn sorted(&self, chunk: Chunk) -> Result<Option<arrow_array::RecordBatch>> {
+        match chunk {
+            Chunk::Rows(batch) => {
+                self.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+                self.progress.add_read(batch.num_rows() as u64);
+                Ok(Some(batch).filter(|batch| batch.num_rows() > 0))
+            }
+            Chunk::Rejected(rejects) => {
+                self.progress.add_read(rejects.len() as u64);
+                self.rejects.add(rejects).await?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn written(rows: BatchStream, progress: Arc<Progress>) -> BatchStream {
+    rows.inspect_ok(move |batch| progress.add_written(batch.num_rows() as u64)).boxed()
+}
+
+fn attempt_of(task: &Assignment) -> Attempt {
+    Attempt { task: task.task, token: task.token, window: task.window }
+}
+
+/// What an attempt can say of itself; the sink worker counts the rest.
+struct Draft {
+    files: Vec<StagedFile>,
+    dead_letters: Vec<StagedFile>,
+    inputs: Vec<Input>,
+    rows_read: u64,
+}
+
+fn manifest_of(pipeline: &Pipeline, task: &Assignment, schema: &Schema, draft: Draft) -> Result<Manifest> {
+    let schema = serde_json::to_value(without_dictionaries(schema))
+        .map_err(|cause| WorkerError::never(error::INTERNAL, "a schema cannot be written as JSON").because(cause))?;
+    Ok(Manifest {
+        task: task.task,
+        token: task.token,
+        attempt: task.attempt,
+        pipeline: pipeline.name.clone(),
+        sink: pipeline.sink.id(),
+        window: task.window,
+        write: pipeline.sink.write,
+        schema,
+        files: draft.files,
+        dead_letters: draft.dead_letters,
+        inputs: draft.inputs,
+        counts: Counts { rows_read: draft.rows_read, ..Counts::default() },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn several_windows_go_in_one_only_if_their_rows_can_be_told_apart() {
+        let shape = |row_wise, keeps_cursor| Shape { output: Arc::new(Schema::empty()), row_wise, keeps_cursor };
+        assert!(check_run(&shape(false, false), 1).is_ok());
+        assert!(check_run(&shape(true, true), 1_000).is_ok());
+        for refused in [shape(false, true), shape(true, false)] {
+            assert_eq!(check_run(&refused, 2).unwrap_err().code(), error::NOT_ROW_WISE);
+        }
+    }
+}

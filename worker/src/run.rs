@@ -1,0 +1,245 @@
+//! A worker from start to stop: everything is built first, so that what is wrong with the configuration shows before
+//! anything runs; then everything runs until it is told to stop.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::watch};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::{ClientTlsConfig, Server, ServerTlsConfig};
+use windrow_common::{
+    clock::Clock,
+    error,
+    id::WorkerId,
+    shutdown::Shutdown,
+    ticket::{TicketKey, TicketKeys},
+};
+use windrow_proto::v1;
+
+use crate::{
+    attempt::Attempts,
+    commit::Committer,
+    error::{Result, WorkerError},
+    flight::{StageService, flight_server, server_limits},
+    ingest::{Hops, Ingest},
+    open::Connectors,
+    session::{self, Dialer, Identity, Order, Role, Session},
+    telemetry::Metrics,
+};
+
+#[cfg(test)]
+mod tests;
+
+/// Most slots: a put and its dead letters of each must fit the streams of one Flight connection.
+const MAX_SLOTS: u32 = 100;
+/// How long commits and streams of others may take to end after the session did.
+const LAST_WORK: Duration = Duration::from_secs(5);
+
+/// A worker's settings.
+pub struct WorkerConfig {
+    /// Unique per start of the process.
+    pub id: WorkerId,
+    pub roles: Vec<Role>,
+    /// Most tasks at a time, 1 to 100; of no meaning without the ingest role.
+    pub slots: u32,
+    pub coordinators: Dialer,
+    /// Present to let other workers stage here; needs the sink role.
+    pub flight: Option<FlightConfig>,
+    /// How other workers' Flight services are reached.
+    pub peer_tls: Option<ClientTlsConfig>,
+    /// Where transforms spill; the system's temporary folder if `None`.
+    pub spill_dir: Option<PathBuf>,
+    /// Most streams staged at a time.
+    pub max_puts: usize,
+    /// How long running attempts may go on after the worker was told to stop.
+    pub drain: Duration,
+}
+
+/// A sink worker's Flight service.
+pub struct FlightConfig {
+    pub bind: SocketAddr,
+    /// The address other workers reach it by; `http://` and the bound address if `None`.
+    pub advertised: Option<String>,
+    pub tls: Option<ServerTlsConfig>,
+}
+
+/// Runs a worker until `shutdown` begins and what it does has ended.
+///
+/// # Errors
+/// `USAGE` for a configuration that makes no sense, `FLIGHT_BROKEN` if the Flight address cannot be bound. Afterwards it
+/// does not fail: without a coordinator it goes on looking for one.
+pub async fn run(config: WorkerConfig, clock: Arc<dyn Clock>, shutdown: Shutdown) -> Result<()> {
+    let worker = Worker::build(config, clock).await?;
+    worker.run(shutdown).await;
+    Ok(())
+}
+
+/// Everything a worker consists of, not yet running.
+struct Worker {
+    session: Session,
+    orders: tokio::sync::mpsc::Receiver<Order>,
+    keys: (watch::Receiver<Vec<v1::TicketKey>>, TicketKeys),
+    attempts: Arc<Attempts>,
+    committer: Arc<Committer>,
+    flight: Option<Flight>,
+    drain: Duration,
+}
+
+struct Flight {
+    listener: TcpListener,
+    tls: Option<ServerTlsConfig>,
+    service: Arc<StageService>,
+}
+
+impl Worker {
+    async fn build(config: WorkerConfig, clock: Arc<dyn Clock>) -> Result<Self> {
+        let sink_role = config.roles.contains(&Role::Sink);
+        check(&config)?;
+        let metrics = Metrics::new();
+        let connectors = Arc::new(Connectors::new(clock.clone()));
+        let keys = TicketKeys::default();
+        let service = sink_role.then(|| stage_service(&connectors, &keys, &clock, config.max_puts));
+        let (flight, endpoint) = match (config.flight, &service) {
+            (Some(settings), Some(service)) => {
+                bind(settings, service.clone()).await.map(|(f, e)| (Some(f), Some(e)))?
+            }
+            _ => (None, None),
+        };
+        let identity = Identity {
+            id: config.id.clone(),
+            roles: config.roles,
+            slots: config.slots,
+            flight_endpoint: endpoint.clone(),
+        };
+        let (session, ends) = session::open(identity, config.coordinators, clock.clone());
+        let hops = Hops::new(service, endpoint, config.peer_tls);
+        let ingest = Ingest::new(connectors.clone(), hops, config.spill_dir);
+        let slots = usize::try_from(config.slots).unwrap_or(1);
+        let who = (config.id.clone(), metrics.clone());
+        let attempts = Arc::new(Attempts::new(ingest, ends.reports, slots, clock.clone(), who));
+        let committer = Arc::new(Committer::new(connectors, clock, config.id, metrics));
+        let keys = (ends.ticket_keys, keys);
+        Ok(Self { session, orders: ends.orders, keys, attempts, committer, flight, drain: config.drain })
+    }
+
+    async fn run(self, shutdown: Shutdown) {
+        let Self { session, orders, keys, attempts, committer, flight, drain } = self;
+        let last = CancellationToken::new();
+        let work = TaskTracker::new();
+        work.spawn(last.clone().run_until_cancelled_owned(take_keys(keys.0, keys.1)));
+        work.spawn(last.clone().run_until_cancelled_owned(dispatch(orders, attempts, committer, work.clone())));
+        if let Some(flight) = flight {
+            work.spawn(serve(flight, last.clone()));
+        }
+        session.run(shutdown.token().clone(), drain).await;
+        last.cancel();
+        work.close();
+        if tokio::time::timeout(LAST_WORK, work.wait()).await.is_err() {
+            tracing::warn!("work was left undone; it is found and finished by others");
+        }
+    }
+}
+
+fn check(config: &WorkerConfig) -> Result<()> {
+    let wrong = |message: &str| Err(WorkerError::never(error::USAGE, message));
+    let role = |role| config.roles.contains(&role);
+    match () {
+        () if config.roles.is_empty() => wrong("a worker needs at least one role"),
+        () if role(Role::Ingest) && !(1..=MAX_SLOTS).contains(&config.slots) => {
+            wrong("a worker with the role `ingest` has 1 to 100 slots")
+        }
+        () if config.flight.is_some() && !role(Role::Sink) => wrong("a Flight service needs the role `sink`"),
+        () if role(Role::Sink) && config.max_puts == 0 => {
+            wrong("a worker with the role `sink` stages at least one stream")
+        }
+        () => Ok(()),
+    }
+}
+
+fn stage_service(
+    connectors: &Arc<Connectors>,
+    keys: &TicketKeys,
+    clock: &Arc<dyn Clock>,
+    max_puts: usize,
+) -> Arc<StageService> {
+    let connectors = connectors.clone();
+    let resolver = Arc::new(move |pipeline: &_| connectors.sink(pipeline));
+    Arc::new(StageService::new(resolver, keys.clone(), clock.clone(), max_puts))
+}
+
+async fn bind(settings: FlightConfig, service: Arc<StageService>) -> Result<(Flight, String)> {
+    let unbound = |cause: std::io::Error| {
+        WorkerError::never(error::FLIGHT_BROKEN, "the Flight address cannot be bound")
+            .at(settings.bind.to_string())
+            .because(cause)
+            .fix("choose a free address of this machine")
+    };
+    let listener = TcpListener::bind(settings.bind).await.map_err(unbound)?;
+    let bound = listener.local_addr().map_err(unbound)?;
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    let endpoint = settings.advertised.unwrap_or_else(|| format!("{scheme}://{bound}"));
+    Ok((Flight { listener, tls: settings.tls, service }, endpoint))
+}
+
+async fn serve(flight: Flight, stop: CancellationToken) {
+    let mut server = server_limits(Server::builder());
+    if let Some(tls) = flight.tls {
+        server = match server.tls_config(tls) {
+            Ok(server) => server,
+            Err(error) => return tracing::error!(%error, "the Flight service has no usable certificate"),
+        };
+    }
+    let router = server.add_service(flight_server(flight.service));
+    let incoming = TcpListenerStream::new(flight.listener);
+    if let Err(error) = router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await {
+        tracing::error!(%error, "the Flight service ended");
+    }
+}
+
+/// Begins every order; the session bounds how many there are.
+async fn dispatch(
+    mut orders: tokio::sync::mpsc::Receiver<Order>,
+    attempts: Arc<Attempts>,
+    committer: Arc<Committer>,
+    work: TaskTracker,
+) {
+    while let Some(order) = orders.recv().await {
+        let (attempts, committer) = (attempts.clone(), committer.clone());
+        match order {
+            Order::Attempt(task, claim) => {
+                work.spawn(async move {
+                    attempts.run(&task, claim).await;
+                });
+            }
+            Order::Prepare(asked, answer) => {
+                work.spawn(async move { answer.prepared(committer.prepare(asked).await).await });
+            }
+            Order::SweepList(asked, answer) => {
+                work.spawn(async move { answer.listed(committer.sweep_list(asked).await).await });
+            }
+            Order::SweepDelete(asked, answer) => {
+                work.spawn(async move { answer.swept(committer.sweep_delete(asked).await).await });
+            }
+            Order::Commit(asked, answer) => {
+                work.spawn(async move { answer.settled(committer.commit(asked).await).await });
+            }
+        }
+    }
+}
+
+/// Keeps the keys tickets are verified with as the coordinator last gave them.
+async fn take_keys(mut given: watch::Receiver<Vec<v1::TicketKey>>, keys: TicketKeys) {
+    loop {
+        let newest_first = given.borrow_and_update().clone();
+        keys.replace(newest_first.iter().filter_map(usable).collect());
+        if given.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn usable(key: &v1::TicketKey) -> Option<TicketKey> {
+    TicketKey::new(&key.id, &key.key)
+        .inspect_err(|error| tracing::warn!(%error, id = key.id, "a ticket key was left out"))
+        .ok()
+}

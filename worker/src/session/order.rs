@@ -1,0 +1,75 @@
+//! What the coordinator asks of this worker, checked and in the words of `windrow-common`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use windrow_common::{claim::Token, id::TaskId, window::Window};
+use windrow_proto::{
+    convert::{Malformed, optional_text, required, task_id},
+    v1,
+};
+
+use super::{claims::ClaimGuard, report::Answerer};
+
+/// Something to be done.
+pub enum Order {
+    /// Try a task; how it ended goes to [`super::Reports::seal`] or [`super::Reports::fail`].
+    Attempt(Box<Assignment>, ClaimGuard),
+    /// Work out a sink's next commit.
+    Prepare(v1::Prepare, Answerer),
+    /// Carry a recorded intent out, or abort it.
+    Commit(v1::Commit, Answerer),
+    /// List what was staged at a sink long ago.
+    SweepList(v1::SweepList, Answerer),
+    /// Take away what of the list is dead.
+    SweepDelete(v1::SweepDelete, Answerer),
+}
+
+/// A claimed task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assignment {
+    pub task: TaskId,
+    pub token: Token,
+    /// Counts from 1.
+    pub attempt: u32,
+    /// The checked pipeline as JSON, as the ticket's digest was taken of it.
+    pub pipeline: Bytes,
+    pub window: Window,
+    /// How many windows the task's stretch consists of.
+    pub windows: u32,
+    /// 0 for the first time a window is moved.
+    pub revision: u32,
+    /// The sink worker's Flight service; `None` if this very worker is it.
+    pub flight_endpoint: Option<String>,
+    /// Signed by the coordinator, passed on as it is.
+    pub ticket: Bytes,
+    pub deadline: Duration,
+    /// A W3C `traceparent`.
+    pub trace: Option<String>,
+}
+
+/// Task and token alone: what an answer needs even if the rest is malformed.
+pub(super) fn claim_of(assign: &v1::Assign) -> Result<(TaskId, Token), Malformed> {
+    Ok((task_id(&assign.task)?, required(assign.token, "token")?.into()))
+}
+
+impl TryFrom<v1::Assign> for Assignment {
+    type Error = Malformed;
+
+    fn try_from(assign: v1::Assign) -> Result<Self, Malformed> {
+        let (task, token) = claim_of(&assign)?;
+        Ok(Self {
+            task,
+            token,
+            attempt: assign.attempt,
+            pipeline: assign.pipeline.into(),
+            window: required(assign.window, "window")?.try_into()?,
+            windows: assign.windows.max(1),
+            revision: assign.revision,
+            flight_endpoint: optional_text(assign.flight_endpoint),
+            ticket: assign.ticket.into(),
+            deadline: Duration::from_millis(assign.deadline_ms),
+            trace: optional_text(assign.trace),
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! What attempts and committers have to say to the coordinator, and their way into the session.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, oneshot};
+use windrow_common::{claim::Token, id::TaskId, manifest::ManifestRef, task::Failure};
+use windrow_proto::v1::{self, session_request::Message};
+
+/// How long a finished attempt goes on trying to seal while no coordinator answers.
+pub const OUTAGE_GRACE: Duration = Duration::from_secs(30 * 60);
+/// Reports under way between attempts and the session; more of them wait.
+const QUEUE: usize = 64;
+
+/// The way to the coordinator. Clones share it.
+#[derive(Clone)]
+pub struct Reports {
+    queue: mpsc::Sender<Report>,
+}
+
+/// The way back for the answer to one question of one session. When that session has ended the answer is dropped: its
+/// number may mean something else to another leader, and whoever leads asks again.
+pub struct Answerer {
+    queue: mpsc::Sender<Report>,
+    session: u64,
+    /// Tells the session that a question is open.
+    _open: Arc<()>,
+}
+
+/// What the coordinator said to a seal or a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Accepted,
+    /// The claim has passed on: the attempt was a zombie's.
+    Refused,
+    /// No coordinator answered within [`OUTAGE_GRACE`], or the worker has stopped.
+    Unanswered,
+}
+
+pub(super) enum Report {
+    /// Sent again on every new session until it is answered.
+    Result(Box<Outcome>, oneshot::Sender<Answer>),
+    /// Sent on its own session or never.
+    Reply(u64, Box<Message>),
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    Sealed { task: TaskId, token: Token, manifest: ManifestRef },
+    Failed { task: TaskId, token: Token, failure: Failure, not_ready: bool },
+}
+
+impl Reports {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Report>) {
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        (Self { queue }, receiver)
+    }
+
+    /// Offers what an attempt staged. Returns when the coordinator has decided, whichever session it takes.
+    pub async fn seal(&self, task: TaskId, token: Token, manifest: ManifestRef) -> Answer {
+        self.ask(Outcome::Sealed { task, token, manifest }).await
+    }
+
+    /// Tells that an attempt failed, or with `not_ready` that its source is not complete yet.
+    pub async fn fail(&self, task: TaskId, token: Token, failure: Failure, not_ready: bool) -> Answer {
+        self.ask(Outcome::Failed { task, token, failure, not_ready }).await
+    }
+
+    pub(super) fn answerer(&self, session: u64, open: Arc<()>) -> Answerer {
+        Answerer { queue: self.queue.clone(), session, _open: open }
+    }
+
+    async fn ask(&self, outcome: Outcome) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.queue.send(Report::Result(Box::new(outcome), reply)).await.ok()?;
+            answer.await.ok()
+        };
+        tokio::time::timeout(OUTAGE_GRACE, asked).await.ok().flatten().unwrap_or(Answer::Unanswered)
+    }
+}
+
+impl Answerer {
+    pub async fn prepared(self, prepared: v1::Prepared) {
+        self.send(Message::Prepared(prepared)).await;
+    }
+
+    pub async fn settled(self, settled: v1::Settled) {
+        self.send(Message::Settled(settled)).await;
+    }
+
+    pub async fn listed(self, listed: v1::Listed) {
+        self.send(Message::Listed(listed)).await;
+    }
+
+    pub async fn swept(self, swept: v1::Swept) {
+        self.send(Message::Swept(swept)).await;
+    }
+
+    async fn send(self, message: Message) {
+        // A session that is gone needs no answer.
+        let _ = self.queue.send(Report::Reply(self.session, Box::new(message))).await;
+    }
+}
+
+impl Outcome {
+    /// The message to the coordinator, under the number its answer will carry.
+    pub(super) fn message(&self, request: u64) -> Message {
+        match self {
+            Self::Sealed { task, token, manifest } => Message::Seal(v1::Seal {
+                request,
+                task: task.as_bytes().to_vec(),
+                token: Some((*token).into()),
+                manifest: Some(manifest.into()),
+            }),
+            Self::Failed { task, token, failure, not_ready } => Message::Fail(v1::Fail {
+                request,
+                task: task.as_bytes().to_vec(),
+                token: Some((*token).into()),
+                failure: Some(failure.into()),
+                not_ready: *not_ready,
+            }),
+        }
+    }
+}

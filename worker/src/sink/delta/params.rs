@@ -1,0 +1,95 @@
+//! The parameters of the sink `delta`, as they stand beside `to`, `format` and `write`.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use windrow_common::{error, quantity::ByteSize};
+
+use crate::source::ParamError;
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Params {
+    /// The table's folder under the connection's root.
+    pub(super) path: String,
+    /// Columns whose values become folders; fixed when the table is created.
+    #[serde(default)]
+    pub(super) partition_by: Vec<String>,
+    /// The size a data file is to reach; smaller files of one commit are merged up to it.
+    #[serde(default = "default_target")]
+    #[schemars(with = "String")]
+    pub(super) target_file_size: ByteSize,
+}
+
+fn default_target() -> ByteSize {
+    ByteSize(128 << 20)
+}
+
+impl Params {
+    pub(super) fn decode(params: &Map<String, Value>) -> Result<Self, ParamError> {
+        let params: Self = serde_path_to_error::deserialize(Value::Object(params.clone())).map_err(param_error)?;
+        let mut seen = BTreeSet::new();
+        let bad = |path: &str, message: String, fix: &str| ParamError {
+            path: path.to_owned(),
+            code: error::BAD_VALUE,
+            message,
+            fix: Some(fix.to_owned()),
+        };
+        if let Some(twice) = params.partition_by.iter().find(|column| !seen.insert(column.as_str())) {
+            return Err(bad("partition_by", format!("column {twice:?} is named twice"), "name each column once"));
+        }
+        if params.target_file_size.0 == 0 {
+            return Err(bad("target_file_size", "a file needs a size above zero".to_owned(), "leave it out: 128MiB"));
+        }
+        Ok(params)
+    }
+}
+
+fn param_error(cause: serde_path_to_error::Error<serde_json::Error>) -> ParamError {
+    let path = cause.path().to_string();
+    let message = cause.into_inner().to_string();
+    let (code, fix) = if message.starts_with("unknown field") {
+        (error::UNKNOWN_KEY, "remove it or correct its name".to_owned())
+    } else if message.starts_with("missing field") {
+        (error::MISSING_KEY, "add it".to_owned())
+    } else {
+        (error::BAD_VALUE, "correct the value".to_owned())
+    };
+    ParamError { path: if path == "." { String::new() } else { path }, code, message, fix: Some(fix) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn decode(value: Value) -> Result<Params, ParamError> {
+        Params::decode(value.as_object().unwrap())
+    }
+
+    #[test]
+    fn parameters_decode_with_their_defaults() {
+        let params = decode(json!({ "path": "flights", "partition_by": ["day"] })).unwrap();
+        assert_eq!(params.target_file_size, ByteSize(128 << 20));
+        assert_eq!(params.partition_by, ["day"]);
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_refused_with_its_place() {
+        let cases = [
+            (json!({}), "", error::MISSING_KEY),
+            (json!({ "path": "x", "partitions": [] }), "partitions", error::UNKNOWN_KEY),
+            (json!({ "path": "x", "partition_by": ["a", 1] }), "partition_by[1]", error::BAD_VALUE),
+            (json!({ "path": "x", "partition_by": ["a", "a"] }), "partition_by", error::BAD_VALUE),
+            (json!({ "path": "x", "target_file_size": "big" }), "target_file_size", error::BAD_VALUE),
+        ];
+        for (value, path, code) in cases {
+            let found = decode(value.clone()).unwrap_err();
+            assert_eq!((found.path.as_str(), found.code), (path, code), "{value}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The table as one version of its log describes it, kept in memory and advanced commit by commit, so that a commit
+//! costs the same after three thousand others as after three. Pure.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use arrow_schema::{Schema, SchemaRef};
+use deltalake_core::kernel::{Add, DeletionVectorDescriptor};
+use windrow_common::{
+    id::SinkId,
+    intent::{Committed, Fingerprint},
+    window::{Axis, Window},
+};
+
+use super::{actions::Commit, bounds::Bounds, tag};
+
+/// The table at one version.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    pub(super) version: u64,
+    /// What identifies the commit object of `version`; another stamp means another history.
+    pub(super) stamp: Option<Stamp>,
+    pub(super) schema: SchemaRef,
+    pub(super) partition_by: Vec<String>,
+    pub(super) configuration: BTreeMap<String, String>,
+    /// By path, as it is under the table's root.
+    pub(super) files: HashMap<String, ActiveFile>,
+    /// Versions of the application ids that are this sink's.
+    pub(super) txns: BTreeMap<String, i64>,
+}
+
+/// A data file that is part of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ActiveFile {
+    pub(super) bytes: u64,
+    pub(super) partition: BTreeMap<String, Option<String>>,
+    /// The stretch of the cursor the rows lie in; absent for files of other writers.
+    pub(super) window: Option<Window>,
+    /// What the statistics say about the cursor, where the window does not tell.
+    pub(super) bounds: Option<Bounds>,
+    pub(super) deletion_vector: Option<Box<DeletionVectorDescriptor>>,
+}
+
+/// What a store says about a commit object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) bytes: u64,
+    pub(super) e_tag: Option<String>,
+}
+
+/// The application ids of a sink's `txn` records: one counts its commits, one holds the newest intent's digest.
+#[derive(Clone, Debug)]
+pub(super) struct AppIds {
+    pub(super) seq: String,
+    pub(super) digest: String,
+}
+
+/// Whether a commit could be applied in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Advance {
+    Applied,
+    /// It changes schema, properties or protocol: the table has to be loaded anew.
+    Reload,
+}
+
+impl Table {
+    /// Advances by the commit of the next version.
+    pub(super) fn apply(&mut self, commit: &Commit, stamp: Stamp, reading: &Reading) -> Advance {
+        if commit.redefines {
+            return Advance::Reload;
+        }
+        for removed in &commit.remove {
+            self.files.remove(removed);
+        }
+        for add in &commit.add {
+            self.files.insert(add.path.clone(), ActiveFile::of(add, reading));
+        }
+        for (app, version) in &commit.txns {
+            if reading.apps.contains(app) {
+                self.txns.insert(app.clone(), *version);
+            }
+        }
+        self.version += 1;
+        self.stamp = Some(stamp);
+        Advance::Applied
+    }
+
+    /// The newest commit of the sink, `Err` when only half of its record is there.
+    pub(super) fn committed(&self, apps: &AppIds) -> Result<Option<Committed>, HalfRecord> {
+        let Some(seq) = self.txns.get(&apps.seq) else { return Ok(None) };
+        let seq = u64::try_from(*seq).map_err(|_| HalfRecord)?;
+        let digest = self.txns.get(&apps.digest).ok_or(HalfRecord)?;
+        let effect = Fingerprint::from_signed(*digest).ok_or(HalfRecord)?;
+        Ok(Some(Committed { seq, effect }))
+    }
+
+    /// The schema of the data files: without the columns that stand in folder names.
+    pub(super) fn file_schema(&self) -> SchemaRef {
+        without(&self.schema, &self.partition_by)
+    }
+}
+
+/// `schema` without the named columns.
+pub(super) fn without(schema: &Schema, columns: &[String]) -> SchemaRef {
+    let fields: Vec<_> = schema.fields().iter().filter(|field| !columns.contains(field.name())).cloned().collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// The sink's record in the log does not make sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HalfRecord;
+
+/// How a log is read: whose records and which column's statistics matter.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    pub(super) apps: AppIds,
+    pub(super) cursor: Option<String>,
+}
+
+impl AppIds {
+    pub(super) fn of(sink: &SinkId) -> Self {
+        Self { seq: format!("windrow/{sink}"), digest: format!("windrow/{sink}/digest") }
+    }
+
+    fn contains(&self, app: &str) -> bool {
+        app == self.seq || app == self.digest
+    }
+}
+
+impl ActiveFile {
+    pub(super) fn of(add: &Add, reading: &Reading) -> Self {
+        let tag = |name: &str| add.tags.as_ref()?.get(name)?.as_deref();
+        let window = tag(tag::WINDOW).and_then(tag::read);
+        let bounds = match (&reading.cursor, &add.stats) {
+            (Some(cursor), Some(stats)) if window.is_none_or(|window| window.axis() != Axis::Time) => {
+                Bounds::in_stats(stats, cursor)
+            }
+            _ => None,
+        };
+        Self {
+            bytes: u64::try_from(add.size).unwrap_or(0),
+            partition: add.partition_values.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            window,
+            bounds,
+            deletion_vector: add.deletion_vector.clone().map(Box::new),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Which type a column has in a Delta table, and whether rows fit a table that exists. Pure.
+
+use std::{collections::HashSet, sync::Arc};
+
+use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
+use windrow_common::error;
+
+use crate::error::{Result, WorkerError};
+
+/// Delta's `timestamp`.
+pub(super) fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// The schema a new table gets for rows of `schema`: types widened to what Delta can hold, every column nullable.
+pub(super) fn table_schema(schema: &Schema) -> Result<Schema> {
+    let mut seen = HashSet::new();
+    if let Some(twice) = schema.fields().iter().find(|field| !seen.insert(field.name().to_lowercase())) {
+        return Err(WorkerError::never(error::SINK_SCHEMA, "two columns have the same name but for case")
+            .at(format!("column {:?}", twice.name()))
+            .fix("rename one of them in the transform: Delta does not tell them apart"));
+    }
+    schema.fields().iter().map(|field| table_field(field, field.name())).collect::<Result<Fields>>().map(Schema::new)
+}
+
+/// The columns of `table`, in its order, that rows of `rows` (of [`table_schema`]'s types) have. Fails when the rows
+/// have a column the table lacks, lack one it insists on, or have a type that does not fit without loss.
+pub(super) fn fit(rows: &Schema, table: &Schema) -> Result<SchemaRef> {
+    if let Some(new) = rows.fields().iter().find(|field| table.field_with_name(field.name()).is_err()) {
+        return Err(WorkerError::never(error::SINK_SCHEMA, "the table has no such column")
+            .at(format!("column {:?}", new.name()))
+            .fix("add the column to the table, or leave it out in the transform"));
+    }
+    let mut kept: Vec<FieldRef> = Vec::with_capacity(rows.fields().len());
+    for column in table.fields() {
+        match rows.field_with_name(column.name()) {
+            Ok(field) if fits(field.data_type(), column.data_type()) => kept.push(column.clone()),
+            Ok(field) => return Err(misfit(field, column)),
+            Err(_) if column.is_nullable() => {}
+            Err(_) => {
+                return Err(WorkerError::never(error::SINK_SCHEMA, "the table wants a value the rows do not have")
+                    .at(format!("column {:?}", column.name()))
+                    .fix("give the column a value in the transform"));
+            }
+        }
+    }
+    Ok(Arc::new(Schema::new(kept)))
+}
+
+fn misfit(field: &Field, column: &Field) -> WorkerError {
+    let message = format!("rows of type {} do not fit the table's {}", field.data_type(), column.data_type());
+    WorkerError::never(error::SINK_SCHEMA, message)
+        .at(format!("column {:?}", column.name()))
+        .fix("cast the column in the transform")
+}
+
+/// Whether every value of `from` has an equal in `to`.
+fn fits(from: &DataType, to: &DataType) -> bool {
+    use DataType::{Date32, Decimal128, Float32, Float64, Int8, Int16, Int32, Int64, List, Map, Struct};
+    match (from, to) {
+        (Int8, Int16 | Int32 | Int64 | Float32 | Float64)
+        | (Int16, Int32 | Int64 | Float32 | Float64)
+        | (Int32, Int64 | Float64)
+        | (Float32, Float64) => true,
+        (Int8 | Int16 | Int32 | Int64, Decimal128(precision, scale)) => {
+            integer_digits(from) <= i16::from(*precision) - i16::from(*scale)
+        }
+        (Decimal128(p, s), Decimal128(precision, scale)) => {
+            s <= scale && i16::from(*p) - i16::from(*s) <= i16::from(*precision) - i16::from(*scale)
+        }
+        (Date32, Date32) => true,
+        (List(from), List(to)) => fits(from.data_type(), to.data_type()),
+        (Map(from, _), Map(to, _)) => fits(from.data_type(), to.data_type()),
+        (Struct(from), Struct(to)) => {
+            from.len() == to.len()
+                && from.iter().zip(to).all(|(a, b)| a.name() == b.name() && fits(a.data_type(), b.data_type()))
+        }
+        _ => from == to,
+    }
+}
+
+fn integer_digits(integer: &DataType) -> i16 {
+    match integer {
+        DataType::Int8 => 3,
+        DataType::Int16 => 5,
+        DataType::Int32 => 10,
+        _ => 19,
+    }
+}
+
+fn table_field(field: &Field, place: &str) -> Result<FieldRef> {
+    Ok(Arc::new(Field::new(field.name(), table_type(field.data_type(), place)?, true)))
+}
+
+fn table_type(from: &DataType, place: &str) -> Result<DataType> {
+    use DataType::*;
+    Ok(match from {
+        Boolean | Int8 | Int16 | Int32 | Int64 | Float32 | Float64 | Utf8 | Binary | Date32 => from.clone(),
+        Float16 => Float32,
+        UInt8 => Int16,
+        UInt16 => Int32,
+        UInt32 => Int64,
+        UInt64 => Decimal128(20, 0),
+        LargeUtf8 | Utf8View => Utf8,
+        LargeBinary | BinaryView | FixedSizeBinary(_) => Binary,
+        Date64 => Date32,
+        Timestamp(_, Some(_)) => timestamp(),
+        Decimal32(precision, scale) | Decimal64(precision, scale) | Decimal128(precision, scale) if *scale >= 0 => {
+            Decimal128(*precision, *scale)
+        }
+        Dictionary(_, values) => table_type(values, place)?,
+        RunEndEncoded(_, values) => table_type(values.data_type(), place)?,
+        List(item) | LargeList(item) | FixedSizeList(item, _) | ListView(item) | LargeListView(item) => {
+            let item = table_type(item.data_type(), &format!("{place}[]"))?;
+            List(Arc::new(Field::new("element", item, true)))
+        }
+        Struct(fields) => Struct(
+            fields
+                .iter()
+                .map(|field| table_field(field, &format!("{place}.{}", field.name())))
+                .collect::<Result<Fields>>()?,
+        ),
+        Map(entries, sorted) => Map(table_entries(entries, place)?, *sorted),
+        _ => return Err(no_form(from, place)),
+    })
+}
+
+fn table_entries(entries: &Field, place: &str) -> Result<FieldRef> {
+    let DataType::Struct(pair) = entries.data_type() else { return Err(no_form(entries.data_type(), place)) };
+    let [key, value] = &pair[..] else { return Err(no_form(entries.data_type(), place)) };
+    let key = table_type(key.data_type(), &format!("{place}.key"))?;
+    let value = table_type(value.data_type(), &format!("{place}.value"))?;
+    let pair = vec![Field::new("key", key, false), Field::new("value", value, true)];
+    Ok(Arc::new(Field::new("key_value", DataType::Struct(pair.into()), false)))
+}
+
+fn no_form(from: &DataType, place: &str) -> WorkerError {
+    let fix = match from {
+        DataType::Timestamp(_, None) => {
+            "a time without a zone is ambiguous: declare `assume_timezone`, or cast it in the transform"
+        }
+        DataType::Time32(_) | DataType::Time64(_) => "cast it to BIGINT microseconds or to text in the transform",
+        DataType::Duration(_) | DataType::Interval(_) => "cast it to BIGINT or to text in the transform",
+        DataType::Decimal256(..) => "cast it to a decimal of at most 38 digits, or to text, in the transform",
+        DataType::Null => "the column holds nothing but null: declare its type, or leave it out",
+        _ => "cast it in the transform, or leave it out",
+    };
+    WorkerError::never(error::SINK_UNSUPPORTED_TYPE, format!("delta has no form for the type {from}"))
+        .at(format!("column {place:?}"))
+        .fix(fix)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use DataType::*;
+
+    use super::*;
+
+    fn one(data_type: DataType) -> Schema {
+        Schema::new(vec![Field::new("x", data_type, false)])
+    }
+
+    #[test]
+    fn every_type_becomes_what_delta_can_hold() {
+        let utc = || Some("UTC".into());
+        let cases = [
+            (UInt8, Int16),
+            (UInt16, Int32),
+            (UInt32, Int64),
+            (UInt64, Decimal128(20, 0)),
+            (Float16, Float32),
+            (LargeUtf8, Utf8),
+            (Utf8View, Utf8),
+            (LargeBinary, Binary),
+            (BinaryView, Binary),
+            (FixedSizeBinary(16), Binary),
+            (Date64, Date32),
+            (Timestamp(TimeUnit::Nanosecond, utc()), timestamp()),
+            (Timestamp(TimeUnit::Second, Some("+02:00".into())), timestamp()),
+            (Timestamp(TimeUnit::Millisecond, Some("Europe/Zurich".into())), timestamp()),
+            (Dictionary(Box::new(Int32), Box::new(LargeUtf8)), Utf8),
+            (Decimal64(9, 2), Decimal128(9, 2)),
+            (LargeList(Arc::new(Field::new("item", UInt8, false))), List(Arc::new(Field::new("element", Int16, true)))),
+            (Struct(vec![Field::new("a", UInt32, false)].into()), Struct(vec![Field::new("a", Int64, true)].into())),
+        ];
+        for (from, to) in cases {
+            let schema = table_schema(&one(from.clone())).unwrap();
+            assert_eq!(schema.field(0).data_type(), &to, "{from}");
+            assert!(schema.field(0).is_nullable());
+            assert_eq!(table_schema(&schema).unwrap(), schema, "{from}: the mapping is not stable");
+        }
+    }
+
+    #[test]
+    fn types_without_a_form_are_refused_with_a_way_out() {
+        let refused = [
+            Timestamp(TimeUnit::Microsecond, None),
+            Time64(TimeUnit::Microsecond),
+            Duration(TimeUnit::Second),
+            Interval(arrow_schema::IntervalUnit::MonthDayNano),
+            Decimal256(50, 2),
+            Null,
+            Struct(vec![Field::new("deep", Time32(TimeUnit::Second), true)].into()),
+        ];
+        for data_type in refused {
+            let found = table_schema(&one(data_type.clone())).unwrap_err();
+            assert_eq!(found.code(), error::SINK_UNSUPPORTED_TYPE, "{data_type}");
+            assert!(found.fix_text().is_some());
+        }
+    }
+
+    #[test]
+    fn rows_fit_a_table_only_without_loss() {
+        let table = Schema::new(vec![
+            Field::new("id", Int64, true),
+            Field::new("price", Decimal128(12, 2), true),
+            Field::new("note", Utf8, true),
+        ]);
+        let rows = Schema::new(vec![Field::new("price", Decimal128(8, 2), true), Field::new("id", Int32, true)]);
+        let fitted = fit(&rows, &table).unwrap();
+        assert_eq!(fitted.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), ["id", "price"]);
+
+        let code = |rows: Schema| fit(&rows, &table).unwrap_err().to_string();
+        assert!(code(Schema::new(vec![Field::new("fresh", Utf8, true)])).contains("fresh"));
+        assert!(code(Schema::new(vec![Field::new("id", Utf8, true)])).contains("id"));
+        assert!(code(Schema::new(vec![Field::new("price", Decimal128(12, 3), true)])).contains("price"));
+    }
+
+    #[test]
+    fn a_column_the_table_insists_on_may_not_be_missing() {
+        let table = Schema::new(vec![Field::new("id", Int64, false), Field::new("note", Utf8, true)]);
+        let rows = Schema::new(vec![Field::new("note", Utf8, true)]);
+        assert_eq!(fit(&rows, &table).unwrap_err().code(), error::SINK_SCHEMA);
+    }
+}

@@ -1,0 +1,94 @@
+//! Working out the next commit completely, in invisible files only.
+
+use arrow_schema::{Schema, SchemaRef};
+use windrow_common::{
+    error,
+    intent::{IntentBody, IntentTask},
+    manifest::{Manifest, WriteMode},
+};
+
+use super::{
+    FilesSink,
+    plan::{Contribution, plan},
+    rewrite::rewrite,
+    schema::{file_schema, fitted},
+    state::State,
+};
+use crate::{
+    error::{Result, WorkerError},
+    sink::Next,
+    stage::Attempt,
+};
+
+pub(super) async fn prepare(sink: &FilesSink, next: Next) -> Result<IntentBody> {
+    let state = sink.log.refresh().await?;
+    check_position(&state, &next)?;
+    let schema = schema_after(&state, &next.tasks)?;
+    let contributions: Vec<Contribution<'_>> = next
+        .tasks
+        .iter()
+        .map(|(task, manifest)| Contribution { write: manifest.write, window: task.window, files: &manifest.files })
+        .collect();
+    let plan = plan(&state, &contributions);
+    let mut add = plan.add;
+    for cut in &plan.rewrites {
+        let Some((task, _)) = next.tasks.get(cut.by) else { continue };
+        let by = Attempt { task: task.task, token: task.token, window: task.window };
+        add.extend(rewrite(sink, cut, &by).await?);
+    }
+    let Some((_, first)) = next.tasks.first() else {
+        return Err(WorkerError::never(error::INTERNAL, "an intent without tasks was asked for"));
+    };
+    Ok(IntentBody {
+        sink: first.sink.clone(),
+        seq: next.seq,
+        previous: next.previous,
+        schema: serde_json::to_value(schema.as_ref()).map_err(|cause| {
+            WorkerError::never(error::INTERNAL, "a schema cannot be written as JSON").because(cause)
+        })?,
+        add,
+        remove: plan.remove,
+        dead_letters: next.tasks.iter().flat_map(|(_, manifest)| manifest.dead_letters.clone()).collect(),
+        tasks: next.tasks.into_iter().map(|(task, _)| task).collect(),
+    })
+}
+
+fn check_position(state: &State, next: &Next) -> Result<()> {
+    let found = state.seq;
+    if found + 1 == next.seq && state.digest() == next.previous {
+        return Ok(());
+    }
+    let (code, message) = if found + 1 < next.seq {
+        (error::SINK_ROLLED_BACK, format!("the log ends at commit {found}, the ledger knows of {}", next.seq - 1))
+    } else {
+        (error::SINK_FORKED, format!("the log's commit {found} is not the one the ledger knows"))
+    };
+    Err(WorkerError::never(code, message)
+        .fix("find out who restored or shares the folder; then restore the log, or write to another folder"))
+}
+
+/// The files' schema after the commit. Rows were cast to the schema there was when they were staged, so before the
+/// first commit all have to agree.
+fn schema_after(state: &State, tasks: &[(IntentTask, Manifest)]) -> Result<SchemaRef> {
+    let mut schema: Option<SchemaRef> = state.schema.clone();
+    for (task, manifest) in tasks {
+        let at = |error: WorkerError| error.at(format!("task {} of {}", task.task, task.pipeline));
+        let rows: Schema = serde_json::from_value(manifest.schema.clone()).map_err(|cause| {
+            at(WorkerError::later(error::STAGED_FILE_BAD, "a manifest's schema is not readable").because(cause))
+        })?;
+        let rows = file_schema(&rows).map_err(at)?;
+        schema = Some(match schema {
+            Some(known) if manifest.write != WriteMode::ReplaceAll && state.schema.is_some() => {
+                fitted(&rows, &known).map_err(at)?
+            }
+            Some(known) if manifest.write != WriteMode::ReplaceAll && known != rows => {
+                return Err(at(WorkerError::later(
+                    error::SINK_SCHEMA,
+                    "the first rows of a folder were staged with two schemas",
+                )));
+            }
+            _ => rows,
+        });
+    }
+    schema.ok_or_else(|| WorkerError::never(error::INTERNAL, "an intent without tasks was asked for"))
+}

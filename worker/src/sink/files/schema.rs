@@ -1,0 +1,124 @@
+//! Which types the files have, and whether rows fit those that are there already. Pure.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use windrow_common::error;
+
+use super::{STAGE_FOLDER, Settings};
+use crate::{
+    error::{Result, WorkerError},
+    stage::Layout,
+};
+
+/// How rows of `rows` are staged beside files of the schema `table`, if there are any.
+pub(super) fn layout(rows: &Schema, table: Option<&SchemaRef>, settings: &Settings) -> Result<Layout> {
+    let rows = file_schema(rows)?;
+    let schema = match table {
+        Some(table) => fitted(&rows, table)?,
+        None => rows,
+    };
+    for column in &settings.partition_by {
+        if schema.field_with_name(column).is_err() {
+            return Err(WorkerError::never(
+                error::SINK_SCHEMA,
+                format!("the rows have no column {column:?} to partition by"),
+            )
+            .fix("correct `partition_by`, or add the column in a transform"));
+        }
+    }
+    let cursor = settings.cursor.clone().filter(|name| is_instant(&schema, name));
+    Ok(Layout {
+        format: settings.format.clone(),
+        schema,
+        partition_by: settings.partition_by.clone(),
+        target_bytes: settings.target_bytes,
+        folder: STAGE_FOLDER.to_owned(),
+        cursor,
+        delta_stats: false,
+    })
+}
+
+fn is_instant(schema: &Schema, name: &str) -> bool {
+    schema
+        .field_with_name(name)
+        .is_ok_and(|field| matches!(field.data_type(), DataType::Timestamp(..) | DataType::Int64))
+}
+
+/// The rows' schema in types that all readers of such files know, every column nullable.
+pub(super) fn file_schema(rows: &Schema) -> Result<SchemaRef> {
+    let mut seen = std::collections::HashSet::new();
+    if let Some(twice) = rows.fields().iter().find(|field| !seen.insert(field.name())) {
+        return Err(WorkerError::never(error::SINK_SCHEMA, format!("two columns are called {:?}", twice.name()))
+            .fix("rename one of them in a transform"));
+    }
+    let fields = rows.fields().iter().map(|field| known_field(field)).collect::<Result<Vec<_>>>()?;
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn known_field(field: &Field) -> Result<FieldRef> {
+    let kind = known_type(field.data_type()).ok_or_else(|| {
+        WorkerError::never(
+            error::SINK_UNSUPPORTED_TYPE,
+            format!("files have no form for the column {:?} of type {}", field.name(), field.data_type()),
+        )
+        .fix("cast the column in a transform")
+    })?;
+    Ok(Arc::new(Field::new(field.name(), kind, true)))
+}
+
+fn known_type(from: &DataType) -> Option<DataType> {
+    use DataType::*;
+    let inner = |field: &FieldRef| known_field(field).ok();
+    Some(match from {
+        Float16 => Float32,
+        // Spark and Delta have no unsigned integers.
+        UInt8 => Int16,
+        UInt16 => Int32,
+        UInt32 => Int64,
+        UInt64 => Decimal128(20, 0),
+        LargeUtf8 | Utf8View => Utf8,
+        LargeBinary | BinaryView | FixedSizeBinary(_) => Binary,
+        Date64 => Date32,
+        // Spark refuses nanoseconds; zones other than UTC are lost on most readers.
+        Timestamp(_, zone) => Timestamp(TimeUnit::Microsecond, zone.as_ref().map(|_| "UTC".into())),
+        Decimal32(precision, scale)
+        | Decimal64(precision, scale)
+        | Decimal128(precision, scale)
+        | Decimal256(precision, scale)
+            if *precision <= 38 && *scale >= 0 =>
+        {
+            Decimal128(*precision, *scale)
+        }
+        Dictionary(_, values) => known_type(values)?,
+        RunEndEncoded(_, values) => known_type(values.data_type())?,
+        List(item) | LargeList(item) | FixedSizeList(item, _) | ListView(item) | LargeListView(item) => {
+            List(inner(item)?)
+        }
+        Struct(fields) => Struct(fields.iter().map(inner).collect::<Option<Vec<_>>>()?.into()),
+        Map(entries, sorted) => Map(Arc::clone(entries), *sorted),
+        Boolean | Int8 | Int16 | Int32 | Int64 | Float32 | Float64 | Utf8 | Binary | Date32 | Time32(_) | Time64(_) => {
+            from.clone()
+        }
+        _ => return None,
+    })
+}
+
+/// The table's schema, if rows of `rows` have a place in it. Values are checked when they are cast.
+pub(super) fn fitted(rows: &Schema, table: &SchemaRef) -> Result<SchemaRef> {
+    for field in rows.fields() {
+        let Ok(column) = table.field_with_name(field.name()) else {
+            return Err(WorkerError::never(error::SINK_SCHEMA, format!("the files have no column {:?}", field.name()))
+                .fix("leave the column out in a transform, replace all, or write to another folder"));
+        };
+        let (from, to) = (field.data_type(), column.data_type());
+        if from != to && !(from.is_numeric() && to.is_numeric()) {
+            return Err(WorkerError::never(
+                error::SINK_SCHEMA,
+                format!("the column {:?} is {from} and the files' is {to}", field.name()),
+            )
+            .fix("cast the column in a transform, replace all, or write to another folder"));
+        }
+    }
+    Ok(Arc::clone(table))
+}

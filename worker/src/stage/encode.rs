@@ -1,0 +1,209 @@
+//! Batches into the bytes of one file. Pure: bytes pile up in memory until they are taken.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow_array::{
+    Array, ArrayRef, RecordBatch,
+    cast::AsArray,
+    make_array,
+    types::{Float16Type, Float32Type, Float64Type},
+};
+use arrow_json::{WriterBuilder, writer::LineDelimited};
+use arrow_schema::{DataType, Schema, SchemaRef};
+use bytes::Bytes;
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, Encoding, ZstdLevel},
+    errors::ParquetError,
+    file::{metadata::KeyValue, properties::WriterProperties},
+    schema::types::ColumnPath,
+};
+use windrow_common::error;
+
+use super::FileFormat;
+use crate::error::{Result, WorkerError};
+
+mod csv;
+
+/// Encoded bytes a row group may reach before it is closed, so that readers and writers hold little.
+const ROW_GROUP_BYTES: usize = 64 << 20;
+
+/// One file's encoder.
+pub(super) enum Encoder {
+    Parquet(Box<ArrowWriter<Vec<u8>>>),
+    Csv { out: Vec<u8>, delimiter: u8 },
+    Json { out: Vec<u8> },
+}
+
+impl Encoder {
+    /// `SINK_UNSUPPORTED_TYPE` when the format has no form for a column.
+    pub(super) fn new(format: &FileFormat, schema: &SchemaRef) -> Result<Self> {
+        check(format, schema)?;
+        Ok(match format {
+            FileFormat::Parquet { metadata } => {
+                let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties(schema, metadata)));
+                Self::Parquet(Box::new(writer.map_err(|cause| {
+                    WorkerError::never(error::SINK_UNSUPPORTED_TYPE, "Parquet has no form for a column").because(cause)
+                })?))
+            }
+            FileFormat::Csv { delimiter, header } => {
+                let mut out = Vec::new();
+                if *header {
+                    csv::write_header(&mut out, schema, *delimiter);
+                }
+                Self::Csv { out, delimiter: *delimiter }
+            }
+            FileFormat::JsonLines => Self::Json { out: Vec::new() },
+        })
+    }
+
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        match self {
+            Self::Parquet(writer) => {
+                writer.write(batch).map_err(unencodable)?;
+                if writer.in_progress_size() >= ROW_GROUP_BYTES {
+                    writer.flush().map_err(unencodable)?;
+                }
+                Ok(())
+            }
+            Self::Csv { out, delimiter } => csv::write_rows(out, batch, *delimiter).map_err(unencodable),
+            Self::Json { out } => write_json(out, batch),
+        }
+    }
+
+    /// Bytes of the file that exist but have not been taken, about.
+    pub(super) fn pending(&self) -> usize {
+        match self {
+            Self::Parquet(writer) => writer.in_progress_size(),
+            Self::Csv { out, .. } | Self::Json { out } => out.len(),
+        }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Self::Parquet(writer) => writer.memory_size(),
+            Self::Csv { out, .. } | Self::Json { out } => out.capacity(),
+        }
+    }
+
+    /// The bytes finished since the last call.
+    pub(super) fn take(&mut self) -> Bytes {
+        let out = match self {
+            Self::Parquet(writer) => writer.inner_mut(),
+            Self::Csv { out, .. } | Self::Json { out } => out,
+        };
+        Bytes::from(std::mem::take(out))
+    }
+
+    /// Ends the file and gives its last bytes.
+    pub(super) fn finish(mut self) -> Result<Bytes> {
+        if let Self::Parquet(writer) = &mut self {
+            writer.finish().map_err(unencodable)?;
+        }
+        Ok(self.take())
+    }
+}
+
+impl FileFormat {
+    pub(super) fn extension(&self) -> &'static str {
+        match self {
+            Self::Parquet { .. } => "parquet",
+            Self::Csv { .. } => "csv",
+            Self::JsonLines => "jsonl",
+        }
+    }
+}
+
+/// `SINK_UNSUPPORTED_TYPE` for the first column the text formats have no faithful form for.
+fn check(format: &FileFormat, schema: &Schema) -> Result<()> {
+    let unfit: fn(&DataType) -> bool = match format {
+        FileFormat::Parquet { .. } => return Ok(()),
+        FileFormat::Csv { .. } => |kind| kind.is_nested() || is_binary(kind),
+        FileFormat::JsonLines => |kind| contains(kind, &is_binary),
+    };
+    match schema.fields().iter().find(|field| unfit(field.data_type())) {
+        None => Ok(()),
+        Some(field) => Err(WorkerError::never(
+            error::SINK_UNSUPPORTED_TYPE,
+            format!(
+                "{} has no form for the column {:?} of type {}",
+                format.extension(),
+                field.name(),
+                field.data_type()
+            ),
+        )
+        .fix("write Parquet, or turn the column into text in a transform, for example by encode(column, 'base64')")),
+    }
+}
+
+fn is_binary(kind: &DataType) -> bool {
+    use DataType::{Binary, BinaryView, FixedSizeBinary, LargeBinary};
+    matches!(kind, Binary | LargeBinary | BinaryView | FixedSizeBinary(_))
+}
+
+fn contains(kind: &DataType, wanted: &dyn Fn(&DataType) -> bool) -> bool {
+    let inner = |field: &arrow_schema::FieldRef| contains(field.data_type(), wanted);
+    match kind {
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => inner(field),
+        DataType::Struct(fields) => fields.iter().any(inner),
+        DataType::Dictionary(_, value) => contains(value, wanted),
+        other => wanted(other),
+    }
+}
+
+/// zstd 1 and dictionaries; where a column's values are too many for a dictionary, integers and instants fall back to
+/// deltas, which are both smaller and faster than plain.
+fn properties(schema: &Schema, metadata: &BTreeMap<String, String>) -> WriterProperties {
+    let level = ZstdLevel::try_new(1).unwrap_or_default();
+    let metadata: Vec<_> = metadata.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+    let mut builder = WriterProperties::builder()
+        .set_created_by(concat!("windrow ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(level))
+        .set_key_value_metadata((!metadata.is_empty()).then_some(metadata));
+    for field in schema.fields() {
+        let kind = field.data_type();
+        if kind.is_integer() || matches!(kind, DataType::Date32 | DataType::Timestamp(..)) {
+            let path = ColumnPath::new(vec![field.name().clone()]);
+            builder = builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
+        }
+    }
+    builder.build()
+}
+
+/// Nulls are written, so that every line shows every column.
+fn write_json(out: &mut Vec<u8>, batch: &RecordBatch) -> Result<()> {
+    let floats = batch
+        .schema_ref()
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .filter(|(field, _)| contains(field.data_type(), &DataType::is_floating));
+    for (field, column) in floats {
+        if has_non_finite(column) {
+            return Err(WorkerError::never(error::VALUE_MALFORMED, "JSON has no NaN and no infinity")
+                .at(format!("column {:?}", field.name()))
+                .fix("replace such values in a transform, or write Parquet"));
+        }
+    }
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(out);
+    writer.write(batch).and_then(|()| writer.finish()).map_err(unencodable)
+}
+
+/// The JSON writer would turn such numbers into null.
+fn has_non_finite(column: &ArrayRef) -> bool {
+    match column.data_type() {
+        DataType::Float16 => column.as_primitive::<Float16Type>().iter().flatten().any(|value| !value.is_finite()),
+        DataType::Float32 => column.as_primitive::<Float32Type>().iter().flatten().any(|value| !value.is_finite()),
+        DataType::Float64 => column.as_primitive::<Float64Type>().iter().flatten().any(|value| !value.is_finite()),
+        _ => column.to_data().child_data().iter().any(|child| has_non_finite(&make_array(child.clone()))),
+    }
+}
+
+fn unencodable(cause: impl Into<ParquetError>) -> WorkerError {
+    WorkerError::never(error::VALUE_MALFORMED, "rows cannot be written in the sink's format").because(cause.into())
+}

@@ -1,0 +1,136 @@
+//! Manifests and intent bodies in the sink's own storage, under the SHA-256 of their bytes: writing one twice changes
+//! nothing, and what is read is what was written or an error.
+
+use bytes::Bytes;
+use futures::{TryStreamExt, stream};
+use object_store::{ObjectStoreExt, PutMode, PutOptions, path::Path};
+use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
+use windrow_common::{
+    error,
+    intent::{IntentBody, IntentRef},
+    manifest::{Digest, Manifest, ManifestRef, StagedFile},
+};
+
+use super::failure::sink_error;
+use crate::{
+    error::{Result, WorkerError},
+    storage::Storage,
+};
+
+const MANIFESTS: &str = "_windrow/manifests";
+const INTENTS: &str = "_windrow/intents";
+/// Largest body that is written or read.
+const MAX_BODY_BYTES: u64 = 256 << 20;
+/// Files looked at a time.
+const HEADS_AT_A_TIME: usize = 16;
+/// A store may answer "exists" while another create of the key is on its way, and "not found" right after.
+const TRIES: usize = 5;
+
+/// Writes a manifest; durable when it returns.
+pub async fn put_manifest(storage: &Storage, manifest: &Manifest) -> Result<ManifestRef> {
+    let (bytes, sha256) = body(manifest)?;
+    let path = format!("{MANIFESTS}/{sha256}.json");
+    put_body(storage, &path, bytes, &sha256).await?;
+    Ok(ManifestRef { path, sha256, counts: manifest.counts })
+}
+
+/// Reads a manifest. `STAGED_FILE_BAD` when it is missing or not what was sealed.
+pub async fn get_manifest(storage: &Storage, reference: &ManifestRef) -> Result<Manifest> {
+    get_body(storage, &reference.path, &reference.sha256).await
+}
+
+/// Writes an intent's body and returns its path and digest; durable when it returns.
+pub async fn put_intent(storage: &Storage, intent: &IntentBody) -> Result<(String, Digest)> {
+    let (bytes, sha256) = body(intent)?;
+    let path = format!("{INTENTS}/{:020}-{sha256}.json", intent.seq);
+    put_body(storage, &path, bytes, &sha256).await?;
+    Ok((path, sha256))
+}
+
+/// Reads an intent's body. `STAGED_FILE_BAD` when it is missing or not what was recorded.
+pub async fn get_intent(storage: &Storage, reference: &IntentRef) -> Result<IntentBody> {
+    get_body(storage, &reference.path, &reference.digest).await
+}
+
+/// Looks whether each file exists with its size. `STAGED_FILE_BAD` names the first that does not.
+pub async fn verify_files(storage: &Storage, files: &[StagedFile]) -> Result<()> {
+    stream::iter(files.iter().map(Ok)).try_for_each_concurrent(HEADS_AT_A_TIME, |file| verify(storage, file)).await
+}
+
+async fn verify(storage: &Storage, file: &StagedFile) -> Result<()> {
+    let path = parsed(&file.path)?;
+    match storage.objects().head(&path).await {
+        Ok(found) if found.size == file.bytes => Ok(()),
+        Ok(found) => Err(bad(&file.path, format!("a staged file has {} bytes instead of {}", found.size, file.bytes))),
+        Err(object_store::Error::NotFound { .. }) => Err(bad(&file.path, "a staged file is missing".to_owned())),
+        Err(cause) => Err(sink_error(cause, &file.path)),
+    }
+}
+
+fn body(value: &impl Serialize) -> Result<(Bytes, Digest)> {
+    let bytes = serde_json::to_vec(value)
+        .map_err(|cause| WorkerError::never(error::INTERNAL, "a record cannot be written as JSON").because(cause))?;
+    let sha256 = sha256(&bytes);
+    Ok((bytes.into(), sha256))
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}
+
+async fn put_body(storage: &Storage, path: &str, bytes: Bytes, digest: &Digest) -> Result<()> {
+    if bytes.len() as u64 > MAX_BODY_BYTES {
+        return Err(WorkerError::never(error::SINK_UNSUPPORTED, "too many files for one manifest")
+            .at(path)
+            .fix("partition by fewer values, or set a larger target size"));
+    }
+    let location = parsed(path)?;
+    let mut last = None;
+    for _ in 0..TRIES {
+        let create = PutOptions::from(PutMode::Create);
+        match storage.objects().put_opts(&location, bytes.clone().into(), create).await {
+            Ok(_) => return Ok(()),
+            Err(object_store::Error::AlreadyExists { .. }) => {}
+            Err(cause) => return Err(sink_error(cause, path)),
+        }
+        match read(storage, path).await? {
+            Some(found) if sha256(&found) == *digest => return Ok(()),
+            Some(_) => return Err(bad(path, "a body differs from its digest".to_owned())),
+            None => last = Some(bad(path, "a body exists and does not".to_owned())),
+        }
+    }
+    last.map_or(Ok(()), Err)
+}
+
+async fn get_body<T: DeserializeOwned>(storage: &Storage, path: &str, digest: &Digest) -> Result<T> {
+    let Some(bytes) = read(storage, path).await? else {
+        return Err(bad(path, "a body is missing".to_owned()));
+    };
+    if sha256(&bytes) != *digest {
+        return Err(bad(path, "a body differs from its digest".to_owned()));
+    }
+    serde_json::from_slice(&bytes).map_err(|cause| bad(path, "a body is not readable".to_owned()).because(cause))
+}
+
+async fn read(storage: &Storage, path: &str) -> Result<Option<Bytes>> {
+    let location = parsed(path)?;
+    let found = match storage.objects().get(&location).await {
+        Ok(found) => found,
+        Err(object_store::Error::NotFound { .. }) => return Ok(None),
+        Err(cause) => return Err(sink_error(cause, path)),
+    };
+    if found.meta.size > MAX_BODY_BYTES {
+        return Err(bad(path, format!("a body of {} bytes is too large", found.meta.size)));
+    }
+    found.bytes().await.map(Some).map_err(|cause| sink_error(cause, path))
+}
+
+fn parsed(path: &str) -> Result<Path> {
+    Path::parse(path).map_err(|cause| bad(path, "a path is not valid".to_owned()).because(cause))
+}
+
+/// Staging the rows again makes it good, so it is worth another try.
+fn bad(path: &str, message: String) -> WorkerError {
+    WorkerError::later(error::STAGED_FILE_BAD, message).at(path)
+}

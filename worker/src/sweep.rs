@@ -1,0 +1,126 @@
+//! The sweep: takes away staged files that nothing refers to any more. Its order is what makes it safe: first it lists,
+//! then it asks what lives. A file that becomes live after it was listed was live, or claimed, when the question was
+//! asked; the other way round it would be deleted.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use object_store::{ObjectStoreExt, path::Path};
+use windrow_common::{claim::Token, id::TaskId};
+
+use crate::{
+    error::Result,
+    sink::Sink,
+    stage::{StagedName, dead_letters, sink_error},
+};
+
+/// Most files one sweep takes away; the next one goes on.
+const MOST_FILES: usize = 100_000;
+const DELETES_AT_A_TIME: usize = 16;
+
+/// The attempts whose files may still be published: of claimed and of sealed tasks, and of recorded intents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveSet {
+    attempts: BTreeSet<(String, Token)>,
+}
+
+impl FromIterator<(TaskId, Token)> for LiveSet {
+    fn from_iter<I: IntoIterator<Item = (TaskId, Token)>>(attempts: I) -> Self {
+        Self { attempts: attempts.into_iter().map(|(task, token)| (task.short(), token)).collect() }
+    }
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// A staged file that is old enough to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub path: String,
+    pub bytes: u64,
+}
+
+/// Takes away what was listed and is neither live nor part of the table. `live` must have been asked for after the
+/// listing.
+pub async fn take_away(sink: &dyn Sink, listed: &[Listed], live: &LiveSet) -> Result<Swept> {
+    let referenced = sink.referenced().await?;
+    let doomed = doomed(listed, live, &referenced);
+    let swept = Swept { files: doomed.len() as u64, bytes: doomed.iter().map(|file| file.bytes).sum() };
+    let paths: Vec<String> = doomed.into_iter().map(|file| file.path.clone()).collect();
+    stream::iter(paths.into_iter().map(Ok))
+        .try_for_each_concurrent(DELETES_AT_A_TIME, |path| async move { delete(sink, &path).await })
+        .await?;
+    Ok(swept)
+}
+
+/// The listed files in neither set. Dead letters stay: published ones are no part of the table.
+pub fn doomed<'a>(listed: &'a [Listed], live: &LiveSet, referenced: &BTreeSet<String>) -> Vec<&'a Listed> {
+    let is_live = |name: &StagedName| live.attempts.contains(&(name.task16.clone(), name.token));
+    let letters = |path: &str| path.strip_prefix(dead_letters::FOLDER).is_some_and(|rest| rest.starts_with('/'));
+    let orphan = |file: &&Listed| match StagedName::parse(&file.path) {
+        Some(name) => !is_live(&name) && !referenced.contains(&file.path) && !letters(&file.path),
+        // Not windrow's own.
+        None => false,
+    };
+    listed.iter().filter(orphan).collect()
+}
+
+/// What was staged at the sink before `now - grace`, by the store's own time of its last change.
+pub async fn list(sink: &dyn Sink, now: Timestamp, grace: Duration) -> Result<Vec<Listed>> {
+    let oldest = now.as_millisecond().saturating_sub(i64::try_from(grace.as_millis()).unwrap_or(i64::MAX));
+    let found = sink.storage().objects().list(None).map_err(|cause| sink_error(cause, "")).try_filter_map(|object| {
+        let path = object.location.to_string();
+        let old = object.last_modified.timestamp_millis() < oldest;
+        let staged = old && StagedName::parse(&path).is_some();
+        std::future::ready(Ok(staged.then_some(Listed { path, bytes: object.size })))
+    });
+    found.take(MOST_FILES).try_collect().await
+}
+
+async fn delete(sink: &dyn Sink, path: &str) -> Result<()> {
+    match sink.storage().objects().delete(&Path::from(path)).await {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(cause) => Err(sink_error(cause, path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn staged(task: u8, revision: i64) -> Listed {
+        let task16 = TaskId::from_bytes([task; 16]).short();
+        let path = format!("day=1/part-{task16}-e1-t{revision}-0-00000000-0000-4000-8000-000000000000.parquet");
+        Listed { path, bytes: 1 }
+    }
+
+    fn live(attempts: &[(u8, i64)]) -> LiveSet {
+        attempts
+            .iter()
+            .map(|(task, revision)| (TaskId::from_bytes([*task; 16]), Token { epoch: 1, revision: *revision }))
+            .collect()
+    }
+
+    /// Proves CL3. What a zombie staged goes, what its successor staged stays.
+    #[test]
+    fn only_files_of_dead_attempts_that_no_table_refers_to_are_doomed() {
+        let listed = [staged(1, 10), staged(1, 20), staged(2, 30), staged(3, 40)];
+        let referenced = BTreeSet::from([listed[2].path.clone()]);
+        assert_eq!(doomed(&listed, &live(&[(1, 20)]), &referenced), [&listed[0], &listed[3]]);
+    }
+
+    #[test]
+    fn files_that_are_not_staged_ones_and_dead_letters_are_left_alone() {
+        let strange = |path: &str| Listed { path: path.to_owned(), bytes: 1 };
+        let mut letter = staged(9, 9);
+        letter.path = letter.path.replace("day=1", dead_letters::FOLDER);
+        let listed =
+            [strange("_delta_log/00000000000000000000.json"), strange("part-0001.parquet"), strange("x.csv"), letter];
+        assert!(doomed(&listed, &LiveSet::default(), &BTreeSet::new()).is_empty());
+    }
+}
