@@ -45,6 +45,7 @@ tools: ## install what tests talk to: etcd, and Python with independent readers
 .PHONY: test
 test: protoc tools ## all tests
 	@mkdir -p $(TARGET)
+	cargo build $(ALL) --bins
 	cargo test $(ALL) -- --show-output 2>&1 | tee $(LOG)
 	@grep -h '^SKIPPED ' $(LOG) | sort -u || true
 	@echo "skipped: $$(grep -c '^SKIPPED ' $(LOG) || true)"

@@ -126,11 +126,17 @@ impl Content {
     }
 
     fn check_complete(&self) -> Result<()> {
-        if self.taken.get() == self.pin.bytes {
-            return Ok(());
-        }
-        let how = format!("{} bytes of {} could be read", self.taken.get(), self.pin.bytes);
-        Err(find::changed(&self.pin, &how))
+        if self.is_whole() { Ok(()) } else { Err(self.cut_short()) }
+    }
+
+    /// Whether all bytes of the object have arrived.
+    fn is_whole(&self) -> bool {
+        self.taken.get() == self.pin.bytes
+    }
+
+    fn cut_short(&self) -> WorkerError {
+        let message = format!("{} of {} bytes arrived", self.taken.get(), self.pin.bytes);
+        WorkerError::later(error::SOURCE_UNREADABLE, message).at(&self.pin.name)
     }
 
     fn check_limits(&self) -> Result<()> {
@@ -150,17 +156,18 @@ impl Content {
 
     /// What an error while reading means: the transport's may pass, the decoder's stays.
     fn fault(&self, cause: io::Error) -> WorkerError {
-        let error = match cause.get_ref().is_some_and(|inner| inner.is::<Transport>()) {
-            true => WorkerError::later(error::SOURCE_UNREADABLE, "the source cannot be read"),
-            false if cause.kind() == io::ErrorKind::UnexpectedEof => WorkerError::never(
-                error::SOURCE_CORRUPT,
-                format!("the {} data ends too early", self.compression.as_str()),
-            )
-            .fix("deliver the file again, completely"),
-            false => {
-                WorkerError::never(error::SOURCE_CORRUPT, format!("the {} data is damaged", self.compression.as_str()))
-                    .fix("deliver the file again, or correct `compression`")
-            }
+        let of_transport = cause.get_ref().is_some_and(|inner| inner.is::<Transport>());
+        let early = cause.kind() == io::ErrorKind::UnexpectedEof;
+        if early && !of_transport && !self.is_whole() {
+            return self.cut_short().because(cause);
+        }
+        let packed = self.compression.as_str();
+        let error = match (of_transport, early) {
+            (true, _) => WorkerError::later(error::SOURCE_UNREADABLE, "the source cannot be read"),
+            (false, true) => WorkerError::never(error::SOURCE_CORRUPT, format!("the {packed} data ends too early"))
+                .fix("deliver the file again, completely"),
+            (false, false) => WorkerError::never(error::SOURCE_CORRUPT, format!("the {packed} data is damaged"))
+                .fix("deliver the file again, or correct `compression`"),
         };
         error.at(&self.pin.name).because(cause)
     }
@@ -214,5 +221,107 @@ impl Read for PartReader {
         let count = self.current.len().min(buffer.len());
         self.current.copy_to_slice(&mut buffer[..count]);
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use object_store::{ObjectStoreExt, PutPayload, memory::InMemory};
+    use tokio::task::spawn_blocking;
+    use windrow_common::{error::ErrorCode, task::Retry};
+
+    use super::*;
+    use crate::error::Outcome;
+
+    const LIMITS: ReadLimits = ReadLimits { line: 1 << 20, decompressed: 1 << 30, ratio: 200 };
+
+    /// The content of a download that arrives in these parts, of an object of `bytes` bytes.
+    async fn arriving(parts: Vec<io::Result<Bytes>>, bytes: usize, compression: Compression) -> Result<Vec<u8>> {
+        let (send, receive) = mpsc::channel(parts.len().max(1));
+        for part in parts {
+            send.try_send(part).unwrap();
+        }
+        drop(send);
+        let pin = Input { name: "in".to_owned(), bytes: bytes as u64, version: None };
+        content(Opened { pin, payload: Payload::Parts(receive) }, compression).await
+    }
+
+    async fn content(opened: Opened, compression: Compression) -> Result<Vec<u8>> {
+        let read = move || {
+            let mut content = opened.decompress(compression, LIMITS)?;
+            let mut all = Vec::new();
+            let mut buffer = [0; 7];
+            loop {
+                match content.read(&mut buffer)? {
+                    0 => return Ok(all),
+                    count => all.extend_from_slice(&buffer[..count]),
+                }
+            }
+        };
+        spawn_blocking(read).await.unwrap()
+    }
+
+    fn packed(compression: Compression, text: &[u8]) -> Vec<u8> {
+        match compression {
+            Compression::None => text.to_vec(),
+            Compression::Zstd => zstd::encode_all(text, 1).unwrap(),
+            Compression::Gzip => {
+                let mut encoder = flate2::read::GzEncoder::new(text, flate2::Compression::fast());
+                let mut bytes = Vec::new();
+                encoder.read_to_end(&mut bytes).unwrap();
+                bytes
+            }
+        }
+    }
+
+    fn parts(bytes: &[u8]) -> Vec<io::Result<Bytes>> {
+        bytes.chunks(10).map(|part| Ok(Bytes::copy_from_slice(part))).collect()
+    }
+
+    const ALL: [Compression; 3] = [Compression::None, Compression::Gzip, Compression::Zstd];
+
+    #[tokio::test]
+    async fn a_download_in_parts_is_one_run_of_bytes() {
+        let text = b"many rows of one file, ".repeat(50);
+        for compression in ALL {
+            let bytes = packed(compression, &text);
+            let read = arriving(parts(&bytes), bytes.len(), compression).await.unwrap();
+            assert_eq!(read, text, "{compression:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_network_does_may_pass_and_is_no_damage() {
+        let text = b"many rows of one file, ".repeat(50);
+        let later = |error: WorkerError| -> (ErrorCode, bool) {
+            (error.code(), error.outcome() == Outcome::Failed(Retry::Later))
+        };
+        for compression in ALL {
+            let bytes = packed(compression, &text);
+            let cut = parts(&bytes[..bytes.len() - 15]);
+            let error = arriving(cut, bytes.len(), compression).await.unwrap_err();
+            assert_eq!(later(error), (error::SOURCE_UNREADABLE, true), "{compression:?} cut short");
+            let mut broken = parts(&bytes[..20]);
+            broken.push(Err(io::Error::from(io::ErrorKind::UnexpectedEof)));
+            let error = arriving(broken, bytes.len(), compression).await.unwrap_err();
+            assert_eq!(later(error), (error::SOURCE_UNREADABLE, true), "{compression:?} broken");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_streams_is_read_and_pinned_like_a_folder() {
+        let store = InMemory::new();
+        let path = object_store::path::Path::from("in.csv.gz");
+        let put = async |text: &[u8]| {
+            store.put(&path, PutPayload::from(packed(Compression::Gzip, text))).await.unwrap();
+            find::pinned(&store.head(&path).await.unwrap())
+        };
+        let pin = put(b"a\n1\n").await;
+        let opened = open(&store, &pin).await.unwrap();
+        assert_eq!(content(opened, Compression::Gzip).await.unwrap(), b"a\n1\n");
+        put(b"a\n2\n").await;
+        let error = open(&store, &pin).await.err().unwrap();
+        assert_eq!(error.code(), error::SOURCE_CHANGED);
     }
 }

@@ -9,7 +9,7 @@ use windrow_common::error;
 use super::{
     bytes::Content,
     format::Csv,
-    rows::{BATCH_BYTES, Flaw, READ, RowReader, Rows},
+    rows::{Flaw, PARSE_BYTES, READ, RowReader, Rows},
 };
 use crate::error::{Result, WorkerError};
 
@@ -92,7 +92,7 @@ impl CsvReader {
         text.clear();
         let (mut text_len, mut ends_len) = (0, 0);
         let mut record = self.begin(text_len, ends_len);
-        while self.batch.records.len() < max && (self.at > record.raw.0 || self.at < BATCH_BYTES) {
+        while self.batch.records.len() < max && (self.at > record.raw.0 || self.at < PARSE_BYTES) {
             if self.at == self.batch.raw.len() && !self.ended {
                 self.read_more(content)?;
             }

@@ -31,7 +31,7 @@ pub(super) struct Emitter {
 
 impl Emitter {
     pub(super) fn new(name: &str, schema: SchemaRef, send: mpsc::Sender<Chunk>) -> Self {
-        let batches = BatchCoalescer::new(schema, BATCH_ROWS).with_biggest_coalesce_batch_size(Some(BATCH_ROWS / 2));
+        let batches = BatchCoalescer::new(schema, BATCH_ROWS);
         Self { name: name.to_owned(), send, batches, rejects: Vec::new(), rejected: 0 }
     }
 

@@ -15,7 +15,7 @@ use super::{
     json::{self, JsonReader},
     params::{Columns, Config, duplicate},
     parquet,
-    rows::{BATCH_ROWS, RowReader, Rows},
+    rows::{PARSE_ROWS, RowReader, Rows},
     table::line_columns,
     types::{Column, schema_of},
     values::Nulls,
@@ -168,7 +168,7 @@ fn guess_rows(
     let mut guesses = Guesses::new(names);
     let mut left = SAMPLE_ROWS;
     while left > 0
-        && let Some(rows) = reader.next(content, left.min(BATCH_ROWS))?
+        && let Some(rows) = reader.next(content, left.min(PARSE_ROWS))?
     {
         left -= rows.len();
         guesses.look(&rows, &nulls);

@@ -6,7 +6,7 @@ use windrow_common::error;
 
 use super::{
     bytes::Content,
-    rows::{BATCH_BYTES, Flaw, READ, RowReader, Rows},
+    rows::{Flaw, PARSE_BYTES, READ, RowReader, Rows},
 };
 use crate::error::{Result, WorkerError};
 
@@ -41,7 +41,7 @@ impl LineReader {
         self.searched -= self.at;
         self.at = 0;
         self.batch.lines.clear();
-        while self.batch.lines.len() < max && self.at < BATCH_BYTES {
+        while self.batch.lines.len() < max && self.at < PARSE_BYTES {
             match self.batch.bytes[self.searched..].iter().position(|byte| *byte == b'\n') {
                 Some(found) => self.push(self.searched + found, 1),
                 None if !self.ended => self.read_more(content)?,

@@ -22,7 +22,7 @@ use super::{
     layout::{self, Layout, no_header},
     lines::LineReader,
     params::{Config, ReadLimits},
-    rows::{BATCH_ROWS, RowReader},
+    rows::{PARSE_ROWS, RowReader},
     table::Table,
     types::Column,
 };
@@ -90,7 +90,7 @@ impl TextJob {
     }
 
     fn pump(&self, mut reader: impl RowReader, content: &mut Content, out: &mut Emitter) -> Result<()> {
-        while let Some(rows) = reader.next(content, BATCH_ROWS)? {
+        while let Some(rows) = reader.next(content, PARSE_ROWS)? {
             self.table.take(&rows, out)?;
         }
         Ok(())

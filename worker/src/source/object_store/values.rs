@@ -8,7 +8,6 @@ use arrow_array::{
     builder::{BinaryBuilder, BooleanBuilder, PrimitiveBuilder, StringBuilder},
     types::{Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType},
 };
-use arrow_cast::parse::Parser;
 use windrow_common::error;
 
 use super::{
@@ -70,9 +69,9 @@ impl<R: Rows> ColumnText<'_, R> {
             Kind::String => self.strings(),
             Kind::Binary => self.binaries(),
             Kind::Bool => self.bools(flaws),
-            Kind::Int64 => self.primitives::<Int64Type>(flaws, Int64Type::parse),
-            Kind::Int32 => self.primitives::<Int32Type>(flaws, Int32Type::parse),
-            Kind::Float64 => self.primitives::<Float64Type>(flaws, Float64Type::parse),
+            Kind::Int64 => self.primitives::<Int64Type>(flaws, |text| text.parse().ok()),
+            Kind::Int32 => self.primitives::<Int32Type>(flaws, |text| text.parse().ok()),
+            Kind::Float64 => self.primitives::<Float64Type>(flaws, |text| text.parse().ok()),
             Kind::Date => self.primitives::<Date32Type>(flaws, parse_date),
             Kind::Timestamp { zone } => {
                 let mut parser = TimestampParser::new(zone.as_ref());
