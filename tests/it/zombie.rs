@@ -32,9 +32,9 @@ impl Session {
             worker: "zombie-00000001".to_owned(),
             protocol: windrow_proto::PROTOCOL_VERSION,
             version: "0.1.0".to_owned(),
-            roles: vec![v1::Role::Ingest.into(), v1::Role::Sink.into()],
+            roles: vec![v1::Role::Ingest.into()],
             slots: 1,
-            flight_endpoint: "http://127.0.0.1:9".to_owned(),
+            flight_endpoint: String::new(),
             held,
         };
         let welcomed = async {
@@ -73,6 +73,22 @@ impl Session {
         }
     }
 
+    /// The first claim; the worker is heard of until then, and never again.
+    async fn assigned(&mut self) -> v1::Assign {
+        for number in 1..=60 {
+            let beat = v1::Heartbeat { number, free_slots: 1, held: Vec::new(), progress: Vec::new() };
+            self.say(Say::Heartbeat(beat)).await;
+            let assign = self.await_one(|heard| match heard {
+                Heard::Assign(assign) => Some(assign),
+                _ => None,
+            });
+            if let Ok(assign) = tokio::time::timeout(Duration::from_secs(1), assign).await {
+                return assign;
+            }
+        }
+        panic!("no claim within a minute");
+    }
+
     async fn say(&self, message: Say) {
         self.say.send(SessionRequest { message: Some(message) }).await.unwrap();
     }
@@ -98,15 +114,10 @@ async fn the_seal_of_a_worker_that_was_silent_past_its_lease_is_refused_and_coun
     let visits = Visits::new();
     cluster.apply(visits.arg()).unwrap();
     let mut first = Session::open(&cluster, Vec::new()).await;
-    let assign = first
-        .await_one(|heard| match heard {
-            Heard::Assign(assign) => Some(assign),
-            _ => None,
-        })
-        .await;
-    let claim = v1::HeldClaim { task: assign.task.clone(), token: assign.token };
-
+    // It reads and has no sink of its own, so nothing is claimed before there is one.
     cluster.add_worker("w1").unwrap();
+    let assign = first.assigned().await;
+    let claim = v1::HeldClaim { task: assign.task.clone(), token: assign.token };
     let published = async {
         while told(&cluster).is_none_or(|(published, _)| published < WINDOWS) {
             tokio::time::sleep(Duration::from_millis(200)).await;
