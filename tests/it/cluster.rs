@@ -51,7 +51,7 @@ async fn killed_committers_leaders_and_workers_lose_and_double_nothing() {
     check(test, &example);
 }
 
-/// Proves CL2, CL3. A worker is stopped past its lease while it has a task, and goes on when another has published it.
+/// Proves CL3. A worker is stopped past its lease while it has a task, and goes on when another has published it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_wakes_up_past_its_lease_is_refused() {
     let test = "a_worker_that_wakes_up_past_its_lease_is_refused";
