@@ -51,7 +51,7 @@ test: protoc tools ## all tests
 	@echo "skipped: $$(grep -c '^SKIPPED ' $(LOG) || true)"
 
 .PHONY: bench
-bench: protoc ## measure, with optimisation
+bench: protoc ## measure, with optimisation (not yet: says so and fails)
 	cargo build $(ALL) --release --bins
 	$(TARGET)/release/windrow-benches
 

@@ -64,12 +64,12 @@ impl Admin {
     /// Of coordinators at `host:port` or `http://host:port`.
     pub fn connect(addresses: &[String]) -> Result<Self, ClientError> {
         let channel = |address: &String| {
-            let uri = if address.contains("://") { address.clone() } else { format!("http://{address}") };
             let bad = |cause: tonic::transport::Error| ClientError::BadAddress {
                 address: address.clone(),
                 cause: cause.to_string(),
             };
-            let endpoint = Endpoint::from_shared(uri).map_err(bad)?.connect_timeout(Duration::from_secs(2));
+            let endpoint =
+                Endpoint::from_shared(with_scheme(address)).map_err(bad)?.connect_timeout(Duration::from_secs(2));
             Ok((address.clone(), endpoint.connect_lazy()))
         };
         Ok(Self { coordinators: addresses.iter().map(channel).collect::<Result<_, ClientError>>()? })
@@ -111,6 +111,11 @@ impl Admin {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// `host:port` as an address with a scheme.
+pub fn with_scheme(address: &str) -> String {
+    if address.contains("://") { address.to_owned() } else { format!("http://{address}") }
 }
 
 /// The request with the trace it belongs to.

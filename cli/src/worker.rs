@@ -50,3 +50,8 @@ pub(crate) fn new_id(name: &str) -> anyhow::Result<WorkerId> {
     let unique = uuid::Uuid::new_v4().simple().to_string();
     Ok(format!("{name}-{}", &unique[..8]).parse()?)
 }
+
+/// One slot per core, and at least two, so that reading and writing overlap.
+pub(crate) fn default_slots() -> u32 {
+    std::thread::available_parallelism().map_or(2, |cores| u32::try_from(cores.get()).unwrap_or(2)).max(2)
+}

@@ -46,17 +46,6 @@ impl Shutdown {
         self.running.spawn(work);
     }
 
-    /// Runs `work` until it is done or stopping begins, whichever comes first.
-    pub fn spawn_until_stop<F>(&self, work: F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let signal = self.signal.clone();
-        self.running.spawn(async move {
-            let _ = signal.run_until_cancelled(work).await;
-        });
-    }
-
     /// Begins stopping and waits for all spawned work; whether it ended within `grace`.
     pub async fn finish(&self, grace: Duration) -> bool {
         self.begin();

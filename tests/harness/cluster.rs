@@ -1,6 +1,6 @@
 //! A whole cluster on loopback: etcd, coordinators, workers.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -160,11 +160,6 @@ impl Cluster {
             text.lines().rev().take(8).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
         };
         coordinators.chain(workers).map(|(name, log)| format!("== {name}\n{}\n", tail(log))).collect()
-    }
-
-    /// Where logs are kept.
-    pub fn log_folder(&self) -> PathBuf {
-        self.logs.path().to_owned()
     }
 }
 

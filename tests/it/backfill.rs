@@ -195,11 +195,7 @@ async fn assert_errors_can_be_read(admin: &mut Admin) {
     let error = read(set(admin, "bf-0000000000", BackfillState::Paused).await.unwrap_err());
     assert_eq!((error.grpc, error.code.as_str()), (Code::NotFound, "WR-C003"));
 
-    let apply = v1::ApplyPipelinesRequest {
-        request_id: "0b9f2f2e-65c7-4a55-9d7b-0c6a3d0f7f03".to_owned(),
-        pipelines: vec![b"{}".to_vec()],
-        validate_only: true,
-    };
+    let apply = v1::ApplyPipelinesRequest { pipelines: vec![b"{}".to_vec()], validate_only: true };
     let error = read(admin.apply_pipelines(apply).await.unwrap_err());
     assert_eq!((error.grpc, error.violations[0].0.as_str()), (Code::InvalidArgument, "pipelines[0]"));
 }

@@ -12,7 +12,8 @@ use windrow_common::{claim::Token, id::TaskId};
 use crate::{
     error::Result,
     sink::Sink,
-    stage::{StagedName, dead_letters, sink_error},
+    stage::{StagedName, dead_letters},
+    storage::sink_error,
 };
 
 /// Most files one sweep takes away; the next one goes on.

@@ -88,11 +88,7 @@ pub async fn send(
     let mut applied = Vec::with_capacity(pipelines.len());
     for batch in pipelines.chunks(BATCH) {
         let specs = batch.iter().map(|pipeline| serde_json::to_vec(pipeline).unwrap_or_default());
-        let request = v1::ApplyPipelinesRequest {
-            request_id: uuid::Uuid::new_v4().to_string(),
-            pipelines: specs.collect(),
-            validate_only: dry_run,
-        };
+        let request = v1::ApplyPipelinesRequest { pipelines: specs.collect(), validate_only: dry_run };
         let response =
             admin.call(request, |mut client, request| async move { client.apply_pipelines(request).await }).await?;
         applied.extend(response.pipelines);

@@ -18,7 +18,8 @@ use windrow_coordinator::{
 };
 
 use crate::{
-    commands::{exit::Exit, stop_signal, worker::with_scheme},
+    client::with_scheme,
+    commands::{exit::Exit, stop_signal},
     telemetry::Telemetry,
 };
 

@@ -186,7 +186,6 @@ pub fn state_name(state: v1::WindowState) -> &'static str {
         v1::WindowState::Sealed => "sealed",
         v1::WindowState::Published => "published",
         v1::WindowState::Quarantined => "quarantined",
-        v1::WindowState::Outside => "outside",
         v1::WindowState::Missing => "missing",
         v1::WindowState::Unspecified => "unknown",
     }

@@ -15,6 +15,7 @@ pub mod exit;
 pub mod explain;
 pub mod explain_code;
 pub mod get;
+pub mod here;
 pub mod pipeline;
 pub mod plan;
 pub mod range;

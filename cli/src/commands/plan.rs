@@ -17,7 +17,7 @@ use windrow_worker::{
     transform::{Transform, TransformLimits},
 };
 
-use super::{exit::Exit, run};
+use super::{exit::Exit, here};
 use crate::show::{self, Output, Style, instant, number::grouped, summary, table::table};
 
 /// Show what pipelines would do: windows, types, delivery
@@ -58,7 +58,7 @@ struct Column {
 }
 
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
-    let Some(pipelines) = run::load(&args.path)? else { return Ok(Exit::Config) };
+    let Some(pipelines) = here::load(&args.path)? else { return Ok(Exit::Config) };
     let mut plans = Vec::with_capacity(pipelines.len());
     for pipeline in &pipelines {
         plans.push(plan(pipeline).await);

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -13,24 +12,16 @@ use windrow_common::{
 use windrow_proto::v1;
 
 use crate::{
-    commands::{apply, exit::Exit},
-    file::{self, Options},
-    local::{Local, state_of},
-    show::{Style, diagnostics, progress::Progress, summary},
+    commands::{apply, exit::Exit, here::Here},
+    local::Local,
+    show::{Style, progress::Progress, summary},
 };
 
 /// Run pipelines here and now, without a cluster
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A pipeline file, or a folder of them
-    #[arg(value_name = "PATH")]
-    path: PathBuf,
-    /// Where to keep the ledger; beside the files unless given
-    #[arg(long, value_name = "FOLDER")]
-    state: Option<PathBuf>,
-    /// Tasks at a time; one per core unless given
-    #[arg(long)]
-    slots: Option<u32>,
+    #[command(flatten)]
+    here: Here,
 }
 
 /// How often the state of the pipelines is looked at.
@@ -38,10 +29,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// 0 when every due window is published, 2 when the files cannot be used, 4 when windows are quarantined.
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
-    let Some(pipelines) = load(&args.path)? else { return Ok(Exit::Config) };
-    let state = args.state.clone().unwrap_or_else(|| state_of(&args.path));
+    let Some(pipelines) = args.here.load()? else { return Ok(Exit::Config) };
     let started = SystemClock::new();
-    let local = Local::start(&state, args.slots.unwrap_or_else(default_slots))?;
+    let local = args.here.start()?;
     let outcome = async {
         apply::send(local.admin(), &pipelines, false).await?;
         let before = reports(&local, &pipelines).await?;
@@ -58,25 +48,11 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Failed);
     };
     let (before, after) = outcome?;
-    let text = summary::render(&args.path, &pipelines, (&before, &after), started.elapsed(), Style::of(&io::stdout()));
+    let text =
+        summary::render(&args.here.path, &pipelines, (&before, &after), started.elapsed(), Style::of(&io::stdout()));
     io::stdout().write_all(text.as_bytes())?;
     let failed = after.iter().any(|pipeline| pipeline.quarantined > 0);
     Ok(if failed { Exit::SomeWindowsFailed } else { Exit::Ok })
-}
-
-/// One slot per core, and at least two, so that reading and writing overlap.
-pub fn default_slots() -> u32 {
-    std::thread::available_parallelism().map_or(2, |cores| u32::try_from(cores.get()).unwrap_or(2)).max(2)
-}
-
-/// The pipelines of the files, or nothing after their errors were shown.
-pub fn load(path: &PathBuf) -> anyhow::Result<Option<Vec<Pipeline>>> {
-    let loaded = file::load(std::slice::from_ref(path), &Options::new(SystemClock::new().now(), true));
-    if !loaded.diagnostics.is_empty() {
-        let text = diagnostics::render(&loaded, Style::of(&io::stderr()));
-        io::stderr().write_all(text.as_bytes())?;
-    }
-    Ok((!loaded.failed()).then_some(loaded.pipelines))
 }
 
 async fn until_settled(local: &Local, pipelines: &[Pipeline]) -> anyhow::Result<Vec<v1::Pipeline>> {

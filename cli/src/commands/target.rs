@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use crate::{
     client::{Admin, ClientError},
-    commands::run::default_slots,
     local::{Local, state_of},
+    worker::default_slots,
 };
 
-/// Where to
+/// Which coordinators
 #[derive(Debug, clap::Args)]
-pub struct Target {
+pub struct Coordinators {
     /// Coordinators of the cluster
     #[arg(
         long,
@@ -19,7 +19,14 @@ pub struct Target {
         value_delimiter = ',',
         default_value = "127.0.0.1:7440"
     )]
-    coordinator: Vec<String>,
+    pub coordinator: Vec<String>,
+}
+
+/// Where to
+#[derive(Debug, clap::Args)]
+pub struct Target {
+    #[command(flatten)]
+    cluster: Coordinators,
     /// Work on pipelines that run on this machine: their file, or the folder it is in
     #[arg(long, value_name = "PATH")]
     local: Option<PathBuf>,
@@ -35,7 +42,7 @@ impl Target {
     pub fn open(&self) -> anyhow::Result<Opened> {
         Ok(match &self.local {
             Some(path) => Opened::Here(Box::new(Local::start(&state_of(path), default_slots())?)),
-            None => Opened::Cluster(Admin::connect(&self.coordinator)?),
+            None => Opened::Cluster(Admin::connect(&self.cluster.coordinator)?),
         })
     }
 

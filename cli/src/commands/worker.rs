@@ -13,24 +13,18 @@ use windrow_worker::{
     session::{Dialer, Role},
 };
 
-use super::{exit::Exit, run::default_slots, stop_signal};
+use super::{exit::Exit, stop_signal, target::Coordinators};
 use crate::{
+    client::with_scheme,
     telemetry::Telemetry,
-    worker::{MAX_PUTS, new_id},
+    worker::{MAX_PUTS, default_slots, new_id},
 };
 
 /// Run a worker
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Coordinators of the cluster
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "WINDROW_COORDINATOR",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:7440"
-    )]
-    coordinator: Vec<String>,
+    #[command(flatten)]
+    cluster: Coordinators,
     /// What it does: read sources, stage and commit to sinks, rewrite files
     #[arg(long, value_enum, env = "WINDROW_ROLES", value_delimiter = ',', default_value = "ingest,sink")]
     role: Vec<RoleArg>,
@@ -106,16 +100,11 @@ fn config(args: &Args) -> anyhow::Result<WorkerConfig> {
         id: new_id(&args.name)?,
         roles,
         slots: args.slots.unwrap_or_else(default_slots),
-        coordinators: Dialer::tcp(args.coordinator.iter().map(|address| with_scheme(address)).collect(), None),
+        coordinators: Dialer::tcp(args.cluster.coordinator.iter().map(|address| with_scheme(address)).collect(), None),
         flight,
         peer_tls: None,
         spill_dir: args.spill.clone(),
         max_puts: MAX_PUTS,
         drain: args.drain.0,
     })
-}
-
-/// `host:port` as an address with a scheme.
-pub fn with_scheme(address: &str) -> String {
-    if address.contains("://") { address.to_owned() } else { format!("http://{address}") }
 }

@@ -24,10 +24,6 @@ impl Style {
         Self { coloured: true }
     }
 
-    pub fn is_coloured(self) -> bool {
-        self.coloured
-    }
-
     pub fn bold(self, text: impl Display) -> String {
         self.paint("1", text)
     }

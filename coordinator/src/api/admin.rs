@@ -168,7 +168,6 @@ impl AdminService for Admin {
             missing: count(|standing| matches!(standing, WindowStanding::Missing)),
             failed: count(|standing| matches!(standing, WindowStanding::Quarantined(_))),
             open: count(|standing| matches!(standing, WindowStanding::Open(..))),
-            tasks: 0,
             windows: previews.iter().map(view::preview).collect(),
         }))
     }

@@ -164,18 +164,29 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
             draft: draft_in(required(prepared.outcome, "outcome")?)?,
         },
         In::Listed(listed) => {
+            tell_failure(&listed.sink, listed.failure.as_ref());
             SessionEvent::Listed { request: listed.request, sink: listed.sink.parse()?, files: listed.files }
         }
-        In::Swept(swept) => SessionEvent::Swept {
-            request: swept.request,
-            sink: swept.sink.parse()?,
-            files: swept.files,
-            bytes: swept.bytes,
-        },
+        In::Swept(swept) => {
+            tell_failure(&swept.sink, swept.failure.as_ref());
+            SessionEvent::Swept {
+                request: swept.request,
+                sink: swept.sink.parse()?,
+                files: swept.files,
+                bytes: swept.bytes,
+            }
+        }
         In::Settled(settled) => {
             SessionEvent::Settled { request: settled.request, sink: settled.sink.parse()?, answer: answer_in(settled)? }
         }
     })
+}
+
+/// A sweep that failed is tried again when the next one is due; whoever reads the log should know why.
+fn tell_failure(sink: &str, failure: Option<&v1::Failure>) {
+    if let Some(failure) = failure {
+        warn!(sink, code = failure.code, message = failure.message, "a sweep failed");
+    }
 }
 
 fn progress_in(progress: &v1::Progress) -> Result<(windrow_common::id::TaskId, Progress), Malformed> {

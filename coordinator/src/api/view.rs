@@ -78,7 +78,7 @@ pub(super) fn task(view: &View<'_>, entry: &Versioned<Task>) -> v1::Task {
         TaskState::Claimed { worker, since } => {
             out.worker = worker.to_string();
             out.since_us = since.as_microsecond();
-            out.token = Some(v1::Token { epoch: 0, revision: entry.revision });
+            out.token = Some(v1::Token { epoch: view.epoch, revision: entry.revision });
         }
         TaskState::Sealed { worker, token, .. } => {
             out.worker = worker.to_string();

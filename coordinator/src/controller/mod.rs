@@ -109,6 +109,8 @@ pub struct View<'a> {
     pub workers: &'a Workers,
     pub sinks: &'a BTreeMap<SinkId, SinkRun>,
     pub progress: &'a BTreeMap<TaskId, Progress>,
+    /// What the tokens of present claims carry.
+    pub epoch: i64,
     pub now: Now,
     /// The leader's monotonic clock, to tell how long ago a worker was heard of.
     pub elapsed: Duration,
@@ -267,6 +269,7 @@ impl Controller {
             workers: &self.workers,
             sinks: &self.sinks,
             progress: &self.progress,
+            epoch: self.ledger.epoch(),
             now: self.now(),
             elapsed: self.clock.elapsed(),
         }

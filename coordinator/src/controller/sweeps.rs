@@ -34,11 +34,9 @@ impl Controller {
             .collect();
         for (sink, worker) in committers {
             let first = now + self.timing.first_sweep;
-            let sweep = self.sweeps.entry(sink.clone()).or_insert(Sweep { due: first, request: None });
-            if sweep.due > now {
+            if self.sweeps.entry(sink.clone()).or_insert(Sweep { due: first, request: None }).due > now {
                 continue;
             }
-            sweep.due = now + self.timing.sweep_every;
             let Some(pipeline) = self.any_pipeline_of(&sink) else { continue };
             let request = self.next_request();
             self.sweeps.insert(sink.clone(), Sweep { due: now + self.timing.sweep_every, request: Some(request) });

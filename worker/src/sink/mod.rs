@@ -16,6 +16,7 @@ use crate::{error::Result, source::Built, stage::Layout, storage::Storage};
 
 pub mod delta;
 pub mod files;
+mod parquet_input;
 
 /// A sink opened for one physical target.
 ///

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use futures::{TryStreamExt, stream};
-use object_store::{ObjectStoreExt, PutMode, PutOptions, path::Path};
+use object_store::{ObjectStoreExt, path::Path};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use windrow_common::{
@@ -12,10 +12,9 @@ use windrow_common::{
     manifest::{Digest, Manifest, ManifestRef, StagedFile},
 };
 
-use super::failure::sink_error;
 use crate::{
     error::{Result, WorkerError},
-    storage::Storage,
+    storage::{Storage, sink_error},
 };
 
 const MANIFESTS: &str = "_windrow/manifests";
@@ -85,14 +84,10 @@ async fn put_body(storage: &Storage, path: &str, bytes: Bytes, digest: &Digest) 
             .at(path)
             .fix("partition by fewer values, or set a larger target size"));
     }
-    let location = parsed(path)?;
     let mut last = None;
     for _ in 0..TRIES {
-        let create = PutOptions::from(PutMode::Create);
-        match storage.objects().put_opts(&location, bytes.clone().into(), create).await {
-            Ok(_) => return Ok(()),
-            Err(object_store::Error::AlreadyExists { .. }) => {}
-            Err(cause) => return Err(sink_error(cause, path)),
+        if storage.create(path, bytes.clone()).await? {
+            return Ok(());
         }
         match read(storage, path).await? {
             Some(found) if sha256(&found) == *digest => return Ok(()),

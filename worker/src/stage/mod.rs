@@ -13,7 +13,6 @@ use crate::{error::Result, storage::Storage};
 mod cast;
 pub mod dead_letters;
 mod encode;
-mod failure;
 mod file;
 pub mod manifest;
 mod name;
@@ -25,7 +24,6 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use failure::sink_error;
 pub use name::{StagedName, hive_folder};
 
 /// Rows on their way into files; all batches have one schema.

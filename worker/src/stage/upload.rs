@@ -9,8 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::{io::AsyncWriteExt, runtime::Handle};
 use windrow_common::manifest::Digest;
 
-use super::failure::sink_error;
-use crate::error::Result;
+use crate::{error::Result, storage::sink_error};
 
 /// Bytes of one part of a multipart upload; the smallest S3 takes. Smaller objects go up in one piece.
 pub(super) const PART_BYTES: usize = 5 << 20;

@@ -21,6 +21,8 @@ mod secret;
 
 pub use failure::sink_error;
 pub use local::DurableFolder;
+pub use object::Copied;
+pub(crate) use object::location;
 pub use secret::{Secret, resolve};
 
 /// A folder of an object store.

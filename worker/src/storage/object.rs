@@ -7,6 +7,14 @@ use windrow_common::error;
 use super::{Storage, sink_error};
 use crate::error::{Result, WorkerError};
 
+/// How a copy ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    Made,
+    TargetExists,
+    SourceMissing,
+}
+
 impl Storage {
     /// Writes an object that must not exist yet. `false`: it exists, by somebody else or by a lost try of this very
     /// call, so the caller reads it and compares.
@@ -43,6 +51,27 @@ impl Storage {
         }
     }
 
+    /// Copies an object unless the target exists. Stores that cannot make that one step look first: only for targets to
+    /// which everybody copies the same bytes, so that the worst that happens is that they are written twice.
+    pub async fn copy_if_absent(&self, from: &str, to: &str) -> Result<Copied> {
+        let (source, target) = (location(from)?, location(to)?);
+        let answer = match self.objects().copy_if_not_exists(&source, &target).await {
+            Err(Error::NotSupported { .. } | Error::NotImplemented { .. }) => {
+                if self.head(to).await?.is_some() {
+                    return Ok(Copied::TargetExists);
+                }
+                self.objects().copy(&source, &target).await
+            }
+            other => other,
+        };
+        match answer {
+            Ok(()) => Ok(Copied::Made),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(Copied::TargetExists),
+            Err(Error::NotFound { .. }) => Ok(Copied::SourceMissing),
+            Err(cause) => Err(sink_error(cause, to)),
+        }
+    }
+
     /// Removes an object; one that is not there is fine.
     pub async fn delete(&self, path: &str) -> Result<()> {
         match self.objects().delete(&location(path)?).await {
@@ -53,7 +82,7 @@ impl Storage {
 }
 
 /// A path relative to the root, taken literally.
-fn location(path: &str) -> Result<Path> {
+pub(crate) fn location(path: &str) -> Result<Path> {
     Path::parse(path).map_err(|cause| {
         WorkerError::never(error::BAD_VALUE, "this is no path of an object").at(path.to_owned()).because(cause)
     })

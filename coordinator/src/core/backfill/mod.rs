@@ -218,7 +218,7 @@ pub enum BadCommand {
     WrongPhase { id: BackfillId, phase: Phase },
 }
 
-/// Pauses, resumes or cancels. Doing it twice is refused the second time, which changes nothing.
+/// Pauses, resumes or cancels. What is so already is refused here; the controller answers a repeated request as done.
 pub fn steer(table: &Table, id: &BackfillId, command: Command, now: Now) -> Result<Change, BadCommand> {
     let backfill = table.backfill(id).ok_or_else(|| BadCommand::Unknown(id.clone()))?;
     let mut next = backfill.value.clone();

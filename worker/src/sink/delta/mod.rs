@@ -42,7 +42,6 @@ mod checkpoint;
 mod commit;
 mod conditional;
 mod guard;
-mod input;
 mod layout;
 mod log;
 mod merge;

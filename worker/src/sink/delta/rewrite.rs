@@ -18,13 +18,13 @@ use windrow_common::{
 };
 
 use super::{
-    input::Input,
     output::{Finished, Output, failure},
     plan::{Rewrite, Taken, kept},
     types,
 };
 use crate::{
     error::{Result, WorkerError},
+    sink::parquet_input::Input,
     storage::Storage,
 };
 

@@ -12,12 +12,11 @@ use tokio::sync::{Mutex, OnceCell};
 use uuid::Uuid;
 use windrow_common::{error, intent::Seq};
 
-use super::{
-    entry::Entry,
-    objects::{self, Objects},
-    state::State,
+use super::{entry::Entry, state::State};
+use crate::{
+    error::{Result, WorkerError},
+    storage::Storage,
 };
-use crate::error::{Result, WorkerError};
 
 /// Commits between two snapshots: so many entries are read at most before the state is known.
 pub(super) const SNAPSHOT_EVERY: Seq = 100;
@@ -28,7 +27,7 @@ const NEWEST_SNAPSHOT: &str = "_windrow/log/_newest_snapshot.json";
 
 /// The log of one folder. It keeps what it has read.
 pub(super) struct Log {
-    objects: Objects,
+    storage: Storage,
     known: Mutex<Option<Arc<State>>>,
     conditional: OnceCell<()>,
     /// The newest commit this very process saw published.
@@ -50,12 +49,12 @@ struct Hint {
 }
 
 impl Log {
-    pub(super) fn new(objects: Objects) -> Self {
-        Self { objects, known: Mutex::new(None), conditional: OnceCell::new(), published: AtomicU64::new(0) }
+    pub(super) fn new(storage: Storage) -> Self {
+        Self { storage, known: Mutex::new(None), conditional: OnceCell::new(), published: AtomicU64::new(0) }
     }
 
-    pub(super) fn objects(&self) -> &Objects {
-        &self.objects
+    pub(super) fn storage(&self) -> &Storage {
+        &self.storage
     }
 
     pub(super) fn note_published(&self, seq: Seq) {
@@ -103,7 +102,7 @@ impl Log {
         let bytes = encoded(entry)?;
         // A store may answer "exists" while a try for the key is on its way, and then show none.
         for _ in 0..5 {
-            if objects::create(&self.objects, &path, bytes.clone().into()).await? {
+            if self.storage.create(&path, bytes.clone().into()).await? {
                 return Ok(Created::Mine);
             }
             match self.read::<Entry>(&path).await? {
@@ -123,11 +122,11 @@ impl Log {
         if state.seq == 0 || !state.seq.is_multiple_of(SNAPSHOT_EVERY) {
             return Ok(());
         }
-        objects::put(&self.objects, &snapshot_path(state.seq), encoded(state)?.into()).await?;
-        objects::put(&self.objects, NEWEST_SNAPSHOT, encoded(&Hint { seq: state.seq })?.into()).await?;
+        self.storage.put(&snapshot_path(state.seq), encoded(state)?.into()).await?;
+        self.storage.put(NEWEST_SNAPSHOT, encoded(&Hint { seq: state.seq })?.into()).await?;
         // The one before stays for whoever has just read the hint.
         match state.seq.checked_sub(2 * SNAPSHOT_EVERY).filter(|seq| *seq > 0) {
-            Some(old) => objects::delete(&self.objects, &snapshot_path(old)).await,
+            Some(old) => self.storage.delete(&snapshot_path(old)).await,
             None => Ok(()),
         }
     }
@@ -146,7 +145,7 @@ impl Log {
     }
 
     async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
-        let Some(bytes) = objects::get(&self.objects, path).await? else { return Ok(None) };
+        let Some(bytes) = self.storage.get(path).await? else { return Ok(None) };
         serde_json::from_slice(&bytes).map(Some).map_err(|cause| {
             WorkerError::never(error::SINK_BROKEN, "the log of commits is not readable").at(path).because(cause)
         })
@@ -160,9 +159,9 @@ impl Log {
 
     async fn try_two_creates(&self) -> Result<()> {
         let path = format!("_windrow/probe/{}", Uuid::new_v4());
-        let first = objects::create(&self.objects, &path, "a".into()).await?;
-        let second = objects::create(&self.objects, &path, "b".into()).await?;
-        objects::delete(&self.objects, &path).await?;
+        let first = self.storage.create(&path, "a".into()).await?;
+        let second = self.storage.create(&path, "b".into()).await?;
+        self.storage.delete(&path).await?;
         // The first may have been told "exists" after a lost try of its own.
         if second {
             tracing::error!(first, "the store overwrites what must be created once");

@@ -29,9 +29,7 @@ use crate::{
 
 mod commit;
 mod entry;
-mod input;
 mod log;
-mod objects;
 mod params;
 mod plan;
 mod prepare;
@@ -83,7 +81,7 @@ fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
 
 impl FilesSink {
     fn new(storage: Storage, settings: Settings) -> Self {
-        let log = log::Log::new(Arc::clone(storage.objects()));
+        let log = log::Log::new(storage.clone());
         Self { storage, log, settings }
     }
 }

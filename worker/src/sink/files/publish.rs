@@ -12,10 +12,12 @@ use windrow_common::error;
 use super::{
     entry::{Entry, File},
     log::Log,
-    objects::{self, Copied, copy_if_absent},
     state::State,
 };
-use crate::error::{Result, WorkerError};
+use crate::{
+    error::{Result, WorkerError},
+    storage::Copied,
+};
 
 /// Files copied or deleted at a time.
 const AT_A_TIME: usize = 16;
@@ -69,10 +71,10 @@ pub(super) async fn tidy(log: &Log, state: &State) -> Result<()> {
 
 /// Whether a file stands at its published place, copying it there if need be.
 async fn present(log: &Log, file: &File) -> Result<bool> {
-    if let Copied::Made = copy_if_absent(log.objects(), &file.staged, &file.path).await? {
+    if let Copied::Made = log.storage().copy_if_absent(&file.staged, &file.path).await? {
         return Ok(true);
     }
-    match objects::size(log.objects(), &file.path).await? {
+    match log.storage().head(&file.path).await?.map(|found| found.size) {
         None => Ok(false),
         Some(bytes) if bytes == file.bytes => Ok(true),
         Some(bytes) => Err(WorkerError::never(
@@ -85,7 +87,5 @@ async fn present(log: &Log, file: &File) -> Result<bool> {
 }
 
 async fn delete_all(log: &Log, paths: &[String]) -> Result<()> {
-    stream::iter(paths.iter().map(Ok))
-        .try_for_each_concurrent(AT_A_TIME, |path| objects::delete(log.objects(), path))
-        .await
+    stream::iter(paths.iter().map(Ok)).try_for_each_concurrent(AT_A_TIME, |path| log.storage().delete(path)).await
 }

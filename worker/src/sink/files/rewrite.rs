@@ -16,10 +16,12 @@ use windrow_common::{
     window::{Axis, Window},
 };
 
-use super::{FilesSink, STAGE_FOLDER, input::Input, objects, plan::Rewrite};
+use super::{FilesSink, STAGE_FOLDER, plan::Rewrite};
 use crate::{
     error::{Result, WorkerError},
+    sink::parquet_input::Input,
     stage::{Attempt, BatchStream, FileFormat, Layout, stage},
+    storage::location,
 };
 
 const BATCH_ROWS: usize = 8_192;
@@ -74,7 +76,7 @@ async fn rows_of(sink: &FilesSink, rewrite: &Rewrite, cursor: &str, kept: Window
         WorkerError::later(error::SINK_BROKEN, "a published file cannot be read").at(path.clone()).because(cause)
     };
     let objects = Arc::clone(sink.storage.objects());
-    let input = Input { objects, path: objects::location(&rewrite.path)?, bytes: rewrite.bytes };
+    let input = Input { objects, path: location(&rewrite.path)?, bytes: rewrite.bytes };
     let builder = ParquetRecordBatchStreamBuilder::new(input).await.map_err(unreadable.clone())?;
     let schema = builder.schema().as_ref().clone();
     let stream = builder.with_batch_size(BATCH_ROWS).build().map_err(unreadable.clone())?;

@@ -113,7 +113,11 @@ impl ObjectStore for Faulty {
 fn faulty(place: &Place, fault: Fault, times: usize) -> FilesSink {
     let inner = Arc::clone(place.storage.objects());
     let objects = Arc::new(Faulty { inner, fault, left: AtomicUsize::new(times) });
-    FilesSink { log: log::Log::new(objects), storage: place.storage.clone(), settings: settings() }
+    FilesSink {
+        log: log::Log::new(Storage::over(objects, place.storage.url().clone())),
+        storage: place.storage.clone(),
+        settings: settings(),
+    }
 }
 
 async fn first_intent(sink: &FilesSink) -> (IntentBody, Digest) {

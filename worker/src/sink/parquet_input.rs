@@ -1,4 +1,4 @@
-//! A data file being read, by ranges. It knows nothing of tables.
+//! A Parquet file of a sink, read by ranges. It knows nothing of tables.
 
 use std::{ops::Range, sync::Arc};
 
@@ -11,7 +11,7 @@ use parquet::{
     file::metadata::{ParquetMetaData, ParquetMetaDataReader},
 };
 
-/// See the module.
+/// One file.
 #[derive(Clone, Debug)]
 pub(super) struct Input {
     pub(super) objects: Arc<dyn ObjectStore>,
