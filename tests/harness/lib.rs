@@ -4,5 +4,6 @@ pub mod cluster;
 pub mod etcd;
 pub mod example;
 pub mod process;
+pub mod proof;
 pub mod reader;
 pub mod skip;

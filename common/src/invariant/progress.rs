@@ -1,0 +1,30 @@
+//! That things stay bounded and come to an end.
+
+use super::{Violation, holds};
+use crate::{
+    pipeline::Retries,
+    task::{Task, TaskPhase},
+};
+
+/// INV-16: a task has no more errors and lost leases than it may have.
+pub fn attempts_are_capped(task: &Task, retries: &Retries) -> Result<(), Violation> {
+    let capped = task.errors <= retries.attempts && task.lost_leases <= retries.lost_leases;
+    holds("INV-16", capped, || {
+        format!("task {} has {} errors and {} lost leases", task.id, task.errors, task.lost_leases)
+    })
+}
+
+/// INV-20: something that must stay bounded does.
+pub fn stays_within(what: &str, size: usize, most: usize) -> Result<(), Violation> {
+    holds("INV-20", size <= most, || format!("{what}: {size}, at most {most} are allowed"))
+}
+
+/// INV-21: once nothing goes wrong any more, each task that is left waits for an operator, and no intent is open.
+pub fn everything_settles<'a>(tasks: impl IntoIterator<Item = &'a Task>, open_intents: usize) -> Result<(), Violation> {
+    for task in tasks {
+        let phase = task.state.phase();
+        let settled = matches!(phase, TaskPhase::Quarantined | TaskPhase::Cancelled);
+        holds("INV-21", settled, || format!("task {} is {phase} in the end", task.id))?;
+    }
+    holds("INV-21", open_intents == 0, || format!("{open_intents} intents are open in the end"))
+}
