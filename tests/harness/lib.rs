@@ -6,4 +6,5 @@ pub mod example;
 pub mod process;
 pub mod proof;
 pub mod reader;
+pub mod schema;
 pub mod skip;
