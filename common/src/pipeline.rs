@@ -234,6 +234,9 @@ pub struct Retries {
     /// The longest pause.
     #[schemars(with = "String")]
     pub max_backoff: Pause,
+    /// How long a source or a sink that cannot be reached is tried again before its tasks are quarantined.
+    #[schemars(with = "String")]
+    pub outage: Pause,
 }
 
 impl Default for Retries {
@@ -243,6 +246,7 @@ impl Default for Retries {
             lost_leases: 3,
             backoff: Pause(Duration::from_secs(1)),
             max_backoff: Pause(Duration::from_secs(300)),
+            outage: Pause(Duration::from_secs(24 * 3_600)),
         }
     }
 }

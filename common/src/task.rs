@@ -46,9 +46,29 @@ pub struct Task {
     pub errors: u32,
     /// Attempts that ended because nothing was heard of their worker.
     pub lost_leases: u32,
+    /// Attempts that ended for want of something they need, since the last one that got through.
+    pub outage: Outage,
     /// The W3C `traceparent` of the request that made the task.
     pub trace: Option<String>,
     pub state: TaskState,
+}
+
+/// Attempts in a row that ended because something could not be reached: the source, the sink's storage, or the sink
+/// worker. They are no errors of the task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outage {
+    /// When the first of them ended; absent if there is none.
+    pub since: Option<Timestamp>,
+    /// How many there were.
+    pub attempts: u32,
+    /// Those whose stream to the sink worker broke.
+    pub broken_hops: u32,
+}
+
+impl Outage {
+    /// Streams in a row that may break before the task itself is taken for what breaks them. With pauses that double up to
+    /// `retries.max_backoff` that takes more than an hour by default.
+    pub const MAX_BROKEN_HOPS: u32 = 30;
 }
 
 /// Whether a task came from the running schedule or from a backfill.
@@ -206,6 +226,7 @@ pub(crate) mod tests {
             attempts: 0,
             errors: 0,
             lost_leases: 0,
+            outage: Outage::default(),
             trace: None,
             state: TaskState::Pending { not_before: Timestamp::UNIX_EPOCH, last_failure: None },
         }

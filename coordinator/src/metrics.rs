@@ -16,6 +16,7 @@ pub(crate) struct Metrics {
     claims: Counter<u64>,
     lease_expired: Counter<u64>,
     fenced: Counter<u64>,
+    hops_broken: Counter<u64>,
     commit_retries: Counter<u64>,
     commits: Counter<u64>,
     windows: Gauge<u64>,
@@ -33,6 +34,7 @@ impl Metrics {
             claims: counter("windrow_claims", "Tasks given to workers"),
             lease_expired: counter("windrow_lease_expired", "Claims lost because nothing was heard of their worker"),
             fenced: counter("windrow_fenced_writes", "Seals refused because the claim had passed on"),
+            hops_broken: counter("windrow_broken_hops", "Attempts whose stream to the sink worker broke"),
             commit_retries: counter("windrow_commit_retries", "Commits asked for again"),
             commits: counter("windrow_commits", "Intents published"),
             windows: gauge("windrow_windows", "Windows by state"),
@@ -55,6 +57,10 @@ impl Metrics {
 
     pub(crate) fn fenced(&self) {
         self.fenced.add(1, &[]);
+    }
+
+    pub(crate) fn hop_broke(&self) {
+        self.hops_broken.add(1, &[]);
     }
 
     pub(crate) fn commit_retried(&self) {

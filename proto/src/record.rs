@@ -4,7 +4,7 @@ use prost::Message;
 use windrow_common::{
     id::PipelineName,
     intent::IntentRef,
-    task::{Lane, Seams, Task, TaskState},
+    task::{Lane, Outage, Seams, Task, TaskState},
 };
 
 use crate::{
@@ -35,6 +35,11 @@ impl From<&Task> for v1::TaskRecord {
             attempts: task.attempts,
             errors: task.errors,
             lost_leases: task.lost_leases,
+            outage: task.outage.since.map(|since| v1::TaskOutage {
+                since_us: since.as_microsecond(),
+                attempts: task.outage.attempts,
+                broken_hops: task.outage.broken_hops,
+            }),
             trace: task.trace.clone().unwrap_or_default(),
             state: Some(state_out(&task.state)),
         }
@@ -61,10 +66,16 @@ impl TryFrom<v1::TaskRecord> for Task {
             attempts: record.attempts,
             errors: record.errors,
             lost_leases: record.lost_leases,
+            outage: record.outage.map(outage_in).transpose()?.unwrap_or_default(),
             trace: optional_text(record.trace),
             state: state_in(required(record.state, "state")?)?,
         })
     }
+}
+
+fn outage_in(outage: v1::TaskOutage) -> Result<Outage, Malformed> {
+    let v1::TaskOutage { since_us, attempts, broken_hops } = outage;
+    Ok(Outage { since: Some(instant(since_us)?), attempts, broken_hops })
 }
 
 fn seams_out(seams: &Seams) -> Option<v1::Seams> {
@@ -189,6 +200,7 @@ mod tests {
             attempts: 4,
             errors: 3,
             lost_leases: 1,
+            outage: Outage { since: Some(Timestamp::from_microsecond(77).unwrap()), attempts: 9, broken_hops: 2 },
             trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
             state,
         }

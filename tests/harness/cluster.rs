@@ -17,6 +17,7 @@ pub struct Cluster {
     pub coordinators: Vec<Coordinator>,
     pub workers: Vec<(String, Process)>,
     logs: TempDir,
+    lease: String,
 }
 
 /// A coordinator and where it is.
@@ -32,13 +33,20 @@ const PATIENCE: Duration = Duration::from_secs(120);
 impl Cluster {
     /// Three etcds and so many of the others; `None` if etcd cannot be had.
     pub async fn start(coordinators: usize, workers: usize) -> Result<Option<Self>> {
-        let Some(etcd) = Etcd::start(3).await? else { return Ok(None) };
-        let mut cluster = Self { etcd, coordinators: Vec::new(), workers: Vec::new(), logs: tempfile::tempdir()? };
-        for _ in 0..coordinators {
-            cluster.add_coordinator()?;
-        }
+        let Some(mut cluster) = Self::start_with_lease(coordinators, "6s").await? else { return Ok(None) };
         for i in 1..=workers {
             cluster.add_worker(&format!("w{i}"))?;
+        }
+        Ok(Some(cluster))
+    }
+
+    /// The same without workers, and with leases of another length.
+    pub async fn start_with_lease(coordinators: usize, lease: &str) -> Result<Option<Self>> {
+        let Some(etcd) = Etcd::start(3).await? else { return Ok(None) };
+        let (logs, lease) = (tempfile::tempdir()?, lease.to_owned());
+        let mut cluster = Self { etcd, coordinators: Vec::new(), workers: Vec::new(), logs, lease };
+        for _ in 0..coordinators {
+            cluster.add_coordinator()?;
         }
         Ok(Some(cluster))
     }
@@ -51,7 +59,7 @@ impl Cluster {
         #[rustfmt::skip]
         let args = [
             "coordinator", "--etcd", &etcd, "--listen", &address, "--metrics", &metrics,
-            "--lease", "6s", "--heartbeat", "1s", "--sweep-grace", "1h",
+            "--lease", &self.lease, "--heartbeat", "1s", "--sweep-grace", "1h",
         ];
         let process = Process::start(&args, &log)?;
         self.coordinators.push(Coordinator { process, address, metrics });
@@ -59,8 +67,14 @@ impl Cluster {
     }
 
     pub fn add_worker(&mut self, name: &str) -> Result<()> {
+        self.add_worker_with(name, &["--slots", "1"])
+    }
+
+    /// A worker with other arguments.
+    pub fn add_worker_with(&mut self, name: &str, more: &[&str]) -> Result<()> {
         let log = self.logs.path().join(format!("worker-{name}.log"));
-        let args = ["worker", "--coordinator", &self.addresses(), "--name", name, "--slots", "1"];
+        let addresses = self.addresses();
+        let args = [&["worker", "--coordinator", &addresses, "--name", name], more].concat();
         self.workers.push((name.to_owned(), Process::start(&args, &log)?));
         Ok(())
     }

@@ -102,8 +102,8 @@ impl Drop for Disk {
     }
 }
 
-/// What could not be staged fails with the reason; what was staged and could not be committed waits, and is committed by
-/// itself when there is room.
+/// What could not be staged or committed waits, although each window has two attempts only, and comes by itself when
+/// there is room.
 #[test]
 fn a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_room() {
     let visits = Visits::new();
@@ -121,9 +121,7 @@ fn a_full_disk_loses_nothing_and_the_run_goes_on_when_there_is_room() {
 
     disk.grow("64m");
     assert!(within_a_minute(|| running.ended().unwrap().is_some()), "{}", running.log());
-    let again = ["backfill", "create", "visits", "--reprocess", "missing+failed", "--local", visits.arg()];
-    let mended = run(&again).unwrap();
-    assert!(mended.status.success(), "{}", said(&mended));
+    assert_eq!(running.ended().unwrap().unwrap().code(), Some(0), "{}", running.log());
     assert_eq!((published(&visits), rows_of(&visits.table())), (WINDOWS, ROWS));
 }
 

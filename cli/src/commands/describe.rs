@@ -11,6 +11,7 @@ use super::{exit::Exit, get, target::Target};
 use crate::show::{
     self, Output, Style, instant,
     number::{bytes, grouped},
+    state::{what_holds_it_up, word},
 };
 
 /// Show a pipeline: its spec, its windows, its tasks and what went wrong
@@ -54,6 +55,8 @@ fn state(pipeline: &v1::Pipeline) -> serde_json::Value {
         "paused": pipeline.paused, "sink": pipeline.sink, "seq": pipeline.seq, "published": pipeline.published,
         "quarantined": pipeline.quarantined, "unplanned": pipeline.unplanned, "pending": pipeline.pending,
         "claimed": pipeline.claimed, "sealed": pipeline.sealed, "waiting": pipeline.waiting,
+        "state": word(pipeline), "held_up": pipeline.held_up,
+        "trouble": pipeline.trouble.as_ref().map(get::trouble_value),
     })
 }
 
@@ -84,6 +87,9 @@ fn render(pipeline: &v1::Pipeline, spec: &serde_json::Value, tasks: &[v1::Task])
     }
     if pipeline.paused {
         writeln!(text, "  {}", style.yellow("paused"))?;
+    }
+    if let Some(reason) = what_holds_it_up(pipeline) {
+        writeln!(text, "  {}   {reason}", style.red(word(pipeline)))?;
     }
     if let Some(failure) = &pipeline.last_failure {
         writeln!(text, "  last error {} {}", style.red(&failure.code), failure.message)?;

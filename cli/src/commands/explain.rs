@@ -117,11 +117,17 @@ fn reasons(status: &v1::WindowStatus) -> Vec<String> {
             if task.lost_leases > 0 { format!(", {} lost their lease", task.lost_leases) } else { String::new() };
         reasons.push(format!("it was tried {} times, {} failed{lost}", task.attempts, task.errors));
     }
+    if task.outage_attempts > 0 {
+        let (count, since) = (task.outage_attempts, instant(task.outage_since_us));
+        reasons.push(format!("{count} tries since {since} could not reach something; they cost no attempt"));
+    }
     if let Some(failure) = &task.failure {
         reasons.push(format!("the last attempt failed: {} [{}]", failure.message, failure.code));
     }
     if !task.worker.is_empty() {
-        reasons.push(format!("worker {} has it since {}", task.worker, instant(task.since_us)));
+        let has = if status.state() == WindowState::Sealed { "staged it" } else { "has it" };
+        let since = if task.since_us > 0 { format!(" since {}", instant(task.since_us)) } else { String::new() };
+        reasons.push(format!("worker {} {has}{since}", task.worker));
     }
     reasons.extend(task.obstacles.iter().cloned());
     reasons

@@ -9,7 +9,7 @@ use windrow_proto::v1;
 use super::{exit::Exit, target::Target};
 use crate::{
     client::{Admin, ClientError},
-    show::{self, Output, instant, number::grouped, table::table},
+    show::{self, Output, instant, number::grouped, state, table::table},
 };
 
 /// List pipelines, windows, tasks, backfills or workers
@@ -121,7 +121,9 @@ fn pipelines(found: Vec<v1::Pipeline>) -> Listing {
     let value = |pipeline: &v1::Pipeline| {
         let totals = pipeline.totals.unwrap_or_default();
         serde_json::json!({
-            "name": pipeline.name, "paused": pipeline.paused, "sink": pipeline.sink,
+            "name": pipeline.name, "state": state::word(pipeline), "paused": pipeline.paused, "sink": pipeline.sink,
+            "held_up": pipeline.held_up, "trouble": pipeline.trouble.as_ref().map(trouble_value),
+            "last_failure": pipeline.last_failure.as_ref().map(failure_value),
             "windows": {
                 "published": pipeline.published, "due": pipeline.unplanned, "waiting": pipeline.waiting,
                 "pending": pipeline.pending, "claimed": pipeline.claimed, "sealed": pipeline.sealed,
@@ -140,7 +142,7 @@ fn pipelines(found: Vec<v1::Pipeline>) -> Listing {
             grouped(open),
             grouped(pipeline.quarantined),
             grouped(pipeline.totals.unwrap_or_default().rows_written),
-            if pipeline.paused { "paused".to_owned() } else { "running".to_owned() },
+            state_of(pipeline),
         ]
     };
     Listing {
@@ -148,6 +150,29 @@ fn pipelines(found: Vec<v1::Pipeline>) -> Listing {
         headings: &["PIPELINE", "PUBLISHED", "OPEN", "FAILED", "ROWS", "STATE"],
         rows: found.iter().map(row).collect(),
     }
+}
+
+/// `commit fails WR-K003`.
+fn state_of(pipeline: &v1::Pipeline) -> String {
+    let word = state::word(pipeline);
+    let reason = match word {
+        "halted" | "commit fails" => pipeline.trouble.as_ref().and_then(|trouble| trouble.failure.as_ref()),
+        "held up" => pipeline.last_failure.as_ref(),
+        _ => None,
+    };
+    reason.map_or_else(|| word.to_owned(), |failure| format!("{word} {}", failure.code))
+}
+
+fn failure_value(failure: &v1::Failure) -> serde_json::Value {
+    serde_json::json!({ "code": failure.code, "message": failure.message })
+}
+
+/// Why nothing is committed, for programs.
+pub fn trouble_value(trouble: &v1::SinkTrouble) -> serde_json::Value {
+    serde_json::json!({
+        "halted": trouble.halted, "failures": trouble.failures, "retry_in_ms": trouble.retry_in_ms,
+        "failure": trouble.failure.as_ref().map(failure_value),
+    })
 }
 
 /// Whether the pipeline's windows are stretches of time; a full load's are numbered.
@@ -199,7 +224,7 @@ fn tasks(found: Vec<v1::Task>) -> Listing {
             "id": id(task), "pipeline": task.pipeline, "start": start, "end": end, "windows": task.windows,
             "state": task.state, "attempts": task.attempts, "errors": task.errors, "lost_leases": task.lost_leases,
             "worker": task.worker, "backfill": task.backfill, "obstacles": task.obstacles,
-            "failure": task.failure.as_ref().map(|failure| serde_json::json!({ "code": failure.code, "message": failure.message })),
+            "failure": task.failure.as_ref().map(failure_value),
         })
     };
     let row = |task: &v1::Task| {

@@ -8,6 +8,7 @@ use std::{
 use windrow_common::{
     clock::{Clock, SystemClock},
     pipeline::Pipeline,
+    quantity::Pause,
 };
 use windrow_proto::v1;
 
@@ -22,12 +23,27 @@ use crate::{
 pub struct Args {
     #[command(flatten)]
     here: Here,
+    /// How long to wait, while nothing else goes on, for a source or a sink that cannot be reached
+    #[arg(long, default_value = "10m")]
+    patience: Pause,
 }
 
 /// How often the state of the pipelines is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// 0 when every due window is published, 2 when the files cannot be used, 4 when windows are quarantined.
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Nothing is due any more.
+    Settled,
+    /// What is left waits for something that cannot be reached.
+    HeldUp,
+    /// What is left waits for an operator.
+    Halted,
+}
+
+/// 0 when every due window is published, 1 when a sink is halted, 2 when the files cannot be used, 4 when windows are
+/// quarantined, 75 when something could not be reached for too long.
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     let Some(pipelines) = args.here.load()? else { return Ok(Exit::Config) };
     let started = SystemClock::new();
@@ -35,8 +51,8 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     let outcome = async {
         apply::send(local.admin(), &pipelines, false).await?;
         let before = reports(&local, &pipelines).await?;
-        let after = until_settled(&local, &pipelines).await?;
-        anyhow::Ok((before, after))
+        let (after, end) = until_settled(&local, &pipelines, args.patience.0).await?;
+        anyhow::Ok((before, after, end))
     };
     let outcome = tokio::select! {
         outcome = outcome => Some(outcome),
@@ -47,24 +63,52 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
         writeln!(io::stderr(), "interrupted; the same command goes on where it stopped")?;
         return Ok(Exit::Failed);
     };
-    let (before, after) = outcome?;
+    let (before, after, end) = outcome?;
     let text =
         summary::render(&args.here.path, &pipelines, (&before, &after), started.elapsed(), Style::of(&io::stdout()));
     io::stdout().write_all(text.as_bytes())?;
     let failed = after.iter().any(|pipeline| pipeline.quarantined > 0);
-    Ok(if failed { Exit::SomeWindowsFailed } else { Exit::Ok })
+    Ok(match end {
+        End::Halted => Exit::Failed,
+        End::HeldUp => Exit::TryAgain,
+        End::Settled if failed => Exit::SomeWindowsFailed,
+        End::Settled => Exit::Ok,
+    })
 }
 
-async fn until_settled(local: &Local, pipelines: &[Pipeline]) -> anyhow::Result<Vec<v1::Pipeline>> {
+async fn until_settled(
+    local: &Local,
+    pipelines: &[Pipeline],
+    patience: Duration,
+) -> anyhow::Result<(Vec<v1::Pipeline>, End)> {
+    let clock = SystemClock::new();
     let mut progress = Progress::new(io::stderr().is_terminal());
+    let (mut settled, mut moved) = (0, Duration::ZERO);
     loop {
         let reports = reports(local, pipelines).await?;
         progress.show(&reports);
-        if reports.iter().all(is_settled) {
+        let now_settled = reports.iter().map(|report| report.published + report.quarantined).sum::<u64>();
+        // A window that is being read, and has not failed to reach anything, moves however long it takes.
+        if now_settled != settled || reports.iter().any(|report| report.working > 0) {
+            (settled, moved) = (now_settled, clock.elapsed());
+        }
+        if let Some(end) = end(&reports, clock.elapsed().saturating_sub(moved) >= patience) {
             progress.finish(&reports);
-            return Ok(reports);
+            return Ok((reports, end));
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn end(reports: &[v1::Pipeline], out_of_patience: bool) -> Option<End> {
+    let open: Vec<&v1::Pipeline> = reports.iter().filter(|report| !is_settled(report)).collect();
+    let halted = |report: &&v1::Pipeline| report.trouble.as_ref().is_some_and(|trouble| trouble.halted);
+    let waits = |report: &&v1::Pipeline| report.held_up > 0 || report.trouble.is_some();
+    match () {
+        () if open.is_empty() => Some(End::Settled),
+        () if open.iter().all(|report| halted(report) && only_commits_are_left(report)) => Some(End::Halted),
+        () if out_of_patience && open.iter().any(waits) => Some(End::HeldUp),
+        () => None,
     }
 }
 
@@ -73,10 +117,46 @@ fn is_settled(pipeline: &v1::Pipeline) -> bool {
     pipeline.pending + pipeline.claimed + pipeline.sealed + pipeline.unplanned == 0
 }
 
+fn only_commits_are_left(pipeline: &v1::Pipeline) -> bool {
+    pipeline.pending + pipeline.claimed + pipeline.unplanned == 0
+}
+
 async fn reports(local: &Local, pipelines: &[Pipeline]) -> anyhow::Result<Vec<v1::Pipeline>> {
     let request = v1::ListPipelinesRequest {};
     let response =
         local.admin().call(request, |mut client, request| async move { client.list_pipelines(request).await }).await?;
     let ours = |report: &v1::Pipeline| pipelines.iter().any(|pipeline| pipeline.name.as_str() == report.name);
     Ok(response.pipelines.into_iter().filter(ours).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(sealed: u64, pending: u64, held_up: u64, halted: Option<bool>) -> v1::Pipeline {
+        let trouble = halted.map(|halted| v1::SinkTrouble { halted, ..v1::SinkTrouble::default() });
+        v1::Pipeline { sealed, pending, held_up, trouble, ..v1::Pipeline::default() }
+    }
+
+    #[test]
+    fn a_run_ends_when_nothing_is_left_or_nothing_can_be_done() {
+        let (done, working) = (report(0, 0, 0, None), report(0, 3, 0, None));
+        let (halted, down) = (report(2, 0, 0, Some(true)), report(0, 3, 3, None));
+        let retried = report(2, 0, 0, Some(false));
+        let table = [
+            (vec![], true, Some(End::Settled)),
+            (vec![done.clone()], false, Some(End::Settled)),
+            (vec![done.clone(), working.clone()], true, None),
+            (vec![done.clone(), halted.clone()], false, Some(End::Halted)),
+            (vec![working, halted.clone()], false, None),
+            (vec![report(2, 1, 0, Some(true))], false, None),
+            (vec![done, down.clone()], false, None),
+            (vec![down], true, Some(End::HeldUp)),
+            (vec![retried.clone()], false, None),
+            (vec![retried, halted], true, Some(End::HeldUp)),
+        ];
+        for (reports, out_of_patience, expected) in table {
+            assert_eq!(end(&reports, out_of_patience), expected, "{reports:?}");
+        }
+    }
 }

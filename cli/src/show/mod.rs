@@ -7,6 +7,7 @@ pub mod calendar;
 pub mod diagnostics;
 pub mod number;
 pub mod progress;
+pub mod state;
 pub mod style;
 pub mod summary;
 pub mod table;

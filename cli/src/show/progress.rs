@@ -21,6 +21,7 @@ struct Shown {
     /// Tenths that a plain line was printed for.
     tenths: u64,
     failure: String,
+    trouble: String,
 }
 
 impl Progress {
@@ -35,6 +36,7 @@ impl Progress {
                 bar: bars.as_ref().map(|bars| bars.add(new_bar(&report.name))),
                 tenths: 0,
                 failure: String::new(),
+                trouble: String::new(),
             });
             let (done, all) = (done(report), all(report));
             match &shown.bar {
@@ -58,7 +60,11 @@ impl Progress {
                     }
                 }
             }
-            tell_failure(&self.bars, shown, report);
+            tell(&self.bars, &mut shown.failure, &report.name, report.last_failure.as_ref());
+            let trouble = report.trouble.as_ref();
+            let what = if trouble.is_some_and(|trouble| trouble.halted) { "sink is halted" } else { "commit failed" };
+            let failure = trouble.and_then(|trouble| trouble.failure.as_ref());
+            tell(&self.bars, &mut shown.trouble, &format!("{}: {what}", report.name), failure);
         }
     }
 
@@ -71,17 +77,17 @@ impl Progress {
 }
 
 /// Every new failure is told once, as it happens.
-fn tell_failure(bars: &Option<MultiProgress>, shown: &mut Shown, report: &v1::Pipeline) {
-    let Some(failure) = &report.last_failure else { return };
-    let text = format!("{}: {} [{}]", report.name, failure.message, failure.code);
-    if text == shown.failure {
+fn tell(bars: &Option<MultiProgress>, told: &mut String, what: &str, failure: Option<&v1::Failure>) {
+    let Some(failure) = failure else { return };
+    let text = format!("{what}: {} [{}]", failure.message, failure.code);
+    if text == *told {
         return;
     }
     match bars {
         Some(bars) => drop(bars.println(&text)),
         None => drop(writeln!(io::stderr(), "{text}")),
     }
-    shown.failure = text;
+    *told = text;
 }
 
 fn new_bar(name: &str) -> ProgressBar {

@@ -8,6 +8,7 @@ use windrow_proto::v1;
 use super::{
     Style,
     number::{bytes, grouped, span},
+    state,
     table::table,
 };
 
@@ -26,8 +27,9 @@ pub fn render(
     let rejected: u64 = after.iter().map(|report| gained(before, report).rows_rejected).sum();
     let published: u64 = after.iter().map(|report| report.published.saturating_sub(of(before, report).published)).sum();
     let failed = after.iter().any(|report| report.quarantined > 0);
+    let left = after.iter().any(|report| open(report) > 0);
     let _ = match published {
-        0 if failed => writeln!(text, "\nno window was published ({})", span(took)),
+        0 if failed || left => writeln!(text, "\nno window was published ({})", span(took)),
         0 => writeln!(text, "\nnothing to do: every due window is published ({})", span(took)),
         _ => writeln!(text, "\n{} rows in {} windows, {}", grouped(moved), grouped(published), style.green(span(took))),
     };
@@ -48,8 +50,22 @@ pub fn render(
             why.unwrap_or_default()
         );
     }
-    text.push_str(&next(path, pipelines));
+    for report in after {
+        if let Some(reason) = state::what_holds_it_up(report) {
+            let windows = grouped(open(report));
+            let _ = writeln!(text, "{}: {windows} windows are left; {reason}", style.red(&report.name));
+        }
+    }
+    let quarantined = pipelines.iter().filter(|pipeline| {
+        after.iter().any(|report| report.name == pipeline.name.as_str() && report.quarantined > 0)
+    });
+    text.push_str(&next(path, pipelines, quarantined, left));
     text
+}
+
+/// Windows that are due and not settled.
+fn open(report: &v1::Pipeline) -> u64 {
+    report.unplanned + report.pending + report.claimed + report.sealed
 }
 
 fn row(before: &[v1::Pipeline], report: &v1::Pipeline, pipelines: &[Pipeline]) -> Vec<String> {
@@ -91,9 +107,32 @@ pub fn place(pipeline: &Pipeline) -> String {
     format!("{}/{}", root.trim_end_matches('/'), path.trim_matches('/'))
 }
 
-/// The next two commands to try: a backfill, and reading the table.
-fn next(path: &Path, pipelines: &[Pipeline]) -> String {
+/// The next commands to try: mending what failed, or else a backfill; and reading the table.
+fn next<'a>(
+    path: &Path,
+    pipelines: &[Pipeline],
+    quarantined: impl Iterator<Item = &'a Pipeline>,
+    left: bool,
+) -> String {
     let mut text = String::new();
+    let failed: Vec<&Pipeline> = quarantined.collect();
+    if !failed.is_empty() {
+        let _ = writeln!(text, "\nmend the cause, then load what failed:");
+    }
+    for pipeline in &failed {
+        let _ = writeln!(
+            text,
+            "  windrow backfill create {} --reprocess missing+failed --local {}",
+            pipeline.name,
+            path.display()
+        );
+    }
+    if left {
+        let _ = writeln!(text, "\ngo on where this run stopped:\n  windrow run {}", path.display());
+    }
+    if left || !failed.is_empty() {
+        return text;
+    }
     let windowed = pipelines.iter().find(|pipeline| pipeline.window.is_some());
     if let Some((pipeline, window)) = windowed.and_then(|pipeline| Some((pipeline, pipeline.window.as_ref()?))) {
         let from = window.start.date();

@@ -3,14 +3,17 @@
 use super::{Violation, holds};
 use crate::{
     pipeline::Retries,
-    task::{Task, TaskPhase},
+    task::{Outage, Task, TaskPhase},
 };
 
-/// INV-16: a task has no more errors and lost leases than it may have.
+/// INV-16: a task has no more errors, lost leases and broken hops than it may have.
 pub fn attempts_are_capped(task: &Task, retries: &Retries) -> Result<(), Violation> {
-    let capped = task.errors <= retries.attempts && task.lost_leases <= retries.lost_leases;
+    let Task { id, errors, lost_leases, outage, .. } = task;
+    let capped = *errors <= retries.attempts
+        && *lost_leases <= retries.lost_leases
+        && outage.broken_hops <= Outage::MAX_BROKEN_HOPS;
     holds("INV-16", capped, || {
-        format!("task {} has {} errors and {} lost leases", task.id, task.errors, task.lost_leases)
+        format!("task {id} has {errors} errors, {lost_leases} lost leases and {} broken hops", outage.broken_hops)
     })
 }
 

@@ -213,7 +213,7 @@ fn answer_in(settled: v1::Settled) -> Result<Answer, Malformed> {
         Ok(v1::Settlement::Stale) => Answer::Stale,
         Ok(v1::Settlement::Conflict | v1::Settlement::Schema) => Answer::Refused(failure()?),
         Ok(v1::Settlement::Halt) => Answer::Halt(failure()?),
-        Ok(v1::Settlement::Unknown) => Answer::Unknown,
+        Ok(v1::Settlement::Unknown) => Answer::Unknown(settled.failure.map(TryInto::try_into).transpose()?),
         _ => return Err(Malformed::Unknown("settlement")),
     })
 }

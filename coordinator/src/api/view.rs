@@ -1,6 +1,7 @@
 //! What readers get to see, in the words of the API.
 
 use windrow_common::{
+    id::SinkId,
     pipeline::Pipeline,
     task::{Lane, Task, TaskState},
 };
@@ -11,6 +12,7 @@ use crate::{
     core::{
         assign,
         backfill::{Backfill, Preview},
+        commit::Trouble,
         report::{self, WindowReport},
         table::{PipelineEntry, Versioned},
         timeline::Standing,
@@ -42,6 +44,24 @@ pub(super) fn pipeline(view: &View<'_>, entry: &PipelineEntry) -> v1::Pipeline {
         next_due_us: found.next_due.map(|at| at.as_microsecond()).unwrap_or_default(),
         complete_to: found.complete_to.unwrap_or_default(),
         seq: sink.and_then(|sink| sink.head.as_ref()).map(|head| head.value.seq).unwrap_or_default(),
+        held_up: found.held_up,
+        working: found.working,
+        trouble: trouble(view, &entry.sink).as_ref().map(trouble_out),
+    }
+}
+
+/// Why nothing is committed to a sink that has something to commit.
+fn trouble(view: &View<'_>, sink: &SinkId) -> Option<Trouble> {
+    let waits = view.table.sealed(sink).next().is_some();
+    view.sinks.get(sink).filter(|_| waits)?.trouble(view.elapsed)
+}
+
+fn trouble_out(trouble: &Trouble) -> v1::SinkTrouble {
+    v1::SinkTrouble {
+        failure: Some((&trouble.failure).into()),
+        halted: trouble.halted,
+        failures: trouble.failures,
+        retry_in_ms: i64::try_from(trouble.retry_in.as_millis()).unwrap_or(i64::MAX),
     }
 }
 
@@ -63,6 +83,8 @@ pub(super) fn task(view: &View<'_>, entry: &Versioned<Task>) -> v1::Task {
         revision: task.revision,
         sink: task.sink.to_string(),
         failure: report::failure(task).map(Into::into),
+        outage_attempts: task.outage.attempts,
+        outage_since_us: task.outage.since.map(|since| since.as_microsecond()).unwrap_or_default(),
         ..v1::Task::default()
     };
     match &task.state {
@@ -83,6 +105,7 @@ pub(super) fn task(view: &View<'_>, entry: &Versioned<Task>) -> v1::Task {
         TaskState::Sealed { worker, token, .. } => {
             out.worker = worker.to_string();
             out.token = Some((*token).into());
+            out.obstacles = trouble(view, &task.sink).iter().map(Trouble::in_words).collect();
         }
         TaskState::Quarantined { .. } | TaskState::Cancelled => {}
     }

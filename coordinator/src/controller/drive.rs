@@ -98,6 +98,8 @@ impl Controller {
                     None => break,
                     Some(Todo::Take(change)) => {
                         self.persist(&change).await?;
+                        let committer = self.table.sink(&sink).and_then(|entry| entry.committer.as_ref());
+                        info!(%sink, worker = committer.map(|found| found.value.as_str()), "has a new committer");
                     }
                     Some(todo) => {
                         self.ask_committer(&sink, todo);
@@ -184,12 +186,12 @@ impl Controller {
         let Ok(pipeline) = serde_json::to_vec(entry.spec()) else { return };
         let deadline = entry.spec().limits.deadline.0;
         let committer = self.table.sink(&task.sink).and_then(|sink| sink.committer.as_ref()).map(|entry| &entry.value);
-        let endpoint = match committer {
-            Some(committer) if committer != worker => {
-                self.workers.get(committer).map(|state| state.info.flight_endpoint.clone()).unwrap_or_default()
-            }
-            _ => String::new(),
-        };
+        let other = committer.filter(|committer| *committer != worker).cloned();
+        let endpoint = other.as_ref().and_then(|other| self.workers.get(other));
+        let endpoint = endpoint.map(|state| state.info.flight_endpoint.clone()).unwrap_or_default();
+        if let Some(other) = other {
+            self.workers.send_by(task.id, other);
+        }
         let ticket = Ticket {
             task: task.id,
             token,

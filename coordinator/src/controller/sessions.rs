@@ -2,6 +2,7 @@
 
 use tracing::{debug, info, warn};
 use windrow_common::{
+    error,
     id::{SinkId, TaskId, WorkerId},
     manifest::ManifestRef,
     task::{Failure, TaskState},
@@ -128,11 +129,15 @@ impl Controller {
         claim: HeldClaim,
         manifest: ManifestRef,
     ) -> Result<(), LedgerError> {
+        let way = self.workers.way_of(&claim.task);
         self.let_go(worker, &claim.task);
         let accepted = match lifecycle::seal(&self.table, self.ledger.epoch(), &claim, manifest) {
             Ok(Seal::AlreadySealed) => true,
             Ok(Seal::Change(change)) => {
                 self.persist(&change).await?;
+                if let Some(sink_worker) = way {
+                    self.workers.hop_held(&sink_worker);
+                }
                 true
             }
             Err(refused) => {
@@ -154,6 +159,7 @@ impl Controller {
     ) -> Result<(), LedgerError> {
         let (epoch, now) = (self.ledger.epoch(), self.now());
         debug!(%worker, task = %claim.task, code = %failure.code, message = %failure.message, not_ready, "attempt ended");
+        let broken = (failure.code == error::FLIGHT_BROKEN.code).then(|| self.workers.way_of(&claim.task)).flatten();
         self.let_go(worker, &claim.task);
         let change = match not_ready {
             true => lifecycle::not_ready(&self.table, epoch, &claim, failure.message, now),
@@ -162,6 +168,10 @@ impl Controller {
         let accepted = match change {
             Ok(change) => {
                 self.persist(&change).await?;
+                if let Some(sink_worker) = broken {
+                    self.metrics.hop_broke();
+                    self.workers.hop_broke(&sink_worker, self.clock.elapsed());
+                }
                 true
             }
             Err(_) => false,
@@ -204,7 +214,7 @@ impl Controller {
                 lifecycle::unseal(&self.table, &task, failed.failure, now).ok()
             }
             (_, windrow_common::task::Retry::Later) => {
-                self.run(sink).again(elapsed);
+                self.run(sink).failed(failed.failure, elapsed);
                 return Ok(());
             }
             (task, windrow_common::task::Retry::Never) => {
@@ -237,7 +247,12 @@ impl Controller {
                 self.run(sink).halt(failure, elapsed);
                 return Ok(());
             }
-            Answer::Stale | Answer::Unknown => {
+            Answer::Unknown(Some(failure)) => {
+                self.metrics.commit_retried();
+                self.run(sink).failed(failure, elapsed);
+                return Ok(());
+            }
+            Answer::Stale | Answer::Unknown(None) => {
                 self.metrics.commit_retried();
                 self.run(sink).again(elapsed);
                 return Ok(());

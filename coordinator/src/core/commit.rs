@@ -35,6 +35,22 @@ pub struct SinkRun {
     failures: u32,
     /// Whether the next thing to do with the intent is to abort it.
     abort: Option<Failure>,
+    /// Why the last step came to nothing; forgotten when one succeeds.
+    trouble: Option<Failure>,
+    /// Whether that needs an operator.
+    halted: bool,
+}
+
+/// Why nothing is committed to a sink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    pub failure: Failure,
+    /// An operator has to look; else it is tried again by itself.
+    pub halted: bool,
+    /// Failures in a row.
+    pub failures: u32,
+    /// When it is tried again; zero while it is.
+    pub retry_in: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -55,14 +71,20 @@ pub enum Step {
     },
     /// Two histories, or a sink that was rolled back. An operator has to look; asked again after a pause.
     Halted {
-        failure: Failure,
         not_before: Duration,
     },
 }
 
 impl Default for SinkRun {
     fn default() -> Self {
-        Self { step: Step::Idle { not_before: Duration::ZERO }, batch: MAX_INTENT_TASKS, failures: 0, abort: None }
+        Self {
+            step: Step::Idle { not_before: Duration::ZERO },
+            batch: MAX_INTENT_TASKS,
+            failures: 0,
+            abort: None,
+            trouble: None,
+            halted: false,
+        }
     }
 }
 
@@ -96,11 +118,12 @@ const MAX_PIPELINES: usize = 10;
 pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, now: Duration) -> Option<Todo> {
     let nothing = SinkEntry::default();
     let entry = table.sink(sink).unwrap_or(&nothing);
-    let committer = entry.committer.as_ref().filter(|committer| workers.can_commit(&committer.value));
-    let Some(committer) = committer else { return take(table, workers, sink, entry) };
+    let serves = |worker: &WorkerId| workers.can_commit(worker) && !workers.gives_way(worker, now);
+    let committer = entry.committer.as_ref().filter(|committer| serves(&committer.value));
+    let Some(committer) = committer else { return take(table, workers, sink, now) };
     let worker = committer.value.clone();
     match &run.step {
-        Step::Idle { not_before } | Step::Halted { not_before, .. } if *not_before <= now => {}
+        Step::Idle { not_before } | Step::Halted { not_before } if *not_before <= now => {}
         // Whoever was asked is not the committer any more: its answer will not come, or no longer counts.
         Step::Preparing { worker: asked, .. } | Step::Committing { worker: asked, .. } if *asked != worker => {}
         _ => return None,
@@ -114,13 +137,14 @@ pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, now:
     (!draft.tasks.is_empty()).then_some(Todo::Prepare { worker, draft })
 }
 
-/// T6. A committer that is gone is replaced; its revision tells that nobody else did so meanwhile.
-fn take(table: &Table, workers: &Workers, sink: &SinkId, entry: &SinkEntry) -> Option<Todo> {
+/// T6. A committer that is gone, or that its peers cannot reach, is replaced; its revision tells that nobody else did so
+/// meanwhile. What the old one still does is harmless: intents are fixed, and the sink takes each once.
+fn take(table: &Table, workers: &Workers, sink: &SinkId, now: Duration) -> Option<Todo> {
     let load = |worker: &WorkerId| {
         table.sinks().filter(|(_, other)| other.committer.as_ref().is_some_and(|found| found.value == *worker)).count()
     };
-    let worker = workers.best_committer(load)?;
-    let expect = entry.committer.as_ref().map(|committer| committer.revision);
+    let worker = workers.best_committer(load, now)?;
+    let expect = table.sink(sink).and_then(|entry| entry.committer.as_ref()).map(|committer| committer.revision);
     let record = Record::Committer(sink.clone(), worker);
     Some(Todo::Take(Change { expect: vec![(record.key(), expect)], put: vec![record], delete: Vec::new() }))
 }
@@ -242,8 +266,20 @@ pub enum Answer {
     /// Only an abort can follow.
     Refused(Failure),
     Halt(Failure),
-    /// Not known; ask again.
-    Unknown,
+    /// Not known, for this reason if there is one; ask again.
+    Unknown(Option<Failure>),
+}
+
+impl Trouble {
+    /// What a sealed task waits for, in words.
+    pub fn in_words(&self) -> String {
+        let (Failure { code, message, .. }, seconds) = (&self.failure, self.retry_in.as_secs());
+        match self.halted {
+            true => format!("its sink is halted until somebody has looked: {message} [{code}]"),
+            false if seconds == 0 => format!("its commit failed and is tried again now: {message} [{code}]"),
+            false => format!("its commit failed and is tried again in {seconds} s: {message} [{code}]"),
+        }
+    }
 }
 
 impl SinkRun {
@@ -299,6 +335,12 @@ impl SinkRun {
         self.step = Step::Idle { not_before: now + pause.min(MAX_PAUSE) };
     }
 
+    /// The same for a reason that whoever waits should know.
+    pub fn failed(&mut self, failure: Failure, now: Duration) {
+        (self.trouble, self.halted) = (Some(failure), false);
+        self.again(now);
+    }
+
     /// Preparing failed for good. Returns the task to blame if the batch held only one; else a smaller batch is tried.
     pub fn blame(&mut self, now: Duration) -> Option<TaskId> {
         let Step::Preparing { draft, .. } = &self.step else { return None };
@@ -315,7 +357,19 @@ impl SinkRun {
     }
 
     pub fn halt(&mut self, failure: Failure, now: Duration) {
-        self.step = Step::Halted { failure, not_before: now + MAX_PAUSE };
+        (self.trouble, self.halted) = (Some(failure), true);
+        self.failures = self.failures.saturating_add(1);
+        self.step = Step::Halted { not_before: now + MAX_PAUSE };
+    }
+
+    /// Why nothing is committed, if that is so.
+    pub fn trouble(&self, now: Duration) -> Option<Trouble> {
+        let retry_in = match &self.step {
+            Step::Idle { not_before } | Step::Halted { not_before } => not_before.saturating_sub(now),
+            Step::Preparing { .. } | Step::Committing { .. } => Duration::ZERO,
+        };
+        let failure = self.trouble.clone()?;
+        Some(Trouble { failure, halted: self.halted, failures: self.failures, retry_in })
     }
 
     /// Why the intent is being aborted.

@@ -10,11 +10,12 @@ use windrow_common::{
     id::{TaskId, WorkerId},
     manifest::ManifestRef,
     pipeline::Retries,
-    task::{Failure, Retry, Seams, Task, TaskState},
+    task::{Failure, Outage, Retry, Seams, Task, TaskState},
     window::Window,
 };
 
 use super::{
+    blame,
     plan::MAX_OPEN,
     table::{Change, Key, Record, Table, Versioned},
 };
@@ -71,6 +72,7 @@ pub fn seal(table: &Table, epoch: i64, claim: &HeldClaim, manifest: ManifestRef)
     }
     let worker = holder(entry, epoch, &claim.token)?.clone();
     let mut task = entry.value.clone();
+    task.outage = Outage::default();
     task.state = TaskState::Sealed { worker, token: claim.token, manifest };
     Ok(Seal::Change(Box::new(Change::replace(Record::Task(task), entry.revision))))
 }
@@ -82,21 +84,16 @@ pub struct HeldClaim {
     pub token: Token,
 }
 
-/// T4: an attempt ended with an error. The task is tried again after a pause, split if it is a run whose failure may lie
-/// in one of its windows, or quarantined.
+/// T4: an attempt ended with an error, counted against whoever is [to blame](blame). The task is tried again after a
+/// pause, split if it is a run whose failure may lie in one of its windows, or quarantined.
 pub fn fail(table: &Table, epoch: i64, claim: &HeldClaim, failure: Failure, now: Now) -> Result<Change, Refused> {
     let entry = find(table, &claim.task)?;
     holder(entry, epoch, &claim.token)?;
     let retries = retries(table, &entry.value);
     let mut task = entry.value.clone();
-    task.errors += 1;
-    let hopeless = failure.retry == Retry::Never || task.errors >= retries.attempts;
-    Ok(match hopeless {
-        true => split_or_quarantine(table, entry, task, failure, now),
-        false => {
-            let pause = backoff(&retries, task.errors, now.jitter);
-            again(entry, task, pause, Some(failure), now)
-        }
+    Ok(match blame::count(&mut task, &retries, &failure, now) {
+        None => split_or_quarantine(table, entry, task, failure, now),
+        Some(pause) => again(entry, task, pause, Some(failure), now),
     })
 }
 
@@ -199,7 +196,7 @@ fn again(entry: &Versioned<Task>, mut task: Task, pause: Duration, failure: Opti
 fn split_or_quarantine(table: &Table, entry: &Versioned<Task>, mut task: Task, failure: Failure, now: Now) -> Change {
     let windows = task.each_window();
     // When whole runs fail one after the other, the cause is not in their windows: they are not taken to pieces.
-    let whole = windows.len() < 2 || concerns_every_window(&failure);
+    let whole = windows.len() < 2 || blame::concerns_every_window(&failure);
     if whole || table.open(&task.pipeline, &task.lane) >= MAX_OPEN {
         task.state = TaskState::Quarantined { failure };
         return Change::replace(Record::Task(task), entry.revision);
@@ -211,26 +208,6 @@ fn split_or_quarantine(table: &Table, entry: &Versioned<Task>, mut task: Task, f
         .into_iter()
         .filter_map(|half| part(&task, half, &failure, now))
         .fold(gone, |change, half| change.and(Change::create(Record::Task(half))))
-}
-
-/// Whether each half of a run would fail in the same way, at the price of reading the input again: it is the input as a
-/// whole, the pipeline or the sink that is to blame.
-fn concerns_every_window(failure: &Failure) -> bool {
-    let whole = [
-        error::SOURCE_MISSING,
-        error::SOURCE_UNREADABLE,
-        error::SOURCE_CORRUPT,
-        error::SCHEMA_MISMATCH,
-        error::UNKNOWN_CONNECTOR,
-        error::SECRET_UNRESOLVED,
-        error::BAD_SQL,
-        error::SINK_UNREACHABLE,
-        error::SINK_FORBIDDEN,
-        error::SINK_FULL,
-        error::SINK_SCHEMA,
-        error::SINK_UNSUPPORTED_TYPE,
-    ];
-    whole.iter().any(|code| code.code == failure.code)
 }
 
 /// The task over some of a run's windows, as if it had been planned that way.
@@ -249,6 +226,7 @@ fn part(run: &Task, windows: &[Window], failure: &Failure, now: Now) -> Option<T
         attempts: 0,
         errors: 0,
         lost_leases: 0,
+        outage: Outage::default(),
         state: TaskState::Pending { not_before: now.wall, last_failure: Some(failure.clone()) },
         ..run.clone()
     })
@@ -285,12 +263,6 @@ fn wrong_phase(task: &Task) -> Refused {
 
 fn retries(table: &Table, task: &Task) -> Retries {
     table.pipeline(&task.pipeline).map(|entry| entry.spec().retries.clone()).unwrap_or_default()
-}
-
-/// Exponential with full jitter, so that tasks that failed together do not come back together.
-fn backoff(retries: &Retries, errors: u32, jitter: f64) -> Duration {
-    let doubled = retries.backoff.0.saturating_mul(1_u32.checked_shl(errors.saturating_sub(1)).unwrap_or(u32::MAX));
-    doubled.min(retries.max_backoff.0).mul_f64(jitter.clamp(0.0, 1.0))
 }
 
 fn later(now: Timestamp, pause: Duration) -> Timestamp {

@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod assign;
 pub mod backfill;
+pub mod blame;
 pub mod calendar;
 pub mod commit;
 pub mod coverage;

@@ -3,7 +3,7 @@
 
 use windrow_common::{
     id::TaskId,
-    task::{Lane, Seams, Task, TaskState},
+    task::{Lane, Outage, Seams, Task, TaskState},
     window::{Axis, Window},
 };
 
@@ -115,6 +115,7 @@ pub fn task(
         attempts: 0,
         errors: 0,
         lost_leases: 0,
+        outage: Outage::default(),
         trace,
         state: TaskState::Pending { not_before: now.wall, last_failure: None },
     })

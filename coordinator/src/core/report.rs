@@ -27,6 +27,10 @@ pub struct PipelineReport {
     pub quarantined: u64,
     /// Closed and not planned yet.
     pub unplanned: u64,
+    /// Open windows whose tasks could not reach something they need.
+    pub held_up: u64,
+    /// Claimed windows that are not held up.
+    pub working: u64,
     /// The newest failure of an open task.
     pub last_failure: Option<Failure>,
     /// When the next window closes.
@@ -60,6 +64,11 @@ pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineRepor
             TaskPhase::Sealed => report.sealed += windows,
             TaskPhase::Quarantined => report.quarantined += windows,
             TaskPhase::Cancelled => {}
+        }
+        match (task.state.phase(), task.outage.attempts) {
+            (TaskPhase::Pending | TaskPhase::Claimed, 1..) => report.held_up += windows,
+            (TaskPhase::Claimed, 0) => report.working += windows,
+            _ => {}
         }
         if let Some(failure) = failure(task)
             && report.last_failure.as_ref().is_none_or(|known| known.at < failure.at)

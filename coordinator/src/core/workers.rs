@@ -50,7 +50,23 @@ pub struct Workers {
     /// When each lane was last given something; the longest waiting goes first.
     served: BTreeMap<(PipelineName, Lane), u64>,
     turn: u64,
+    /// Which sink worker the rows of a claim are sent to, where that is another than the one that reads them.
+    ways: BTreeMap<TaskId, WorkerId>,
+    /// Sink workers that their peers could not reach lately.
+    unreached: BTreeMap<WorkerId, Unreached>,
 }
+
+/// What peers said of a sink worker since one of them last got through to it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unreached {
+    broken: u32,
+    last: Duration,
+}
+
+/// So many broken streams in a row make a sink worker one to avoid: one may be a coincidence.
+const SHUN_AFTER: u32 = 2;
+/// How long it is avoided after the last of them; then it may be tried again.
+const SHUN_FOR: Duration = Duration::from_secs(60);
 
 impl Workers {
     pub fn get(&self, id: &WorkerId) -> Option<&WorkerState> {
@@ -64,6 +80,7 @@ impl Workers {
     /// A worker opened a session. What it held before, it holds still.
     pub fn connect(&mut self, info: WorkerInfo, now: Duration) {
         let claims = self.workers.remove(&info.id).map(|before| before.claims).unwrap_or_default();
+        self.unreached.remove(&info.id);
         let state = WorkerState { info, claims, heard: now, connected: true, draining: false };
         self.workers.insert(state.info.id.clone(), state);
     }
@@ -112,6 +129,32 @@ impl Workers {
         if let Some(worker) = self.workers.get_mut(id) {
             worker.claims.remove(task);
         }
+        self.ways.remove(task);
+    }
+
+    /// The rows of a claim go to another worker.
+    pub fn send_by(&mut self, task: TaskId, sink_worker: WorkerId) {
+        self.ways.insert(task, sink_worker);
+    }
+
+    /// Whom the rows of a claim go to, if that is another worker.
+    pub fn way_of(&self, task: &TaskId) -> Option<WorkerId> {
+        self.ways.get(task).cloned()
+    }
+
+    /// A peer's stream to a sink worker broke.
+    pub fn hop_broke(&mut self, sink_worker: &WorkerId, now: Duration) {
+        if self.workers.contains_key(sink_worker) {
+            let unreached = self.unreached.entry(sink_worker.clone()).or_default();
+            // What was long ago has been forgiven.
+            let before = if unreached.is_recent(now) { unreached.broken } else { 0 };
+            *unreached = Unreached { broken: before.saturating_add(1), last: now };
+        }
+    }
+
+    /// A peer got through to a sink worker.
+    pub fn hop_held(&mut self, sink_worker: &WorkerId) {
+        self.unreached.remove(sink_worker);
     }
 
     /// Workers not heard of for a lease are dropped; returns what they held.
@@ -119,12 +162,19 @@ impl Workers {
         let gone = |worker: &WorkerState| now.saturating_sub(worker.heard) > lease;
         let lost: Vec<WorkerId> =
             self.workers.values().filter(|worker| gone(worker)).map(|worker| worker.info.id.clone()).collect();
-        lost.into_iter().filter_map(|id| self.workers.remove(&id).map(|worker| (id, worker.claims))).collect()
+        let taken = lost.into_iter().map(|id| {
+            let claims = self.remove(&id);
+            (id, claims)
+        });
+        taken.collect()
     }
 
     /// Takes a worker out; returns what it held.
     pub fn remove(&mut self, id: &WorkerId) -> BTreeSet<TaskId> {
-        self.workers.remove(id).map(|worker| worker.claims).unwrap_or_default()
+        let claims = self.workers.remove(id).map(|worker| worker.claims).unwrap_or_default();
+        self.unreached.remove(id);
+        self.ways.retain(|task, _| !claims.contains(task));
+        claims
     }
 
     /// The turn in which the lane was last given something; 0 if it never was.
@@ -147,10 +197,30 @@ impl Workers {
         self.workers.get(id).is_some_and(WorkerState::can_commit)
     }
 
-    /// The worker to commit to a sink: the one with the sink role that does so for the fewest.
-    pub fn best_committer(&self, load: impl Fn(&WorkerId) -> usize) -> Option<WorkerId> {
+    /// The worker to commit to a sink: the one with the sink role that does so for the fewest, of those that their peers
+    /// can reach if there are any.
+    pub fn best_committer(&self, load: impl Fn(&WorkerId) -> usize, now: Duration) -> Option<WorkerId> {
         let able = self.workers.values().filter(|worker| worker.can_commit() && !worker.draining);
-        able.min_by_key(|worker| (load(&worker.info.id), worker.info.id.clone())).map(|worker| worker.info.id.clone())
+        let rank = |id: &WorkerId| (self.is_shunned(id, now), load(id), id.clone());
+        able.map(|worker| &worker.info.id).min_by_key(|id| rank(id)).cloned()
+    }
+
+    /// Whether a committer is to be replaced although it is there: its peers cannot reach it, and there is one they can.
+    pub fn gives_way(&self, id: &WorkerId, now: Duration) -> bool {
+        let could = |other: &WorkerState| {
+            other.can_commit() && !other.draining && other.info.id != *id && !self.is_shunned(&other.info.id, now)
+        };
+        self.is_shunned(id, now) && self.workers.values().any(could)
+    }
+
+    fn is_shunned(&self, id: &WorkerId, now: Duration) -> bool {
+        self.unreached.get(id).is_some_and(|unreached| unreached.broken >= SHUN_AFTER && unreached.is_recent(now))
+    }
+}
+
+impl Unreached {
+    fn is_recent(&self, now: Duration) -> bool {
+        now.saturating_sub(self.last) < SHUN_FOR
     }
 }
 

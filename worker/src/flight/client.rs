@@ -52,11 +52,12 @@ pub struct FlightHop {
 /// Time-outs by which a dead peer is noticed, and windows wide enough for Flight.
 pub fn endpoint_limits(endpoint: Endpoint) -> Endpoint {
     endpoint
-        .connect_timeout(Duration::from_secs(10))
+        .connect_timeout(Duration::from_secs(5))
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(2 * WINDOW_BYTES)
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(20))
+        // Together less than a worker's lease, so that a sink worker that stands still is found out before it ends.
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(10))
         .tcp_nodelay(true)
 }
 

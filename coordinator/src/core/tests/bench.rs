@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::{Timestamp, ToSpan};
 use windrow_common::{
     claim::Token,
+    error::{self, ErrorCode},
     id::{BackfillId, PipelineName, SinkId, TaskId, WorkerId},
     manifest::{Counts, Digest, ManifestRef},
     pipeline::{Pipeline, WindowSpec},
@@ -82,7 +83,11 @@ pub(super) fn applied(pipeline: Pipeline) -> Change {
 }
 
 pub(super) fn failure(retry: Retry, at: Timestamp) -> Failure {
-    Failure { code: "WR-S008".to_owned(), message: "too many rows were rejected".to_owned(), retry, at, worker: None }
+    failure_with(error::TOO_MANY_REJECTED, retry, at)
+}
+
+pub(super) fn failure_with(code: ErrorCode, retry: Retry, at: Timestamp) -> Failure {
+    Failure { code: code.code.to_owned(), message: code.meaning.to_owned(), retry, at, worker: None }
 }
 
 /// A manifest of as many rows as the task has windows, different for every token.
@@ -213,7 +218,11 @@ impl Bench {
     }
 
     pub(super) fn fail(&mut self, claim: &HeldClaim, retry: Retry) -> Result<(), Refused> {
-        let change = lifecycle::fail(&self.table, EPOCH, claim, failure(retry, self.wall), self.now())?;
+        self.fail_with(claim, failure(retry, self.wall))
+    }
+
+    pub(super) fn fail_with(&mut self, claim: &HeldClaim, failure: Failure) -> Result<(), Refused> {
+        let change = lifecycle::fail(&self.table, EPOCH, claim, failure, self.now())?;
         self.apply(&change);
         Ok(())
     }

@@ -3,13 +3,14 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use windrow_common::{
+    error,
     id::{SinkId, TaskId},
     intent::MAX_INTENT_TASKS,
     manifest::Digest,
     task::{Retry, Task, TaskPhase, TaskState},
 };
 
-use super::bench::{Bench, edit, failure, fleet, hourly, hours, request, worker};
+use super::bench::{Bench, edit, failure, failure_with, fleet, hourly, hours, request, worker};
 use crate::core::{
     backfill::Choice,
     commit::{self, Draft, SinkRun, Step, Todo},
@@ -378,4 +379,33 @@ fn an_intent_counts_the_rows_of_its_tasks() {
     assert_eq!((intent.counts.rows_written, intent.counts.files), (5, 5));
     let windows: usize = bench.tasks("flights", TaskPhase::Sealed).iter().map(Task::windows).sum();
     assert_eq!(windows, 5);
+}
+
+#[test]
+fn the_reason_a_commit_does_not_come_about_is_kept_until_one_does() {
+    let (bench, _) = sealed(1);
+    let full = failure_with(error::SINK_FULL, Retry::Later, bench.wall);
+    let (mut run, now) = (SinkRun::default(), Duration::from_secs(100));
+    assert_eq!(run.trouble(now), None);
+    run.failed(full.clone(), now);
+    run.failed(full.clone(), now);
+    let trouble = run.trouble(now).unwrap();
+    assert_eq!((&trouble.failure, trouble.halted, trouble.failures), (&full, false, 2));
+    assert_eq!(trouble.retry_in, Duration::from_millis(400));
+    run.preparing(1, "w0".parse().unwrap(), bench.draft(&bench.tasks("flights", TaskPhase::Sealed)[0].sink));
+    assert_eq!(run.trouble(now).unwrap().retry_in, Duration::ZERO, "it is being tried");
+    assert_eq!(
+        run.trouble(now).unwrap().in_words(),
+        "its commit failed and is tried again now: no space is left [WR-K003]"
+    );
+    run.done();
+    assert_eq!(run.trouble(now), None);
+
+    run.halt(failure_with(error::SINK_ROLLED_BACK, Retry::Never, bench.wall), now);
+    let trouble = run.trouble(now).unwrap();
+    assert_eq!((trouble.halted, trouble.retry_in), (true, Duration::from_secs(60)));
+    run.committing(2, "w0".parse().unwrap());
+    assert!(run.trouble(now).unwrap().halted, "also while it is asked whether that is still so");
+    run.failed(full, now);
+    assert!(!run.trouble(now).unwrap().halted, "something else is the matter now");
 }

@@ -5,6 +5,7 @@ mod apply;
 mod assign;
 mod backfill;
 mod bench;
+mod blame;
 mod commit;
 mod lifecycle;
 mod plan;

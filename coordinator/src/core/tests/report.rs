@@ -1,8 +1,11 @@
 //! What users are told: where pipelines, windows and backfills stand.
 
-use windrow_common::task::{Retry, TaskPhase};
+use windrow_common::{
+    error,
+    task::{Retry, TaskPhase},
+};
 
-use super::bench::{Bench, edit, full, hour, hourly, hours, request};
+use super::bench::{Bench, edit, failure_with, full, hour, hourly, hours, request};
 use crate::core::{
     backfill::Choice,
     lifecycle,
@@ -48,6 +51,8 @@ fn a_pipeline_reports_its_windows_by_where_they_stand() {
         sealed: 2,
         quarantined: 1,
         unplanned: 1,
+        held_up: 0,
+        working: 2,
         last_failure: report.last_failure.clone(),
         next_due: Some("2024-01-01T14:00:00Z".parse().unwrap()),
         complete_to: Some(hour(2)),
@@ -135,4 +140,19 @@ fn a_backfill_reports_what_runs_and_what_failed_before() {
     assert_eq!(report::running(&bench.table, backfill), (2, 2));
     assert_eq!(crate::core::backfill::open_and_failed(&bench.table, backfill), (4, 0));
     assert_eq!(report::backfill_failure(&bench.table, backfill).unwrap().at, bench.wall);
+}
+
+#[test]
+fn windows_that_cannot_reach_what_they_need_are_held_up_also_while_they_are_tried() {
+    let mut bench = Bench::new(3, [hourly("flights", "lake")]);
+    bench.plan();
+    let tasks = bench.tasks("flights", TaskPhase::Pending);
+    for task in &tasks[..2] {
+        let claim = bench.claim(&task.id);
+        bench.fail_with(&claim, failure_with(error::SINK_UNREACHABLE, Retry::Later, bench.wall)).unwrap();
+    }
+    bench.claim(&tasks[0].id);
+    bench.claim(&tasks[2].id);
+    let report = of(&bench, "flights");
+    assert_eq!((report.held_up, report.working, report.pending, report.claimed), (2, 1, 1, 2));
 }

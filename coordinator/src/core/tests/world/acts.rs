@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use windrow_common::{id::BackfillId, task::Retry, window::Window};
+use windrow_common::{error, id::BackfillId, task::Retry, window::Window};
 
 use super::{Mail, Outcome, World};
 use crate::core::{
     backfill::{self, Choice, Command, Order, Origin, Request},
     lifecycle::{self, HeldClaim},
-    tests::bench::hours,
+    tests::bench::{failure_with, hours},
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,7 @@ pub(in crate::core::tests) struct Act {
 
 impl Act {
     /// How many kinds there are.
-    pub(in crate::core::tests) const KINDS: u8 = 40;
+    pub(in crate::core::tests) const KINDS: u8 = 42;
 }
 
 impl World {
@@ -30,6 +30,7 @@ impl World {
             8..=13 => self.finish_one(arg)?,
             14..=20 => self.deliver_one(arg)?,
             21 => self.fail_one(arg, Retry::Later)?,
+            40 | 41 => self.lose_touch(arg)?,
             22 => self.fail_one(arg, Retry::Never)?,
             23 => self.defer_one(arg)?,
             24 => self.pass(Duration::from_secs(1 + act.arg as u64 % 20)),
@@ -100,6 +101,18 @@ impl World {
         let Some((index, claim)) = self.pick_claim(arg) else { return Ok(()) };
         self.let_go(index, &claim);
         self.take_failure(&claim, retry)
+    }
+
+    /// A stream to a sink worker breaks, or a place is away for the moment.
+    fn lose_touch(&mut self, arg: usize) -> Outcome {
+        let Some((index, claim)) = self.pick_claim(arg) else { return Ok(()) };
+        self.let_go(index, &claim);
+        let codes = [error::FLIGHT_BROKEN, error::SINK_UNREACHABLE];
+        let elapsed = self.elapsed;
+        self.leader.table.sinks().filter_map(|(_, entry)| entry.committer.as_ref()).for_each(|committer| {
+            self.leader.workers.hop_broke(&committer.value, elapsed);
+        });
+        self.take_this_failure(&claim, failure_with(codes[arg % 2], Retry::Later, self.wall))
     }
 
     fn defer_one(&mut self, arg: usize) -> Outcome {

@@ -103,7 +103,7 @@ impl World {
     fn commit(&mut self, sink: &SinkId, seq: Seq, digest: &Digest, abort: bool) -> Outcome<Answer> {
         let lost = self.next.commit_lost.take();
         if lost == Some(false) {
-            return Ok(Answer::Unknown);
+            return Ok(Answer::Unknown(None));
         }
         let Some(body) = self.bodies.get(digest).filter(|body| body.seq == seq) else {
             let message = format!("the body of intent {seq} is not that intent's");
@@ -126,7 +126,7 @@ impl World {
             Verdict::Stale => Answer::Stale,
             Verdict::Forked | Verdict::RolledBack => Answer::Halt(failure(Retry::Never, self.wall)),
         };
-        Ok(if lost == Some(true) { Answer::Unknown } else { answer })
+        Ok(if lost == Some(true) { Answer::Unknown(None) } else { answer })
     }
 
     fn take_prepared(&mut self, sink: &SinkId, request: u64, outcome: Result<Digest, Unprepared>) -> Outcome {
@@ -187,7 +187,7 @@ impl World {
                 run.abort_next(failure, elapsed);
                 None
             }
-            Answer::Unknown => {
+            Answer::Unknown(_) => {
                 run.again(elapsed);
                 None
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use windrow_common::{
     claim::Token,
     id::TaskId,
-    task::{Retry, TaskState},
+    task::{Failure, Retry, TaskState},
 };
 
 use super::{LEASE, Leader, Outcome, Sabotage, World};
@@ -99,7 +99,10 @@ impl World {
     }
 
     pub(super) fn take_failure(&mut self, claim: &HeldClaim, retry: Retry) -> Outcome {
-        let failure = failure(retry, self.wall);
+        self.take_this_failure(claim, failure(retry, self.wall))
+    }
+
+    pub(super) fn take_this_failure(&mut self, claim: &HeldClaim, failure: Failure) -> Outcome {
         match lifecycle::fail(&self.leader.table, EPOCH, claim, failure, self.now()) {
             Ok(change) => self.write(&change).map(drop),
             Err(_) => Ok(()),
