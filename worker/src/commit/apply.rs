@@ -18,17 +18,51 @@ use crate::{
     stage::manifest,
 };
 
-pub(super) async fn apply(connectors: &Connectors, asked: &v1::Commit) -> Result<Applied> {
+/// What the sink answered, and why it refused if it did.
+pub(super) async fn apply(connectors: &Connectors, asked: &v1::Commit) -> Result<(Applied, Option<WorkerError>)> {
     let pipeline = read_pipeline(&asked.pipeline)?;
     checked_sink(&asked.sink, &pipeline)?;
     let sink = connectors.sink(&pipeline)?;
     let digest = convert::digest(&asked.digest)
         .map_err(|cause| WorkerError::later(error::VERSION_SKEW, "an intent has no valid digest").because(cause))?;
     let body = recorded(sink.as_ref(), asked, digest).await?;
-    match asked.abort {
-        true => sink.abort(&body, &digest).await,
-        false => sink.commit(&body, &digest).await,
-    }
+    let applied = match asked.abort {
+        true => sink.abort(&body, &digest).await?,
+        false => sink.commit(&body, &digest).await?,
+    };
+    let why = match applied {
+        Applied::Refused(refusal) => Some(why(sink.as_ref(), asked, refusal).await),
+        Applied::Committed { .. } | Applied::Aborted { .. } | Applied::Stale => None,
+    };
+    Ok((applied, why))
+}
+
+/// A refusal in words. The coordinator acts on none without them: whoever has to look must know at what.
+async fn why(sink: &dyn Sink, asked: &v1::Commit, refusal: Refusal) -> WorkerError {
+    let error = match refusal {
+        Refusal::Conflict => WorkerError::later(
+            error::SINK_CONFLICT,
+            "somebody else changed what the commit rests on; it is worked out anew",
+        ),
+        Refusal::Schema => {
+            WorkerError::never(error::SINK_SCHEMA, "the table's schema has changed, and the rows do not fit")
+        }
+        Refusal::Halt => {
+            // A look for people only: what it tells decides nothing.
+            let found = sink.probe().await.ok().flatten().map_or(0, |committed| committed.seq);
+            match found + 1 < asked.seq {
+                true => WorkerError::never(
+                    error::SINK_ROLLED_BACK,
+                    format!("the sink holds commit {found}, and the ledger knows of {}", asked.seq - 1),
+                ),
+                false => WorkerError::never(
+                    error::SINK_FORKED,
+                    format!("the sink holds another commit {found} than the ledger"),
+                ),
+            }
+        }
+    };
+    error.at(&asked.sink)
 }
 
 /// The intent's body as it was recorded: reading it checks its digest.
@@ -52,14 +86,14 @@ async fn recorded(sink: &dyn Sink, asked: &v1::Commit, digest: Digest) -> Result
 }
 
 /// Errors tell nothing about the sink: whether the commit is there has to be looked up.
-pub(super) fn settlement(applied: &Result<Applied>) -> (Settlement, u64) {
+pub(super) fn settlement(applied: Option<&Applied>) -> (Settlement, u64) {
     match applied {
-        Ok(Applied::Committed { version }) => (Settlement::Committed, *version),
-        Ok(Applied::Aborted { version }) => (Settlement::Aborted, *version),
-        Ok(Applied::Stale) => (Settlement::Stale, 0),
-        Ok(Applied::Refused(Refusal::Conflict)) => (Settlement::Conflict, 0),
-        Ok(Applied::Refused(Refusal::Schema)) => (Settlement::Schema, 0),
-        Ok(Applied::Refused(Refusal::Halt)) => (Settlement::Halt, 0),
-        Err(_) => (Settlement::Unknown, 0),
+        Some(Applied::Committed { version }) => (Settlement::Committed, *version),
+        Some(Applied::Aborted { version }) => (Settlement::Aborted, *version),
+        Some(Applied::Stale) => (Settlement::Stale, 0),
+        Some(Applied::Refused(Refusal::Conflict)) => (Settlement::Conflict, 0),
+        Some(Applied::Refused(Refusal::Schema)) => (Settlement::Schema, 0),
+        Some(Applied::Refused(Refusal::Halt)) => (Settlement::Halt, 0),
+        None => (Settlement::Unknown, 0),
     }
 }

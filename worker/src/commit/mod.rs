@@ -110,8 +110,9 @@ impl Committer {
                 self.metrics.commit_unknown(&pipeline.name);
             }
         }
-        let (settlement, version) = apply::settlement(&applied);
-        let failure = applied.err().map(|error| (&failure_of(&error, self.clock.now(), &self.worker)).into());
+        let (settlement, version) = apply::settlement(applied.as_ref().ok().map(|(applied, _)| applied));
+        let why = applied.map_or_else(Some, |(_, why)| why);
+        let failure = why.map(|error| (&failure_of(&error, self.clock.now(), &self.worker)).into());
         v1::Settled { request, sink, seq, settlement: settlement.into(), version, failure }
     }
 }

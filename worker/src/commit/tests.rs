@@ -287,7 +287,20 @@ async fn each_answer_of_a_sink_has_its_settlement_and_every_error_means_unknown(
         let asked = recorded(&committer, &sink, 1).await;
         let settled = committer.commit(asked).await;
         assert_eq!((settled.request, settled.seq, settled.settlement()), (2, 1, expected));
-        assert_eq!(settled.failure.is_some(), expected == Settlement::Unknown);
+        let code = settled.failure.map(|failure| failure.code);
+        let expected_code = match expected {
+            Settlement::Conflict => Some("WR-K007"),
+            Settlement::Schema => Some("WR-K004"),
+            // The sink has commit 0, and 0 is what the ledger has before commit 1.
+            Settlement::Halt => Some("WR-K008"),
+            Settlement::Unknown => code.as_deref(),
+            _ => None,
+        };
+        assert_eq!(code.as_deref(), expected_code, "{expected:?} without its reason is not heard");
+        assert_eq!(
+            code.is_some(),
+            !matches!(expected, Settlement::Committed | Settlement::Aborted | Settlement::Stale)
+        );
         let tells_version = matches!(expected, Settlement::Committed | Settlement::Aborted);
         assert_eq!(settled.version, if tells_version { 4 } else { 0 });
     }
