@@ -55,6 +55,9 @@ fn a_missing_file_is_named() {
     let (code, said) = outcome(&path);
     assert_ne!(code, Some(0));
     assert!(said.contains("nowhere.csv") && said.contains("WR-S001"), "{said}");
+    assert!(said.contains("--reprocess missing+failed --local"), "what to do when it is there: {said}");
+    let tasks = run_json(&["get", "tasks", "-o", "json", "--local", &path]).unwrap();
+    assert_eq!((tasks[0]["state"].as_str(), tasks[0]["attempts"].as_u64()), (Some("quarantined"), Some(1)));
 }
 
 #[test]
@@ -144,6 +147,12 @@ fn a_sink_that_is_no_folder_is_an_error_that_names_it() {
 fn windows_with_objects_of_their_own_are_read_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = pipelines(folder.path(), "\"day={window.start:%Y-%m-%d}.csv\"", "");
+    let file = folder.path().join("pipelines.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let (code, said) = outcome(&path);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("WR-P009") && said.contains("per_task"), "{said}");
+    fs::write(&file, text.replace(", per_task: 3", "")).unwrap();
     for (day, row) in GOOD.lines().skip(1).enumerate() {
         fs::write(folder.path().join(format!("day=2024-01-0{}.csv", day + 1)), format!("id,at,amount\n{row}\n"))
             .unwrap();
@@ -151,6 +160,7 @@ fn windows_with_objects_of_their_own_are_read_one_by_one() {
     let (code, said) = outcome(&path);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("3 rows in 3 windows"), "{said}");
+    assert!(!said.contains("WR-T002"), "none was refused and halved: {said}");
 }
 
 fn walk(folder: &Path) -> String {

@@ -41,6 +41,7 @@ pub(crate) struct SourceConnector {
     pub(crate) connections: &'static [&'static str],
     pub(crate) schema: fn() -> Schema,
     pub(crate) open: Open<SourceSpec>,
+    pub(crate) by_window: fn(&SourceSpec) -> bool,
 }
 
 pub(crate) struct SinkConnector {
@@ -62,6 +63,11 @@ impl Connectors {
         self.sources.iter().find(|source| source.connections.contains(&connection))
     }
 
+    /// Whether windows have to be read from the source one by one.
+    pub(crate) fn by_window(&self, spec: &SourceSpec) -> bool {
+        self.source(&spec.from.kind).is_some_and(|source| (source.by_window)(spec))
+    }
+
     fn sink(&self, format: &str) -> Option<&SinkConnector> {
         self.sinks.iter().find(|sink| sink.formats.contains(&format))
     }
@@ -70,7 +76,13 @@ impl Connectors {
 impl From<&'static SourceKind> for SourceConnector {
     fn from(kind: &'static SourceKind) -> Self {
         let open = |spec: &SourceSpec| (kind.build)(spec).map(drop);
-        Self { kind: kind.kind, connections: kind.connections, schema: kind.schema, open: Box::new(open) }
+        Self {
+            kind: kind.kind,
+            connections: kind.connections,
+            schema: kind.schema,
+            open: Box::new(open),
+            by_window: kind.by_window,
+        }
     }
 }
 

@@ -46,8 +46,10 @@ impl Reader<'_> {
         let retries = settings::<Retries>(node.entry("retries"), self.defaults.retries, "`retries`", findings);
         let limits = settings::<Limits>(node.entry("limits"), self.defaults.limits, "`limits`", findings);
 
+        let by_window = source.as_ref().is_some_and(|source| self.options.connectors.by_window(source));
         let parts = rules::Parts {
             pattern,
+            by_window,
             source: source.as_ref(),
             window: window.as_ref(),
             sink: sink.as_ref(),
@@ -62,7 +64,7 @@ impl Reader<'_> {
             name: name?,
             pattern: pattern?,
             source: source?,
-            window,
+            window: window.map(|window| if by_window { WindowSpec { per_task: 1, ..window } } else { window }),
             transform: transform?,
             sink: sink?,
             retries: retries?,

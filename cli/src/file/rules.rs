@@ -20,6 +20,8 @@ use super::{
 pub(crate) struct Parts<'a> {
     pub(crate) pattern: Option<Pattern>,
     pub(crate) source: Option<&'a SourceSpec>,
+    /// Whether windows have to be read from the source one by one.
+    pub(crate) by_window: bool,
     pub(crate) window: Option<&'a WindowSpec>,
     pub(crate) sink: Option<&'a SinkSpec>,
     pub(crate) retries: Option<&'a Retries>,
@@ -44,6 +46,9 @@ impl Rules<'_> {
         if let Some(window) = parts.window {
             self.check_window(window);
             self.check_width(window);
+            if parts.by_window {
+                self.check_run(window);
+            }
         }
         self.check_bounds(parts);
     }
@@ -165,6 +170,17 @@ impl Rules<'_> {
                     )
                     .fix(format!("every: {}, or drop {placeholder} from {block}.path", unit.window()));
             }
+        }
+    }
+
+    /// Windows with objects of their own cannot be read in one go. Left out, the number is 1 for them.
+    fn check_run(&mut self, window: &WindowSpec) {
+        if let Some(span) = self.existing(&["window", "per_task"])
+            && window.per_task > 1
+        {
+            self.findings
+                .error(error::CONTRADICTION, span, "each window has objects of its own, so a task takes one window")
+                .fix("remove `per_task`, or write `per_task: 1`");
         }
     }
 

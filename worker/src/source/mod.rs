@@ -76,6 +76,8 @@ pub struct SourceKind {
     /// The connection types it serves.
     pub connections: &'static [&'static str],
     pub build: fn(&SourceSpec) -> Built<dyn Source>,
+    /// What [`Source::by_window`] will say, told from the parameters alone: nothing is opened and no secret resolved.
+    pub by_window: fn(&SourceSpec) -> bool,
     /// JSON Schema (draft-07) of its parameters beside `from` and `cursor`.
     pub schema: fn() -> schemars::Schema,
 }

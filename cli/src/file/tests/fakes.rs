@@ -20,6 +20,7 @@ pub(super) fn connectors() -> Connectors {
         connections: &["local", "s3"],
         schema: schema::<SourceParams>,
         open: Box::new(open_source),
+        by_window: |spec| spec.params.get("path").is_some_and(|path| path.to_string().contains("{window.")),
     };
     let delta = SinkConnector {
         kind: "delta",

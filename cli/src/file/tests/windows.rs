@@ -70,3 +70,14 @@ fn a_cursor_without_a_word_on_late_rows_is_warned_of() {
         assert!(!loaded.failed());
     }
 }
+
+#[test]
+fn windows_with_objects_of_their_own_are_planned_one_by_one() {
+    let templated = SOUND.replace("path: visits.csv", "path: 'v/{window.start:%F}/{window.start:%H}.csv'");
+    let per_task = |text: &str| load(text).pipelines[0].window.as_ref().unwrap().per_task;
+    assert_eq!((per_task(SOUND), per_task(&templated)), (1_000, 1));
+    let with = |text: &str, count: &str| text.replace("lag: 5m }", &format!("lag: 5m, per_task: {count} }}"));
+    assert_eq!(found(&load(&with(&templated, "1"))), Vec::<String>::new());
+    assert_eq!(found(&load(&with(&templated, "2"))), ["error WR-P009 9:64"]);
+    assert_eq!(per_task(&with(SOUND, "2")), 2);
+}

@@ -1,7 +1,10 @@
 //! Source `object_store`: files in a local folder or a bucket, as CSV, JSON lines, Parquet or plain lines. A window's
 //! rows are found by a cursor column, or its objects by the path. It may not know sinks, tasks or the coordinator.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
@@ -48,8 +51,16 @@ use format::Format;
 use layout::Layout;
 use params::{Config, Params};
 
-pub const KIND: SourceKind =
-    SourceKind { kind: "object_store", connections: Storage::CONNECTIONS, build, schema: || schema_for!(Params) };
+pub const KIND: SourceKind = SourceKind {
+    kind: "object_store",
+    connections: Storage::CONNECTIONS,
+    build,
+    by_window: |spec| spec.params.get("path").and_then(serde_json::Value::as_str).is_some_and(template::names_window),
+    schema: || schema_for!(Params),
+};
+
+/// A file that is named outright may be absent for a moment while it is being replaced; it is looked for again once.
+const REPLACED_WITHIN: Duration = Duration::from_millis(500);
 
 fn build(spec: &SourceSpec) -> Result<Arc<dyn Source>, Vec<ParamError>> {
     let config = params::decode(&spec.params, spec.cursor.as_deref())?;
@@ -79,7 +90,11 @@ impl Source for ObjectSource {
 
     async fn resolve(&self, window: &Window) -> Result<Vec<Slice>> {
         let target = self.config.path.in_window(window)?;
-        let found = find::find(self.store()?.as_ref(), &target).await?;
+        let mut found = find::find(self.store()?.as_ref(), &target).await?;
+        if found.is_empty() && self.config.path.is_outright() {
+            tokio::time::sleep(REPLACED_WITHIN).await;
+            found = find::find(self.store()?.as_ref(), &target).await?;
+        }
         if found.is_empty() {
             return Err(self.nothing_found(Some(window)));
         }
@@ -135,7 +150,7 @@ impl ObjectSource {
         found.into_iter().next().ok_or_else(|| self.nothing_found(None))
     }
 
-    /// A partition may still come; a file that is named outright should be there.
+    /// A partition may still come, and files a glob would match; a file that is named outright should be there.
     fn nothing_found(&self, window: Option<&Window>) -> WorkerError {
         let path = self.config.path.text();
         let place =
@@ -146,6 +161,9 @@ impl ObjectSource {
             }
             None if self.by_window() => {
                 WorkerError::not_ready(error::SOURCE_MISSING, format!("nothing matches {path:?} yet"))
+            }
+            None if self.config.path.is_outright() => {
+                WorkerError::never(error::SOURCE_MISSING, format!("there is no {path:?}"))
             }
             None => WorkerError::later(error::SOURCE_MISSING, format!("nothing is found at {path:?}")),
         }

@@ -28,6 +28,11 @@ enum Bound {
     End,
 }
 
+/// Whether a path as it is written depends on the window.
+pub(super) fn names_window(text: &str) -> bool {
+    pieces(text).is_ok_and(|pieces| pieces.iter().any(|piece| matches!(piece, Piece::Time { .. })))
+}
+
 /// What a path means once its placeholders are filled in.
 #[derive(Clone, Debug)]
 pub(super) enum Target {
@@ -55,6 +60,11 @@ impl PathTemplate {
     /// Whether the window decides which objects are read.
     pub(super) fn by_window(&self) -> bool {
         self.pieces.iter().any(|piece| matches!(piece, Piece::Time { .. }))
+    }
+
+    /// Whether the path names one file, whatever the window.
+    pub(super) fn is_outright(&self) -> bool {
+        !self.by_window() && matches!(target(&self.text), Ok(Target::Object(_)))
     }
 
     /// What the path means in a window.

@@ -24,8 +24,13 @@ use crate::error::{Result, WorkerError};
 
 mod value;
 
-pub const KIND: SourceKind =
-    SourceKind { kind: "synthetic", connections: &["synthetic"], build, schema: || schema_for!(Params) };
+pub const KIND: SourceKind = SourceKind {
+    kind: "synthetic",
+    connections: &["synthetic"],
+    build,
+    by_window: |_| false,
+    schema: || schema_for!(Params),
+};
 
 const BATCH_ROWS: usize = 8_192;
 const BATCH_BYTES: usize = 8 << 20;

@@ -25,7 +25,6 @@ fn sum(taken: &Taken, column: &str) -> i64 {
     taken.column(column).as_primitive::<Int64Type>().iter().flatten().sum()
 }
 
-/// Proves FL2.
 #[tokio::test]
 async fn a_whole_file_is_read_with_inferred_types_and_declared_nulls() {
     let all = take_all(&flights(json!({}))).await.unwrap();

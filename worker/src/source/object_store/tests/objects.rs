@@ -13,14 +13,15 @@ async fn fails(source: &Arc<dyn Source>) -> (&'static str, Outcome) {
     (error.code().code, error.outcome())
 }
 
-/// Proves IL1, IL10.
+/// Proves IL1.
 #[tokio::test]
 async fn a_template_reads_the_partition_of_its_window_and_waits_for_it() {
     let folder = Folder::with("landing/dt=2024-01-01/1.csv", "a\n1\n");
     folder.put("landing/dt=2024-01-01/2.csv", "a\n2\n");
     folder.put("landing/dt=2024-01-02/1.csv", "a\n3\n");
-    let source = folder.source(json!({ "path": "landing/dt={window.start:%Y-%m-%d}/*.csv" }));
-    assert!(source.by_window());
+    let path = "landing/dt={window.start:%Y-%m-%d}/*.csv";
+    let source = folder.source(json!({ "path": path }));
+    assert!(source.by_window() && template::names_window(path));
     let day = |day: u8| window(&format!("2024-01-0{day}T00:00:00Z"), &format!("2024-01-0{}T00:00:00Z", day + 1));
     assert_eq!(take(&source, &day(1)).await.unwrap().text(), "1\n2\n");
     assert_eq!(take(&source, &day(2)).await.unwrap().text(), "3\n");
@@ -29,14 +30,13 @@ async fn a_template_reads_the_partition_of_its_window_and_waits_for_it() {
     assert!(error.to_string().contains("2024-01-03T00:00:00Z"), "{error}");
 }
 
-/// Proves IL11.
 #[tokio::test]
 async fn what_is_named_outright_has_to_be_there() {
     let folder = Folder::with("other.csv", "a\n1\n");
-    for path in ["in.csv", "in/*.csv", "in-*.csv"] {
+    for (path, outcome) in [("in.csv", NEVER), ("in/*.csv", LATER), ("in-*.csv", LATER)] {
         let source = folder.source(json!({ "path": path, "schema": [{ "a": "int" }] }));
         let error = source.resolve(&Window::version(1)).await.unwrap_err();
-        assert_eq!((error.code(), error.outcome()), (error::SOURCE_MISSING, LATER), "{path}");
+        assert_eq!((error.code(), error.outcome()), (error::SOURCE_MISSING, outcome), "{path}");
         assert!(error.to_string().contains(path) && error.fix_text().is_some(), "{error}");
     }
 }
@@ -98,7 +98,6 @@ async fn an_object_that_changes_while_it_is_read_does_not_end_well() {
     assert_eq!(rest.unwrap_err().code(), error::SOURCE_CHANGED);
 }
 
-/// Proves CL2.
 #[tokio::test]
 async fn a_damaged_file_is_an_error_and_never_a_shorter_one() {
     let content: String = (0..50_000).map(|i| format!("{i},{}\n", i * 7919 % 1000)).collect();
@@ -156,4 +155,29 @@ async fn a_reader_that_goes_away_stops_the_thread() {
     stream.try_next().await.unwrap().unwrap();
     // The runtime of this test waits for its blocking threads, so the test ends only if the thread does.
     drop(stream);
+}
+
+#[tokio::test]
+async fn a_file_that_is_just_being_replaced_is_waited_for() {
+    let folder = Folder::new();
+    let source = folder.source(json!({ "path": "in.csv", "schema": [{ "a": "int" }] }));
+    let replaced = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        folder.put("in.csv", "a\n1\n");
+    };
+    let version = Window::version(1);
+    let (found, ()) = tokio::join!(source.resolve(&version), replaced);
+    assert_eq!(found.unwrap().len(), 1);
+}
+
+#[test]
+fn whether_windows_are_read_one_by_one_can_be_told_without_opening_the_source() {
+    for (path, expected) in
+        [("in.csv", false), ("*.csv", false), ("dt={window.start:%F}/*", true), ("{a,b}.csv", false)]
+    {
+        let params = json!({ "path": path });
+        let from = json!({ "name": "in", "type": "s3", "root": "s3://nowhere", "secret_key": "${env:UNSET}" });
+        let spec = json!({ "from": from, "path": params["path"] });
+        assert_eq!((KIND.by_window)(&serde_json::from_value(spec).unwrap()), expected, "{path}");
+    }
 }
