@@ -10,6 +10,7 @@ use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
+use tonic_types::StatusExt;
 use windrow_proto::{
     status::{RemoteError, remote_error},
     v1::{self, BackfillChoice, BackfillOrder, BackfillState, WindowState, admin_service_client::AdminServiceClient},
@@ -99,7 +100,9 @@ async fn follow(mut admin: Admin, id: String) -> Vec<v1::Backfill> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backfill_is_submitted_once_steered_and_watched_to_its_end() {
     let _turn = TURN.lock().await;
-    let Some(cluster) = start("a_backfill_is_submitted_once_steered_and_watched_to_its_end", 1).await else { return };
+    let Some(mut cluster) = start("a_backfill_is_submitted_once_steered_and_watched_to_its_end", 1).await else {
+        return;
+    };
     let visits = Visits::new();
     cluster.apply(visits.arg()).unwrap();
     wait_until_published(&cluster, WINDOWS).await;
@@ -142,7 +145,22 @@ async fn a_backfill_is_submitted_once_steered_and_watched_to_its_end() {
     wait_until_published(&cluster, WINDOWS).await;
     assert_eq!(rows_of(&visits.table()), ROWS, "cancelling takes no row away");
     let repeated = create(&mut admin, "0b9f2f2e-65c7-4a55-9d7b-0c6a3d0f7f02", false).await;
-    assert_eq!((repeated.id, listed(&mut admin).await.len()), (second.id, 2), "nor does a late repeat start it again");
+    assert_eq!(
+        (&repeated.id, listed(&mut admin).await.len()),
+        (&second.id, 2),
+        "nor does a late repeat start it again"
+    );
+
+    let led = cluster.leader().unwrap();
+    cluster.coordinators[led].process.kill().unwrap();
+    cluster.coordinators.remove(led);
+    let mut next = Admin::new(leader(&cluster).await);
+    for (id, made) in
+        [("0b9f2f2e-65c7-4a55-9d7b-0c6a3d0f7f01", &first), ("0b9f2f2e-65c7-4a55-9d7b-0c6a3d0f7f02", &second)]
+    {
+        assert_eq!(create(&mut next, id, false).await.id, made.id, "another leader knows the request too");
+    }
+    assert_eq!(listed(&mut next).await.len(), 2);
 }
 
 /// Every error carries the catalogue's code, and bad fields are named.
@@ -187,10 +205,12 @@ async fn assert_errors_can_be_read(admin: &mut Admin) {
     let spec = v1::BackfillSpec { range: Some(elsewhere), ..all() };
     let error = read(admin.preview_backfill(v1::PreviewBackfillRequest { spec: Some(spec) }).await.unwrap_err());
     assert_eq!((error.grpc, error.code.as_str()), (Code::InvalidArgument, "WR-W004"));
+    assert_eq!(error.violations[0].0, "spec.range");
 
     let spec = v1::BackfillSpec { pipeline: "vists".to_owned(), ..all() };
     let error = read(admin.preview_backfill(v1::PreviewBackfillRequest { spec: Some(spec) }).await.unwrap_err());
     assert_eq!((error.grpc, error.code.as_str()), (Code::NotFound, "WR-C003"));
+    assert_eq!((error.facts["kind"].as_str(), error.facts["name"].as_str()), ("pipeline", "vists"));
 
     let error = read(set(admin, "bf-0000000000", BackfillState::Paused).await.unwrap_err());
     assert_eq!((error.grpc, error.code.as_str()), (Code::NotFound, "WR-C003"));
@@ -198,6 +218,29 @@ async fn assert_errors_can_be_read(admin: &mut Admin) {
     let apply = v1::ApplyPipelinesRequest { pipelines: vec![b"{}".to_vec()], validate_only: true };
     let error = read(admin.apply_pipelines(apply).await.unwrap_err());
     assert_eq!((error.grpc, error.violations[0].0.as_str()), (Code::InvalidArgument, "pipelines[0]"));
+    assert_fields_of_pipelines_are_named(admin).await;
+}
+
+/// The path leads to the value, as it is written in the pipeline file.
+async fn assert_fields_of_pipelines_are_named(admin: &mut Admin) {
+    let known = admin.list_pipelines(v1::ListPipelinesRequest {}).await.unwrap().into_inner().pipelines.remove(0).spec;
+    for (pointer, value, code, path) in [
+        ("/window/every", "1 fortnight", "WR-C001", "pipelines[1].window.every"),
+        ("/retries/attempts", "many", "WR-C001", "pipelines[1].retries.attempts"),
+        ("/window/timezone", "Mars/Olympus", "WR-W001", "pipelines[1].window"),
+    ] {
+        let mut spec: serde_json::Value = serde_json::from_slice(&known).unwrap();
+        *spec.pointer_mut(pointer).unwrap() = value.into();
+        *spec.pointer_mut("/name").unwrap() = "other".into();
+        let pipelines = vec![known.clone(), serde_json::to_vec(&spec).unwrap()];
+        let apply = v1::ApplyPipelinesRequest { pipelines, validate_only: true };
+        let status = admin.apply_pipelines(apply).await.unwrap_err();
+        let details = status.get_error_details();
+        let info = details.error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), (code, "windrow"), "{status:?}");
+        assert_eq!(details.bad_request().unwrap().field_violations[0].field, path);
+        assert!(!info.metadata.is_empty() && details.help().unwrap().links[0].url.contains(code), "{info:?}");
+    }
 }
 
 async fn assert_follower_says_who_leads(cluster: &Cluster) {

@@ -3,25 +3,25 @@
 use std::{pin::Pin, sync::Arc};
 
 use tokio_stream::{Stream, wrappers::ReceiverStream};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 use windrow_common::{
-    error,
     id::{BackfillId, PipelineName},
     pipeline::Pipeline,
     window::Window,
 };
-use windrow_proto::{
-    status::{status, status_with},
-    v1::{self, admin_service_server::AdminService, applied_pipeline::Change},
-};
+use windrow_proto::v1::{self, admin_service_server::AdminService, applied_pipeline::Change};
 
-use super::{leading, trace, view};
+use super::{
+    leading,
+    refusal::{bad, bad_pipeline, missing, refused, refused_of},
+    trace, view,
+};
 use crate::{
-    controller::{Command, CommandError, View},
+    controller::{Command, View},
     core::{
         apply::Applied,
-        backfill::{self, BadCommand, Origin},
-        plan, report,
+        backfill::{self, Origin},
+        report,
         timeline::Standing as WindowStanding,
     },
     ledger::{choice_in, order_in},
@@ -48,7 +48,7 @@ impl Admin {
     async fn backfill(&self, id: BackfillId) -> Result<v1::Backfill, Status> {
         self.read(move |found| found.table.backfill(&id).map(|entry| view::backfill(found, &entry.value)).ok_or(id))
             .await?
-            .map_err(|id| missing(format!("no backfill is called {id}")))
+            .map_err(|id| missing("backfill", id.as_str()))
     }
 }
 
@@ -64,14 +64,16 @@ impl AdminService for Admin {
         let pipelines = request.pipelines.iter().enumerate().map(|(i, spec)| pipeline_in(i, spec));
         let pipelines = pipelines.collect::<Result<Vec<Pipeline>, Status>>()?;
         let validate_only = request.validate_only;
+        let asked = pipelines.clone();
         let applied = leading(&self.standing)?
             .command(|reply| Command::Apply { pipelines, validate_only, reply })
             .await
-            .map_err(refused)?;
+            .map_err(|error| refused_of(error, &asked))?;
         let due = self
             .read(|found| {
                 let entries = found.table.pipelines();
-                entries.map(|(name, entry)| (name.clone(), plan::unplanned(entry, found.now))).collect::<Vec<_>>()
+                let due = |entry| report::pipeline(found.table, entry, found.now).unsettled();
+                entries.map(|(name, entry)| (name.clone(), due(entry))).collect::<Vec<_>>()
             })
             .await?;
         let windows_due = |name: &PipelineName| due.iter().find(|entry| entry.0 == *name).map_or(0, |entry| entry.1);
@@ -129,7 +131,7 @@ impl AdminService for Admin {
             Ok(v1::ListWindowsResponse { windows, next_page_token })
         };
         let answer: Result<v1::ListWindowsResponse, PipelineName> = self.read(look).await?;
-        answer.map(Response::new).map_err(|name| missing(format!("no pipeline is called {name}")))
+        answer.map(Response::new).map_err(|name| missing("pipeline", name.as_str()))
     }
 
     async fn list_tasks(
@@ -273,7 +275,9 @@ async fn watch(
 }
 
 fn pipeline_in(i: usize, spec: &[u8]) -> Result<Pipeline, Status> {
-    serde_json::from_slice(spec).map_err(|cause| bad(&format!("pipelines[{i}]"), cause.to_string()))
+    let decoder = &mut serde_json::Deserializer::from_slice(spec);
+    serde_path_to_error::deserialize(decoder)
+        .map_err(|cause| bad_pipeline(i, &cause.path().to_string(), cause.inner().to_string()))
 }
 
 fn change_out(applied: Applied) -> Change {
@@ -302,25 +306,4 @@ fn range_in(range: Option<v1::Window>) -> Result<Option<Window>, Status> {
 
 fn name_in<T: std::str::FromStr<Err = windrow_common::id::InvalidName>>(field: &str, text: &str) -> Result<T, Status> {
     text.parse().map_err(|error: windrow_common::id::InvalidName| bad(field, error.to_string()))
-}
-
-fn bad(field: &str, what: String) -> Status {
-    let violation = [(field.to_owned(), what.clone())];
-    status_with(Code::InvalidArgument, error::USAGE, format!("{field}: {what}"), None, &violation)
-}
-
-fn missing(text: String) -> Status {
-    status(Code::NotFound, error::NOT_FOUND, text)
-}
-
-fn refused(error: CommandError) -> Status {
-    let code = error.code();
-    let grpc = match &error {
-        CommandError::Stopped | CommandError::Ledger(_) => Code::Unavailable,
-        CommandError::NotFound(_) | CommandError::Backfill(backfill::BadRequest::UnknownPipeline(_)) => Code::NotFound,
-        CommandError::Steering(BadCommand::Unknown(_)) => Code::NotFound,
-        CommandError::Steering(_) => Code::FailedPrecondition,
-        CommandError::Pipeline(_) | CommandError::Backfill(_) => Code::InvalidArgument,
-    };
-    status(grpc, code, error.to_string())
 }

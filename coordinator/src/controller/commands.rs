@@ -54,7 +54,7 @@ impl Controller {
 
     async fn pause(&mut self, name: &PipelineName, note: Option<String>) -> Result<(), CommandError> {
         let Some(entry) = self.table.pipeline(name) else {
-            return Err(CommandError::NotFound(format!("no pipeline is called {name}")));
+            return Err(CommandError::NotFound { kind: "pipeline", name: name.to_string() });
         };
         let mut state = entry.state.value.clone();
         state.paused = note;

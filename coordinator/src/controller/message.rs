@@ -43,6 +43,8 @@ pub enum SessionEvent {
     },
     Heartbeat {
         number: u64,
+        /// It stops.
+        draining: bool,
         progress: Vec<(TaskId, Progress)>,
     },
     Seal {
@@ -136,8 +138,8 @@ pub type Reply<T> = oneshot::Sender<Result<T, CommandError>>;
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    #[error("{0}")]
-    NotFound(String),
+    #[error("no {kind} is called {name}")]
+    NotFound { kind: &'static str, name: String },
     #[error(transparent)]
     Pipeline(#[from] BadPipeline),
     #[error(transparent)]
@@ -154,7 +156,7 @@ impl CommandError {
     /// The code of the catalogue.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::NotFound(_)
+            Self::NotFound { .. }
             | Self::Backfill(BadRequest::UnknownPipeline(_))
             | Self::Steering(BadCommand::Unknown(_)) => error::NOT_FOUND,
             Self::Steering(_) | Self::Pipeline(BadPipeline::Frozen { .. }) => error::CONFLICT,
@@ -164,7 +166,7 @@ impl CommandError {
             Self::Backfill(_) => error::RANGE_TOO_LARGE,
             Self::Ledger(LedgerError::TooLarge { .. }) => error::SPEC_TOO_LARGE,
             Self::Ledger(LedgerError::Malformed { .. }) => error::STORE_BROKEN,
-            Self::Ledger(LedgerError::Store(_)) => error::STORE_UNAVAILABLE,
+            Self::Ledger(LedgerError::Store(cause)) => cause.code(),
             Self::Ledger(_) | Self::Stopped => error::NOT_LEADER,
         }
     }

@@ -218,7 +218,8 @@ pub enum BadCommand {
     WrongPhase { id: BackfillId, phase: Phase },
 }
 
-/// Pauses, resumes or cancels. What is so already is refused here; the controller answers a repeated request as done.
+/// Pauses, resumes or cancels. Whether a request merely repeats one that was carried out is the controller's to see: it
+/// answers that as done and does not come here, where a phase is only ever left.
 pub fn steer(table: &Table, id: &BackfillId, command: Command, now: Now) -> Result<Change, BadCommand> {
     let backfill = table.backfill(id).ok_or_else(|| BadCommand::Unknown(id.clone()))?;
     let mut next = backfill.value.clone();

@@ -1,0 +1,84 @@
+//! Errors of the API, as statuses a program can read: the catalogue's code, every variable of the text, the fields of the
+//! request that are wrong, and when to ask again.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use windrow_common::{error, pipeline::Pipeline};
+use windrow_proto::status::{About, status_about};
+
+use crate::{
+    controller::CommandError,
+    core::{
+        apply::BadPipeline,
+        backfill::{BadCommand, BadRequest},
+    },
+};
+
+/// An election takes about as long as the lease of the leader before; asking more often does no harm.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A field of the request makes no sense.
+pub(super) fn bad(field: &str, what: String) -> Status {
+    let violations = vec![(field.to_owned(), what.clone())];
+    let about = About { violations, facts: vec![("field", field.to_owned())], ..About::default() };
+    status_about(Code::InvalidArgument, error::USAGE, format!("{field}: {what}"), about)
+}
+
+/// A pipeline's JSON makes no sense; `path` leads to the value within it.
+pub(super) fn bad_pipeline(index: usize, path: &str, what: String) -> Status {
+    let inside = if path == "." { String::new() } else { format!(".{path}") };
+    bad(&format!("pipelines[{index}]{inside}"), what)
+}
+
+pub(super) fn missing(kind: &'static str, name: &str) -> Status {
+    let facts = vec![("kind", kind.to_owned()), ("name", name.to_owned())];
+    let text = format!("no {kind} is called {name}");
+    status_about(Code::NotFound, error::NOT_FOUND, text, About { facts, ..About::default() })
+}
+
+pub(super) fn refused(error: CommandError) -> Status {
+    refused_of(error, &[])
+}
+
+/// Why `pipelines` were not applied.
+pub(super) fn refused_of(error: CommandError, pipelines: &[Pipeline]) -> Status {
+    let place = |name: &windrow_common::id::PipelineName, key: &str| {
+        let index = pipelines.iter().position(|pipeline| pipeline.name == *name);
+        index.map_or_else(|| key.to_owned(), |index| format!("pipelines[{index}].{key}"))
+    };
+    let field = |path: &str| vec![(path.to_owned(), error.to_string())];
+    let (grpc, facts, violations) = match &error {
+        CommandError::NotFound { kind, name } => return missing(*kind, name),
+        CommandError::Backfill(BadRequest::UnknownPipeline(name)) => return missing("pipeline", name.as_str()),
+        CommandError::Steering(BadCommand::Unknown(id)) => return missing("backfill", id.as_str()),
+        CommandError::Steering(BadCommand::WrongPhase { id, phase }) => {
+            let facts = vec![("backfill", id.to_string()), ("state", format!("{phase:?}").to_lowercase())];
+            (Code::FailedPrecondition, facts, Vec::new())
+        }
+        CommandError::Backfill(BadRequest::EmptyRange) => (Code::InvalidArgument, Vec::new(), field("spec.range")),
+        CommandError::Backfill(BadRequest::TooLarge { windows, limit }) => {
+            let facts = vec![("windows", windows.to_string()), ("limit", limit.to_string())];
+            (Code::InvalidArgument, facts, field("spec.range"))
+        }
+        CommandError::Backfill(BadRequest::TooScattered(stretches)) => {
+            (Code::InvalidArgument, vec![("stretches", stretches.to_string())], field("spec.range"))
+        }
+        CommandError::Pipeline(BadPipeline::TooMany(count)) => {
+            (Code::InvalidArgument, vec![("count", count.to_string())], field("pipelines"))
+        }
+        CommandError::Pipeline(BadPipeline::Window { name, .. }) => {
+            (Code::InvalidArgument, vec![("pipeline", name.to_string())], field(&place(name, "window")))
+        }
+        CommandError::Pipeline(BadPipeline::Frozen { name, what }) => {
+            let facts = vec![("pipeline", name.to_string()), ("setting", (*what).to_owned())];
+            let key = what.split_whitespace().next().unwrap_or_default();
+            (Code::InvalidArgument, facts, field(&place(name, key)))
+        }
+        CommandError::Stopped | CommandError::Ledger(_) => {
+            let about = About { retry_after: Some(ASK_AGAIN), ..About::default() };
+            return status_about(Code::Unavailable, error.code(), error.to_string(), about);
+        }
+    };
+    status_about(grpc, error.code(), error.to_string(), About { facts, violations, ..About::default() })
+}
