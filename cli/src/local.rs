@@ -49,7 +49,7 @@ impl Local {
             cluster: "local".to_owned(),
             address: "in-process".to_owned(),
             // A run is over before the first sweep of a cluster would be due, so it sweeps at its start.
-            timing: Timing { first_sweep: Duration::ZERO, ..Timing::default() },
+            timing: Timing { first_sweep: Duration::ZERO, claims_are_orphans: true, ..Timing::default() },
         };
         let lead = coordinator::run(config, store, Arc::clone(&standing), Arc::clone(&clock), shutdown.clone());
         shutdown.spawn(lead);

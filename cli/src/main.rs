@@ -8,7 +8,7 @@ use std::{
 use clap::Parser;
 use tracing::Instrument;
 use windrow_cli::{
-    commands::{Command, exit::Exit, target},
+    commands::{Command, failure},
     telemetry,
 };
 
@@ -50,8 +50,8 @@ fn client_span(verb: &str) -> tracing::Span {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    let _ = io::stderr().write_all(target::explain(error).as_bytes());
-    Exit::Failed.into()
+    let _ = io::stderr().write_all(failure::explain(error).as_bytes());
+    failure::exit(error).into()
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use opentelemetry::{
     KeyValue, global,
     metrics::{Counter, Gauge},
 };
-use windrow_common::{
-    id::{PipelineName, SinkId},
-    window::Axis,
-};
+use windrow_common::id::{PipelineName, SinkId};
 
-use crate::core::{lifecycle::Now, report::PipelineReport, table::PipelineEntry};
+use crate::core::{
+    lifecycle::Now,
+    report::{self, PipelineReport},
+    table::PipelineEntry,
+};
 
 /// Instruments of the leader, on the process's meter. The exporters add units and `_total`.
 pub(crate) struct Metrics {
@@ -41,7 +42,7 @@ impl Metrics {
             backlog: gauge("windrow_backlog_windows", "Windows that are due and not published"),
             freshness: meter
                 .f64_gauge("windrow_freshness_seconds")
-                .with_description("Time since the end of the newest window before which everything is published")
+                .with_description("Time since the end of the newest window before which everything is published, up to the pipeline's end")
                 .build(),
             build: gauge("windrow_build_info", "1, with the version"),
         }
@@ -87,9 +88,8 @@ impl Metrics {
             self.windows.record(windows, &[pipeline.clone(), KeyValue::new("state", state)]);
         }
         self.backlog.record(report.unsettled(), std::slice::from_ref(&pipeline));
-        if let (Axis::Time, Some(to)) = (entry.coverage.value.axis, report.complete_to) {
-            let behind = now.wall.as_microsecond().saturating_sub(to) as f64 / 1e6;
-            self.freshness.record(behind, &[pipeline]);
+        if let Some(behind) = report::behind(entry, report, now) {
+            self.freshness.record(behind.as_secs_f64(), &[pipeline]);
         }
         self.build.record(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
     }

@@ -235,7 +235,9 @@ async fn watch(id: &str, admin: &Admin) -> anyhow::Result<Exit> {
             if backfill.settled_us != 0 {
                 return Ok(match backfill.state() {
                     v1::BackfillState::Failed => Exit::SomeWindowsFailed,
-                    _ => Exit::Ok,
+                    v1::BackfillState::Succeeded => Exit::Ok,
+                    // Somebody withdrew it: what it was to do is not done.
+                    _ => Exit::Failed,
                 });
             }
         }

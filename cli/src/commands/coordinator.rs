@@ -19,7 +19,7 @@ use windrow_coordinator::{
 
 use crate::{
     client::with_scheme,
-    commands::{exit::Exit, stop_signal},
+    commands::{exit::Exit, failure::Mistake, stop_signal},
     telemetry::Telemetry,
 };
 
@@ -65,7 +65,9 @@ pub struct Args {
 const GRACE: Duration = Duration::from_secs(20);
 
 pub async fn run(args: &Args, telemetry: &Telemetry) -> anyhow::Result<Exit> {
-    anyhow::ensure!(args.heartbeat.0 * 3 <= args.lease.0, "a lease is at least three heartbeats long");
+    if args.heartbeat.0 * 3 > args.lease.0 {
+        return Err(Mistake::usage("a lease is at least three heartbeats long"));
+    }
     let shutdown = Shutdown::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let options = EtcdOptions { endpoints: args.etcd.clone(), ..EtcdOptions::default() };

@@ -7,7 +7,7 @@ use std::{
 
 use windrow_proto::v1;
 
-use super::{exit::Exit, get, target::Target};
+use super::{exit::Exit, failure::Mistake, get, target::Target};
 use crate::show::{
     self, Output, Style, instant,
     number::{bytes, grouped},
@@ -39,7 +39,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     let found = found.await;
     opened.close().await;
     let (Some(pipeline), tasks) = found? else {
-        anyhow::bail!("no pipeline is called {:?}; see: windrow get pipelines", args.pipeline);
+        return Err(Mistake::no_pipeline(&args.pipeline));
     };
     let spec: serde_json::Value = serde_json::from_slice(&pipeline.spec)?;
     let text = match show::encoded(&serde_json::json!({ "spec": spec, "state": state(&pipeline) }), args.output)? {

@@ -7,10 +7,14 @@ use std::{
 };
 
 use clap::Subcommand;
+use jiff::tz::TimeZone;
 use windrow_proto::v1::{self, WindowState};
 
-use super::{exit::Exit, explain_code, get, target::Target};
-use crate::show::{Style, instant};
+use super::{exit::Exit, explain_code, get, range, target::Target};
+use crate::{
+    client::Admin,
+    show::{Style, instant},
+};
 
 /// Explain an error code, or why a window is not published
 #[derive(Debug, clap::Args)]
@@ -48,21 +52,39 @@ pub async fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 async fn explain_window(args: &Window) -> anyhow::Result<Exit> {
     let opened = args.target.open()?;
-    let from = Some(args.at.clone());
-    let found = get::fetch_windows(opened.admin(), &args.pipeline, (&from, &None)).await;
+    let found = look(opened.admin(), &args.pipeline, &args.at).await;
     opened.close().await;
-    let found = found?;
-    let Some(status) = found.first() else {
-        writeln!(
-            io::stdout(),
-            "{} has no window at {}: it lies outside the pipeline's start and end",
-            args.pipeline,
-            args.at
-        )?;
-        return Ok(Exit::Ok);
+    let text = match found? {
+        Found::Window(status) => render(&args.pipeline, &status, &args.target)?,
+        Found::Outside(why) => format!("{} has no window at {}: {why}\n", args.pipeline, args.at),
     };
-    io::stdout().write_all(render(&args.pipeline, status, &args.target)?.as_bytes())?;
+    io::stdout().write_all(text.as_bytes())?;
     Ok(Exit::Ok)
+}
+
+/// What is at a moment of a pipeline's time.
+enum Found {
+    Window(Box<v1::WindowStatus>),
+    Outside(String),
+}
+
+async fn look(admin: &Admin, pipeline: &str, at: &str) -> anyhow::Result<Found> {
+    let window = range::windows_of(admin, pipeline).await?;
+    let zone = TimeZone::get(&window.timezone)?;
+    let at = range::instant(at, &zone)?;
+    let start = zone.to_timestamp(window.start)?;
+    let end = window.end.map(|end| zone.to_timestamp(end)).transpose()?;
+    if at < start {
+        return Ok(Found::Outside(format!("its first window starts at {start}")));
+    }
+    if let Some(end) = end.filter(|end| *end <= at) {
+        return Ok(Found::Outside(format!("its last window ends at {end}")));
+    }
+    let at = at.as_microsecond();
+    let moment = v1::Window { axis: v1::Axis::Time.into(), start: at, end: at.saturating_add(1) };
+    let found = get::fetch_range(admin, pipeline, Some(moment)).await?;
+    let none = || Found::Outside("its windows do not reach that far".to_owned());
+    Ok(found.into_iter().next().map_or_else(none, |status| Found::Window(Box::new(status))))
 }
 
 fn render(pipeline: &str, status: &v1::WindowStatus, target: &Target) -> anyhow::Result<String> {

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use windrow_common::pipeline::Pipeline;
 use windrow_proto::v1;
 
-use super::{exit::Exit, target::Target};
+use super::{exit::Exit, failure::Mistake, target::Target};
 use crate::{
     client::{Admin, ClientError},
     show::{self, Output, instant, number::grouped, state, table::table},
@@ -66,7 +66,9 @@ async fn list(args: &Args, admin: &Admin) -> anyhow::Result<Listing> {
     Ok(match args.what {
         What::Pipelines => pipelines(fetch_pipelines(admin).await?),
         What::Windows => {
-            anyhow::ensure!(!pipeline.is_empty(), "say of which pipeline: windrow get windows PIPELINE");
+            if pipeline.is_empty() {
+                return Err(Mistake::usage("say of which pipeline: windrow get windows PIPELINE"));
+            }
             windows(fetch_windows(admin, &pipeline, (&args.from, &args.to)).await?)
         }
         What::Tasks => tasks(fetch_tasks(admin, pipeline).await?),
@@ -95,13 +97,22 @@ pub async fn fetch_tasks(admin: &Admin, pipeline: String) -> Result<Vec<v1::Task
     Ok(found.await?.tasks)
 }
 
-/// All windows of a range, page by page.
+/// All windows between two times.
 pub async fn fetch_windows(
     admin: &Admin,
     pipeline: &str,
     (from, to): (&Option<String>, &Option<String>),
 ) -> anyhow::Result<Vec<v1::WindowStatus>> {
     let range = super::range::of(admin, pipeline, from.as_deref(), to.as_deref()).await?;
+    fetch_range(admin, pipeline, range).await
+}
+
+/// All windows that overlap a range, page by page.
+pub async fn fetch_range(
+    admin: &Admin,
+    pipeline: &str,
+    range: Option<v1::Window>,
+) -> anyhow::Result<Vec<v1::WindowStatus>> {
     let mut request =
         v1::ListWindowsRequest { pipeline: pipeline.to_owned(), range, page_size: 10_000, page_token: String::new() };
     let mut all = Vec::new();

@@ -14,6 +14,7 @@ pub mod dev;
 pub mod exit;
 pub mod explain;
 pub mod explain_code;
+pub mod failure;
 pub mod get;
 pub mod here;
 pub mod pipeline;

@@ -3,12 +3,12 @@
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use windrow_common::{
     clock::{Clock, SystemClock},
-    pipeline::Pipeline,
+    pipeline::{Pipeline, WindowSpec},
     window::Window,
 };
 use windrow_proto::v1;
 
-use super::get::fetch_pipelines;
+use super::{failure::Mistake, get::fetch_pipelines};
 use crate::client::Admin;
 
 /// The range between two times of a pipeline; `None` if neither is given.
@@ -21,15 +21,7 @@ pub async fn of(
     if from.is_none() && to.is_none() {
         return Ok(None);
     }
-    let found = fetch_pipelines(admin).await?;
-    let found = found.iter().find(|known| known.name == pipeline);
-    let spec: Pipeline = match found {
-        Some(found) => serde_json::from_slice(&found.spec)?,
-        None => anyhow::bail!("no pipeline is called {pipeline:?}; see: windrow get pipelines"),
-    };
-    let Some(window) = &spec.window else {
-        anyhow::bail!("{pipeline} has no windows of time, so no range can be given")
-    };
+    let window = windows_of(admin, pipeline).await?;
     let zone = TimeZone::get(&window.timezone)?;
     let start = match from {
         Some(from) => instant(from, &zone)?,
@@ -42,20 +34,33 @@ pub async fn of(
             None => SystemClock::new().now(),
         },
     };
-    anyhow::ensure!(
-        start < end,
-        "--from {start} is not before --to {end}; the range is half-open, so --to is the first moment behind it"
-    );
+    if start >= end {
+        return Err(Mistake::usage(format!(
+            "--from {start} is not before --to {end}; the range is half-open, so --to is the first moment behind it"
+        )));
+    }
     Ok(Some(v1::Window { axis: v1::Axis::Time.into(), start: start.as_microsecond(), end: end.as_microsecond() }))
 }
 
+/// How a pipeline cuts time.
+pub async fn windows_of(admin: &Admin, pipeline: &str) -> anyhow::Result<WindowSpec> {
+    let found = fetch_pipelines(admin).await?;
+    let found = found.iter().find(|known| known.name == pipeline).ok_or_else(|| Mistake::no_pipeline(pipeline))?;
+    let spec: Pipeline = serde_json::from_slice(&found.spec)?;
+    spec.window.ok_or_else(|| {
+        Mistake::usage(format!(
+            "{pipeline} has no windows of time, so no time can be given; see: windrow get windows {pipeline}"
+        ))
+    })
+}
+
 /// An instant (`2013-02-01T00:00:00Z`) or a civil time in the pipeline's zone (`2013-02-01`, `2013-02-01T10:00`).
-fn instant(text: &str, zone: &TimeZone) -> anyhow::Result<Timestamp> {
+pub fn instant(text: &str, zone: &TimeZone) -> anyhow::Result<Timestamp> {
     if let Ok(instant) = text.parse::<Timestamp>() {
         return Ok(instant);
     }
     let civil: DateTime = text.parse().map_err(|_| {
-        anyhow::anyhow!("{text:?} is no time: write 2013-02-01, 2013-02-01T10:00 or 2013-02-01T10:00:00Z")
+        Mistake::usage(format!("{text:?} is no time: write 2013-02-01, 2013-02-01T10:00 or 2013-02-01T10:00:00Z"))
     })?;
     Ok(zone.to_timestamp(civil)?)
 }

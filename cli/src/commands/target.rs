@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    client::{Admin, ClientError},
+    client::Admin,
     local::{Local, state_of},
     worker::default_slots,
 };
@@ -71,16 +71,5 @@ impl Opened {
         if let Self::Here(local) = self {
             local.stop().await;
         }
-    }
-}
-
-/// Prints an error with its code, its fix and where to read on.
-pub fn explain(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<ClientError>() {
-        Some(client) => {
-            let fix = client.fix().map(|fix| format!("\n  fix: {fix}")).unwrap_or_default();
-            format!("error[{code}]: {client}{fix}\n  more: windrow explain {code}\n", code = client.code())
-        }
-        None => format!("error: {error:#}\n"),
     }
 }

@@ -68,7 +68,8 @@ pub async fn run(args: &Args, telemetry: &Telemetry) -> anyhow::Result<Exit> {
         telemetry.serve_metrics(metrics, &shutdown).await?;
     }
     let config = config(args)?;
-    tracing::info!(worker = %config.id, roles = ?config.roles, slots = config.slots, "worker");
+    let roles = config.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(",");
+    tracing::info!(worker = %config.id, roles, slots = config.slots, "worker");
     let work = windrow_worker::run::run(config, clock, shutdown.clone());
     tokio::pin!(work);
     tokio::select! {

@@ -40,7 +40,8 @@ mod tests {
     #[test]
     fn what_needs_somebody_comes_first() {
         let trouble = |halted| {
-            let failure = v1::Failure { code: "WR-K009".into(), message: "commits are gone".into(), ..Default::default() };
+            let failure =
+                v1::Failure { code: "WR-K009".into(), message: "commits are gone".into(), ..Default::default() };
             v1::SinkTrouble { failure: Some(failure), halted, ..Default::default() }
         };
         let pipeline = |paused, held_up, trouble| v1::Pipeline { paused, held_up, trouble, ..Default::default() };

@@ -56,9 +56,9 @@ pub fn render(
             let _ = writeln!(text, "{}: {windows} windows are left; {reason}", style.red(&report.name));
         }
     }
-    let quarantined = pipelines.iter().filter(|pipeline| {
-        after.iter().any(|report| report.name == pipeline.name.as_str() && report.quarantined > 0)
-    });
+    let quarantined = pipelines
+        .iter()
+        .filter(|pipeline| after.iter().any(|report| report.name == pipeline.name.as_str() && report.quarantined > 0));
     text.push_str(&next(path, pipelines, quarantined, left));
     text
 }

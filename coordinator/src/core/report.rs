@@ -1,5 +1,7 @@
 //! What users ask of the ledger: where pipelines, windows and backfills stand, and why.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use windrow_common::{
     id::PipelineName,
@@ -86,6 +88,14 @@ pub fn failure(task: &Task) -> Option<&Failure> {
         TaskState::Quarantined { failure } => Some(failure),
         _ => None,
     }
+}
+
+/// How far the published windows lie behind time, or behind the pipeline's end once that has passed.
+pub fn behind(entry: &PipelineEntry, report: &PipelineReport, now: Now) -> Option<Duration> {
+    let tiling = entry.tiling.as_ref()?;
+    let to = now.wall.as_microsecond().min(tiling.end().unwrap_or(i64::MAX));
+    let behind = to.saturating_sub(report.complete_to?);
+    Some(Duration::from_micros(u64::try_from(behind).unwrap_or(0)))
 }
 
 fn next_due(entry: &PipelineEntry, now: Now) -> Option<Timestamp> {

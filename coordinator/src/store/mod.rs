@@ -7,6 +7,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
+use windrow_common::error::{self, ErrorCode};
 
 pub mod conformance;
 mod embedded;
@@ -154,9 +155,24 @@ pub enum StoreError {
     /// The store is full (etcd's NOSPACE, a full disk). Nothing was written.
     #[error("store has no space left: {0}")]
     NoSpace(String),
+    /// Another process has the store; it has to end first.
+    #[error("another windrow process uses {0}")]
+    Locked(String),
     /// The store's files or answers do not make sense; an operator has to look.
     #[error("store is broken: {0}")]
     Broken(String),
+}
+
+impl StoreError {
+    /// The code of the catalogue.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Locked(_) => error::STORE_LOCKED,
+            Self::NoSpace(_) => error::STORE_FULL,
+            Self::Broken(_) => error::STORE_BROKEN,
+            _ => error::STORE_UNAVAILABLE,
+        }
+    }
 }
 
 /// The store's contract. All methods are linearizable and may be called from many tasks at once.

@@ -156,3 +156,35 @@ fn windows_that_cannot_reach_what_they_need_are_held_up_also_while_they_are_trie
     let report = of(&bench, "flights");
     assert_eq!((report.held_up, report.working, report.pending, report.claimed), (2, 1, 1, 2));
 }
+
+#[test]
+fn what_is_published_falls_behind_with_time_and_no_further_than_the_pipelines_end() {
+    let mut ending = hourly("flights", "lake");
+    ending.window.as_mut().unwrap().end = Some("2024-01-01T03:00:00".parse().unwrap());
+    let mut bench = Bench::new(2, [ending, hourly("visits", "other")]);
+    let behind = |bench: &Bench, name: &str| {
+        let entry = bench.table.pipeline(&name.parse().unwrap()).unwrap();
+        report::behind(entry, &of(bench, name), bench.now()).map(|behind| behind.as_secs())
+    };
+    assert_eq!(behind(&bench, "flights"), None, "nothing is published");
+    bench.plan();
+    bench.publish_all("flights");
+    bench.publish_all("visits");
+    bench.pass(600);
+    assert_eq!((behind(&bench, "flights"), behind(&bench, "visits")), (Some(600), Some(600)));
+    bench.pass(10 * 3_600);
+    assert_eq!((behind(&bench, "flights"), behind(&bench, "visits")), (Some(3_600), Some(10 * 3_600 + 600)));
+    bench.plan();
+    bench.publish_all("flights");
+    assert_eq!(behind(&bench, "flights"), Some(0), "it is over and all there");
+}
+
+#[test]
+fn what_is_due_is_what_is_planned_and_not_settled_as_well_as_what_is_not_planned() {
+    let mut bench = Bench::new(5, [hourly("flights", "lake")]);
+    assert_eq!(of(&bench, "flights").unsettled(), 5);
+    bench.plan();
+    assert_eq!(of(&bench, "flights").unsettled(), 5);
+    bench.publish_all("flights");
+    assert_eq!(of(&bench, "flights").unsettled(), 0);
+}

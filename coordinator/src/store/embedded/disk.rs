@@ -121,9 +121,7 @@ impl Disk {
     fn explain(&self, error: redb::Error) -> StoreError {
         let name = &self.name;
         match error {
-            redb::Error::DatabaseAlreadyOpen => {
-                StoreError::Broken(format!("{name} is already open, here or in another process"))
-            }
+            redb::Error::DatabaseAlreadyOpen => StoreError::Locked(name.clone()),
             redb::Error::Io(error) if is_full(&error) => StoreError::NoSpace(format!("{name}: {error}")),
             error => StoreError::Broken(format!("{name}: {error}")),
         }

@@ -48,8 +48,9 @@ async fn a_second_open_is_refused_and_names_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store.redb");
     let first = EmbeddedStore::open(&path).unwrap();
-    let error = EmbeddedStore::open(&path).err().unwrap().to_string();
-    assert!(error.contains("store.redb is already open"), "{error}");
+    let error = EmbeddedStore::open(&path).err().unwrap();
+    assert!(matches!(&error, StoreError::Locked(name) if name.contains("store.redb")), "{error}");
+    assert_eq!(error.code().code, "WR-L004");
     drop(first);
     EmbeddedStore::open(&path).unwrap();
 }
