@@ -65,11 +65,16 @@ pub async fn run(
     shutdown: Shutdown,
 ) {
     let keys = Keys::of_cluster(&config.cluster);
+    let mut config = config;
     while !shutdown.has_begun() {
         let context = (&standing.leader, &shutdown);
         match leader::campaign(&store, &keys, &config.address, &clock, context).await {
             Ok(None) => break,
-            Ok(Some(leadership)) => lead(&config, &store, (&keys, leadership), &standing, (&clock, &shutdown)).await,
+            Ok(Some(leadership)) => {
+                lead(&config, &store, (&keys, leadership), &standing, (&clock, &shutdown)).await;
+                // From now on claims may be of this process's own worker.
+                config.timing.claims_are_orphans = false;
+            }
             Err(error) => {
                 warn!(%error, "cannot campaign");
                 tokio::select! {

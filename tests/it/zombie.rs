@@ -76,7 +76,7 @@ impl Session {
     /// The first claim; the worker is heard of until then, and never again.
     async fn assigned(&mut self) -> v1::Assign {
         for number in 1..=60 {
-            let beat = v1::Heartbeat { number, free_slots: 1, held: Vec::new(), progress: Vec::new() };
+            let beat = v1::Heartbeat { number, free_slots: 1, ..v1::Heartbeat::default() };
             self.say(Say::Heartbeat(beat)).await;
             let assign = self.await_one(|heard| match heard {
                 Heard::Assign(assign) => Some(assign),

@@ -145,6 +145,7 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
         In::Goodbye(_) => SessionEvent::Goodbye,
         In::Heartbeat(heartbeat) => SessionEvent::Heartbeat {
             number: heartbeat.number,
+            draining: heartbeat.draining,
             progress: heartbeat.progress.iter().map(progress_in).collect::<Result<_, _>>()?,
         },
         In::Seal(seal) => SessionEvent::Seal {

@@ -16,7 +16,7 @@ use crate::{
         report::{self, WindowReport},
         table::{PipelineEntry, Versioned},
         timeline::Standing,
-        workers::{Role, WorkerState},
+        workers::WorkerState,
     },
     ledger::{choice_out, order_out, phase_out},
 };
@@ -149,7 +149,8 @@ pub(super) fn preview(found: &Preview) -> v1::PlannedWindow {
         (Standing::Published, false) => "published".to_owned(),
         (Standing::Open(_, phase), _) => format!("{phase} already"),
         (Standing::Queued, _) => "another backfill is about to run it".to_owned(),
-        (Standing::Unplanned, _) => "due; runs by itself".to_owned(),
+        (Standing::Unplanned, true) => "the next version".to_owned(),
+        (Standing::Unplanned, false) => "due; runs by itself".to_owned(),
         (Standing::NotClosed, _) => "not closed yet".to_owned(),
     };
     v1::PlannedWindow {
@@ -194,20 +195,12 @@ pub(super) fn worker(view: &View<'_>, state: &WorkerState) -> v1::Worker {
     let ago = view.elapsed.saturating_sub(state.heard).as_millis();
     v1::Worker {
         id: state.info.id.to_string(),
-        roles: state.info.roles.iter().map(|role| role_name(*role).to_owned()).collect(),
+        roles: state.info.roles.iter().map(|role| role.as_str().to_owned()).collect(),
         slots: state.info.slots,
         claims: u32::try_from(state.claims.len()).unwrap_or(u32::MAX),
         heard_ms_ago: i64::try_from(ago).unwrap_or(i64::MAX),
         version: state.info.version.clone(),
         flight_endpoint: state.info.flight_endpoint.clone(),
         sinks: commits.map(|(sink, _)| sink.to_string()).collect(),
-    }
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Ingest => "ingest",
-        Role::Compact => "compact",
-        Role::Sink => "sink",
     }
 }

@@ -15,7 +15,7 @@ use windrow_common::{
     claim::Token,
     clock::Clock,
     id::{SinkId, TaskId, WorkerId},
-    task::TaskState,
+    task::{Task, TaskState},
     ticket::{TicketKey, TicketKeys},
 };
 use windrow_proto::v1;
@@ -25,8 +25,8 @@ use self::sweeps::Sweep;
 use crate::{
     core::{
         commit::SinkRun,
-        lifecycle::Now,
-        table::{Change, Key, Table},
+        lifecycle::{self, Now},
+        table::{Change, Key, Table, Versioned},
         workers::Workers,
     },
     ledger::{Ledger, LedgerError},
@@ -50,6 +50,9 @@ pub struct Timing {
     pub first_sweep: Duration,
     /// How long a staged file is left alone.
     pub sweep_grace: Duration,
+    /// Whether claims found at the start are of workers that are gone for certain: on one machine the worker is part of
+    /// this very process, and the store belongs to one process at a time.
+    pub claims_are_orphans: bool,
 }
 
 impl Default for Timing {
@@ -60,6 +63,7 @@ impl Default for Timing {
             sweep_every: Duration::from_secs(3_600),
             first_sweep: Duration::from_secs(600),
             sweep_grace: Duration::from_secs(24 * 3_600),
+            claims_are_orphans: false,
         }
     }
 }
@@ -154,7 +158,10 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         metrics: crate::metrics::Metrics::new(),
         measure_next: Duration::ZERO,
     };
-    controller.adopt_claims();
+    match controller.timing.claims_are_orphans {
+        true => controller.end_claims().await?,
+        false => controller.adopt_claims(),
+    }
     Ok((Handle { inbox, changes: seen }, Running { controller, messages }))
 }
 
@@ -208,6 +215,19 @@ impl Controller {
                 self.workers.hold(worker, task.value.id, now);
             }
         }
+    }
+
+    /// Claims found in the ledger whose holders cannot appear any more: each is a lost lease, for its task may be what
+    /// ended them.
+    async fn end_claims(&mut self) -> Result<(), LedgerError> {
+        let claimed = |task: &&Versioned<Task>| matches!(task.value.state, TaskState::Claimed { .. });
+        let orphans: Vec<TaskId> = self.table.tasks().filter(claimed).map(|task| task.value.id).collect();
+        for task in orphans {
+            if let Ok(change) = lifecycle::reap(&self.table, &task, self.now()) {
+                self.persist(&change).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Persists a change and takes it over; the revision it was written at.

@@ -36,7 +36,10 @@ impl Controller {
         self.workers.heard(&worker, self.clock.elapsed());
         match event {
             SessionEvent::Hello { .. } => Ok(()),
-            SessionEvent::Heartbeat { number, progress } => {
+            SessionEvent::Heartbeat { number, draining, progress } => {
+                if draining {
+                    self.workers.drain(&worker);
+                }
                 self.heartbeat(&worker, number, progress);
                 Ok(())
             }
@@ -64,7 +67,7 @@ impl Controller {
     /// the ledger gives it that it does not know of (the assignment was lost) are given back.
     async fn welcome(&mut self, info: WorkerInfo, held: Vec<HeldClaim>, session: Session) -> Result<(), LedgerError> {
         let worker = info.id.clone();
-        info!(%worker, roles = ?info.roles, slots = info.slots, held = held.len(), "is here");
+        info!(%worker, roles = info.roles_in_words(), slots = info.slots, held = held.len(), "is here");
         let is_sink = info.roles.contains(&Role::Sink);
         self.cut_off(&worker);
         self.workers.connect(info, self.clock.elapsed());

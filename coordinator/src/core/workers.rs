@@ -19,6 +19,16 @@ pub enum Role {
     Sink,
 }
 
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Compact => "compact",
+            Self::Sink => "sink",
+        }
+    }
+}
+
 /// A worker as it introduced itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerInfo {
@@ -205,12 +215,14 @@ impl Workers {
         able.map(|worker| &worker.info.id).min_by_key(|id| rank(id)).cloned()
     }
 
-    /// Whether a committer is to be replaced although it is there: its peers cannot reach it, and there is one they can.
+    /// Whether a committer is to be replaced although it is there: it stops, or its peers cannot reach it; and there is one
+    /// that stays and can be reached.
     pub fn gives_way(&self, id: &WorkerId, now: Duration) -> bool {
+        let stops = self.workers.get(id).is_some_and(|worker| worker.draining);
         let could = |other: &WorkerState| {
             other.can_commit() && !other.draining && other.info.id != *id && !self.is_shunned(&other.info.id, now)
         };
-        self.is_shunned(id, now) && self.workers.values().any(could)
+        (stops || self.is_shunned(id, now)) && self.workers.values().any(could)
     }
 
     fn is_shunned(&self, id: &WorkerId, now: Duration) -> bool {
@@ -221,6 +233,13 @@ impl Workers {
 impl Unreached {
     fn is_recent(&self, now: Duration) -> bool {
         now.saturating_sub(self.last) < SHUN_FOR
+    }
+}
+
+impl WorkerInfo {
+    /// `ingest,sink`.
+    pub fn roles_in_words(&self) -> String {
+        self.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(",")
     }
 }
 

@@ -201,7 +201,8 @@ impl Session {
             let step = tokio::select! {
                 () = stop.cancelled(), if !draining => {
                     drained_by = Some(self.clock.elapsed() + drain);
-                    Ok(())
+                    // At once, so that nothing more is given to it that it would only hand back.
+                    self.heartbeat(&mut link.outgoing, true)
                 }
                 permit = link.outgoing.ready() => permit.map(|permit| link.outgoing.send(permit)),
                 heard = link.incoming.hear() => {
@@ -340,6 +341,7 @@ impl Session {
         link.push(Message::Heartbeat(v1::Heartbeat {
             number,
             free_slots: if draining { 0 } else { free },
+            draining,
             progress: progress.collect(),
             held: held_claims(&self.claims),
         }));
@@ -376,6 +378,16 @@ fn heartbeat_of(welcome: &v1::Welcome) -> Duration {
     match welcome.heartbeat_ms {
         0 => DEFAULT_HEARTBEAT,
         ms => Duration::from_millis(ms.into()),
+    }
+}
+
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Compact => "compact",
+            Self::Sink => "sink",
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use windrow_common::{
     error::{self, ErrorCode},
-    id::TaskId,
+    id::{TaskId, WorkerId},
     task::{Outage, Retry, TaskPhase, TaskState},
 };
 
@@ -198,7 +198,7 @@ fn a_sink_that_needs_a_committer_gets_one_that_can_be_reached_if_there_is_one() 
 #[test]
 fn the_way_of_a_claim_is_known_as_long_as_the_claim() {
     let mut workers = fleet(&[1, 1]);
-    let (w0, w1) = ("w0".parse().unwrap(), "w1".parse().unwrap());
+    let [w0, w1] = ["w0", "w1"].map(|id| id.parse::<WorkerId>().unwrap());
     let [a, b] = [1, 2].map(|byte| TaskId::from_bytes([byte; 16]));
     for task in [a, b] {
         workers.hold(&w0, task, Duration::ZERO);

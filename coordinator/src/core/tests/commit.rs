@@ -339,6 +339,19 @@ fn a_committer_is_replaced_when_its_worker_is_gone_by_the_one_with_the_least_to_
     );
 }
 
+/// Proves CL12.
+#[test]
+fn a_committer_that_stops_gives_way_as_soon_as_it_says_so_if_another_can() {
+    let (bench, sink) = sealed(1);
+    let mut workers = fleet(&[1]);
+    workers.drain(&"w0".parse().unwrap());
+    let next = todo(&bench, &workers, &sink, &SinkRun::default(), 0);
+    assert!(matches!(next, Some(Todo::Prepare { .. })), "it commits as long as there is nobody else: {next:?}");
+    workers.connect(worker("w1", &[Role::Sink], 0), Duration::ZERO);
+    let Some(Todo::Take(take)) = todo(&bench, &workers, &sink, &SinkRun::default(), 0) else { panic!("not taken") };
+    assert_eq!(take.put, [Record::Committer(sink, "w1".parse().unwrap())]);
+}
+
 #[test]
 fn a_sink_nobody_has_written_to_is_taken_and_one_nobody_can_write_to_is_left() {
     let mut bench = Bench::new(1, [hourly("flights", "lake")]);

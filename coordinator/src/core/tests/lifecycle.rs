@@ -11,6 +11,7 @@ use windrow_common::{
 
 use super::bench::{Bench, EPOCH, edit, failure, hour, hourly, hours, manifest};
 use crate::core::{
+    apply,
     lifecycle::{self, HeldClaim, Now, Refused, Seal},
     plan::MAX_OPEN,
     table::Key,
@@ -320,4 +321,29 @@ fn nobody_can_act_on_a_task_that_never_was() {
     assert_eq!(lifecycle::reap(&bench.table, &other, bench.now()), Err(gone.clone()));
     let failed = lifecycle::fail(&bench.table, EPOCH, &claim, failure(Retry::Later, bench.wall), bench.now());
     assert_eq!(failed, Err(gone));
+}
+
+/// Proves CL8. Work is cut anew while it runs: the pipeline is applied with smaller runs while a larger one is claimed, that
+/// one fails and is halved, and its old holder wakes up. Progress is kept by stretches of time, not by how they were cut.
+#[test]
+fn work_that_is_cut_anew_while_it_runs_moves_every_window_once() {
+    let pipeline = |per_task| edit(hourly("flights", "lake"), |window| window.per_task = per_task);
+    let mut bench = Bench::new(10, [pipeline(8)]);
+    bench.plan();
+    let [run, rest] = &bench.tasks("flights", TaskPhase::Pending)[..] else { panic!("8 windows and 2") };
+    let (zombie, done) = (bench.claim(&run.id), bench.claim(&rest.id));
+    let (change, _) = apply::apply(&bench.table, &[pipeline(3)]).unwrap();
+    bench.apply(&change);
+    bench.pass(5 * 3_600);
+    bench.plan();
+    bench.seal(&done).unwrap();
+    bench.fail(&zombie, Retry::Never).unwrap();
+    assert_eq!(bench.seal(&zombie), Err(Refused::Gone(zombie.task)), "its run is cut in two");
+    let pending = bench.tasks("flights", TaskPhase::Pending);
+    let sizes: Vec<usize> = pending.iter().map(Task::windows).collect();
+    assert_eq!(sizes, [4, 4, 3, 2], "halves of the run, and what came due, cut as it is now");
+    bench.publish_all("flights");
+    let entry = bench.table.pipeline(&"flights".parse().unwrap()).unwrap();
+    assert!(entry.is_published(&hours(0, 15)));
+    assert_eq!(entry.coverage.value.totals.rows_written, 15, "a row a window, none of them twice");
 }

@@ -277,7 +277,8 @@ async fn a_stopping_worker_finishes_what_runs_takes_nothing_new_and_says_goodbye
     peer.say(Heard::Assign(assign(1, 7))).await;
     let (_, guard) = worker.attempt().await;
     worker.stop.cancel();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let told = async { while !peer.hear_heartbeat().await.draining {} };
+    assert!(tokio::time::timeout(Duration::from_secs(1), told).await.is_ok(), "it says at once that it stops");
     peer.say(Heard::Assign(assign(2, 8))).await;
     let sealing = worker.seal(guard);
     let seal = hear_seal(&mut peer).await;
