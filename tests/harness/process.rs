@@ -75,6 +75,11 @@ impl Process {
         self.signal("CONT")
     }
 
+    /// SIGTERM: asks it to end in its own time.
+    pub fn terminate(&self) -> Result<()> {
+        self.signal("TERM")
+    }
+
     fn signal(&self, name: &str) -> Result<()> {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status()?;
         ensure!(status.success(), "kill -{name} {} failed", self.child.id());

@@ -22,10 +22,23 @@ fn text(bytes: &[u8]) -> String {
 
 /// Rows in a Delta table by its log alone; `None` while the log cannot be read as a whole.
 pub(crate) fn rows_by_log(table: &Path) -> Option<u64> {
+    Some(files_at(table, u64::MAX)?.values().sum())
+}
+
+/// Rows in a version of a Delta table whose files are all there.
+pub(crate) fn rows_at_version(table: &Path, version: u64) -> Option<u64> {
+    let files = files_at(table, version)?;
+    files.keys().all(|path| table.join(path).is_file()).then(|| files.values().sum())
+}
+
+/// The files of a version and their rows.
+fn files_at(table: &Path, version: u64) -> Option<std::collections::BTreeMap<String, u64>> {
     let mut files = std::collections::BTreeMap::new();
     let mut entries: Vec<_> =
         fs::read_dir(table.join("_delta_log")).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let number = |path: &std::path::PathBuf| path.file_stem()?.to_str()?.parse::<u64>().ok();
     entries.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    entries.retain(|path| number(path).is_some_and(|number| number <= version));
     entries.sort();
     for entry in entries {
         for line in fs::read_to_string(entry).ok()?.lines() {
@@ -39,7 +52,7 @@ pub(crate) fn rows_by_log(table: &Path) -> Option<u64> {
             }
         }
     }
-    Some(files.values().sum())
+    Some(files)
 }
 
 /// Proves IL1, IL2, IL3, IL4, IL9, IL15, CL10. A year in hourly windows, every row on a window's edge; then nothing to do;

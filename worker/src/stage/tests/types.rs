@@ -62,7 +62,6 @@ fn nested() -> Vec<(&'static str, ArrayRef)> {
     vec![("list", Arc::new(list)), ("record", Arc::new(record)), ("map", Arc::new(map))]
 }
 
-/// Proves FL10.
 #[tokio::test]
 async fn every_type_comes_back_from_parquet_as_it_went() {
     let mut columns = flat();

@@ -56,6 +56,7 @@ async fn repeating_an_intent_changes_nothing() {
     assert_eq!(world.rows().await, both());
 }
 
+/// Proves CL2.
 #[tokio::test]
 async fn an_old_intent_is_stale_and_a_future_or_different_one_halts() {
     let world = World::new();

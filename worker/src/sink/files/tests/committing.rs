@@ -2,7 +2,6 @@
 
 use super::*;
 
-/// Proves IL3.
 #[tokio::test]
 async fn a_commit_shows_its_rows_and_repeating_it_changes_nothing() {
     let place = Place::new();
@@ -21,6 +20,7 @@ async fn a_commit_shows_its_rows_and_repeating_it_changes_nothing() {
     assert_eq!((found.seq, found.effect), (1, Effect::Applied(Fingerprint::of(&digest))));
 }
 
+/// Proves CL2.
 #[tokio::test]
 async fn an_old_intent_is_stale_and_another_history_halts() {
     let place = Place::new();

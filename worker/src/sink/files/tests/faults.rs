@@ -125,7 +125,6 @@ async fn first_intent(sink: &FilesSink) -> (IntentBody, Digest) {
     intent(sink, 1, None, vec![task]).await
 }
 
-/// Proves CL2.
 #[tokio::test]
 async fn a_commit_whose_reply_was_lost_is_found_done() {
     let place = Place::new();
@@ -177,7 +176,6 @@ async fn a_store_without_conditional_copies_publishes_all_the_same() {
     }
 }
 
-/// Proves CL2.
 #[tokio::test]
 async fn a_crash_between_the_log_and_the_copies_is_made_good_by_the_same_intent() {
     let place = Place::new();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Proves IL3, FL10.
+/// Proves IL3.
 #[tokio::test]
 async fn replacing_a_window_again_and_again_leaves_one_copy_of_its_rows() {
     let place = Place::new();
