@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::{
     etcd::Etcd,
+    http,
     process::{Process, free_port, run, run_json},
 };
 
@@ -16,6 +17,8 @@ pub struct Cluster {
     pub etcd: Etcd,
     pub coordinators: Vec<Coordinator>,
     pub workers: Vec<(String, Process)>,
+    /// What the processes' environment has besides the tests' own.
+    environment: Vec<(String, String)>,
     logs: TempDir,
 }
 
@@ -32,8 +35,18 @@ const PATIENCE: Duration = Duration::from_secs(120);
 impl Cluster {
     /// Three etcds and so many of the others; `None` if etcd cannot be had.
     pub async fn start(coordinators: usize, workers: usize) -> Result<Option<Self>> {
+        Self::start_in(Vec::new(), coordinators, workers).await
+    }
+
+    /// The same with more in the environment of its processes.
+    pub async fn start_in(
+        environment: Vec<(String, String)>,
+        coordinators: usize,
+        workers: usize,
+    ) -> Result<Option<Self>> {
         let Some(etcd) = Etcd::start(3).await? else { return Ok(None) };
-        let mut cluster = Self { etcd, coordinators: Vec::new(), workers: Vec::new(), logs: tempfile::tempdir()? };
+        let logs = tempfile::tempdir()?;
+        let mut cluster = Self { etcd, coordinators: Vec::new(), workers: Vec::new(), environment, logs };
         for _ in 0..coordinators {
             cluster.add_coordinator()?;
         }
@@ -53,15 +66,22 @@ impl Cluster {
             "coordinator", "--etcd", &etcd, "--listen", &address, "--metrics", &metrics,
             "--lease", "6s", "--heartbeat", "1s", "--sweep-grace", "1h",
         ];
-        let process = Process::start(&args, &log)?;
+        let process = Process::start_in(&args, &self.environment, &log)?;
         self.coordinators.push(Coordinator { process, address, metrics });
         Ok(())
     }
 
     pub fn add_worker(&mut self, name: &str) -> Result<()> {
+        self.add_worker_with(name, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn add_worker_with(&mut self, name: &str, more: &[&str]) -> Result<()> {
         let log = self.logs.path().join(format!("worker-{name}.log"));
-        let args = ["worker", "--coordinator", &self.addresses(), "--name", name, "--slots", "1"];
-        self.workers.push((name.to_owned(), Process::start(&args, &log)?));
+        let addresses = self.addresses();
+        let args = ["worker", "--coordinator", &addresses, "--name", name, "--slots", "1"];
+        let process = Process::start_in(&[&args, more].concat(), &self.environment, &log)?;
+        self.workers.push((name.to_owned(), process));
         Ok(())
     }
 
@@ -165,11 +185,7 @@ impl Cluster {
 
 /// Reads a counter from a Prometheus page.
 fn metric(address: &str, name: &str) -> Option<u64> {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(address).ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
-    let mut page = String::new();
-    stream.read_to_string(&mut page).ok()?;
+    let page = http::get(address, "/metrics").ok()?.body;
     let lines = page.lines().filter(|line| line.starts_with(name));
     let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
     Some(values.sum::<f64>() as u64)

@@ -15,7 +15,7 @@ use windrow_proto::{
     v1::{self, admin_service_server::AdminService, applied_pipeline::Change},
 };
 
-use super::{leading, trace, view};
+use super::{leading, view};
 use crate::{
     controller::{Command, CommandError, View},
     core::{
@@ -26,6 +26,7 @@ use crate::{
     },
     ledger::{choice_in, order_in},
     run::Standing,
+    trace,
 };
 
 /// Windows of a page unless the caller says otherwise, and at most.
@@ -184,13 +185,17 @@ impl AdminService for Admin {
             ));
         }
         let request = spec_in(body.spec)?;
-        let trace = trace::publish(&metadata, request.pipeline.as_str());
-        let origin = Origin { request_id: body.request_id, trace };
         let validate_only = body.validate_only;
+        let publishing = (!validate_only).then(|| trace::publish(&metadata, request.pipeline.as_str()));
+        let trace = publishing.as_ref().and_then(|publishing| publishing.traceparent.clone());
+        let origin = Origin { request_id: body.request_id, trace };
         let created = leading(&self.standing)?
             .command(|reply| Command::CreateBackfill { request, origin, validate_only, reply })
             .await
             .map_err(refused)?;
+        if let Some(publishing) = publishing {
+            publishing.done(created.id.as_str(), created.windows);
+        }
         let backfill = self.read(move |found| view::backfill(found, &created)).await?;
         Ok(Response::new(v1::CreateBackfillResponse { backfill: Some(backfill) }))
     }

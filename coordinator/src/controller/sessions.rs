@@ -4,7 +4,7 @@ use tracing::{debug, info, warn};
 use windrow_common::{
     id::{SinkId, TaskId, WorkerId},
     manifest::ManifestRef,
-    task::{Failure, TaskState},
+    task::{Failure, Task, TaskState},
 };
 use windrow_proto::v1::{self, session_response::Message as Out};
 
@@ -16,6 +16,7 @@ use crate::{
         workers::{Role, WorkerInfo},
     },
     ledger::LedgerError,
+    trace,
 };
 
 impl Controller {
@@ -35,16 +36,23 @@ impl Controller {
         self.workers.heard(&worker, self.clock.elapsed());
         match event {
             SessionEvent::Hello { .. } => Ok(()),
-            SessionEvent::Heartbeat { number, progress } => {
+            SessionEvent::Heartbeat { number, progress, traces } => {
+                self.note_traces(&worker, traces);
                 self.heartbeat(&worker, number, progress);
                 Ok(())
             }
-            SessionEvent::Seal { request, claim, manifest } => self.seal(&worker, request, claim, manifest).await,
-            SessionEvent::Fail { request, claim, failure, not_ready } => {
+            SessionEvent::Seal { request, claim, manifest, trace } => {
+                self.note_traces(&worker, vec![(claim.task, trace)]);
+                self.seal(&worker, request, claim, manifest).await
+            }
+            SessionEvent::Fail { request, claim, failure, not_ready, trace } => {
+                self.note_traces(&worker, vec![(claim.task, trace)]);
                 self.fail(&worker, request, (claim, not_ready), failure).await
             }
             SessionEvent::Prepared { request, sink, draft } => self.prepared(&sink, request, draft).await,
-            SessionEvent::Settled { request, sink, answer } => self.settled(&sink, request, answer).await,
+            SessionEvent::Settled { request, sink, answer, trace } => {
+                self.settled(&sink, request, answer, trace.as_deref()).await
+            }
             SessionEvent::Listed { request, sink, files } => self.listed(&worker, &sink, request, files).await,
             SessionEvent::Swept { request, sink, files, bytes } => {
                 self.swept(&sink, request, files, bytes);
@@ -106,8 +114,18 @@ impl Controller {
 
     fn revoke(&mut self, worker: &WorkerId, claim: &HeldClaim) {
         let task = claim.task.as_bytes().to_vec();
+        self.metrics.claim_conflicts(1);
         let reason = "the claim has passed on".to_owned();
         self.tell(worker, Out::Revoke(v1::Revoke { task, token: Some(claim.token.into()), reason }));
+    }
+
+    /// Of claims the worker holds; what others say of them is nobody's business.
+    fn note_traces(&mut self, worker: &WorkerId, traces: Vec<(TaskId, Option<String>)>) {
+        for (task, trace) in traces {
+            if self.workers.get(worker).is_some_and(|state| state.claims.contains(&task)) {
+                self.attempts.heard(task, trace);
+            }
+        }
     }
 
     fn heartbeat(&mut self, worker: &WorkerId, number: u64, progress: Vec<(TaskId, Progress)>) {
@@ -162,6 +180,7 @@ impl Controller {
         let accepted = match change {
             Ok(change) => {
                 self.persist(&change).await?;
+                self.attempts.inherit(&claim.task, &change);
                 true
             }
             Err(_) => false,
@@ -219,7 +238,13 @@ impl Controller {
         Ok(())
     }
 
-    async fn settled(&mut self, sink: &SinkId, request: u64, answer: Answer) -> Result<(), LedgerError> {
+    async fn settled(
+        &mut self,
+        sink: &SinkId,
+        request: u64,
+        answer: Answer,
+        commit: Option<&str>,
+    ) -> Result<(), LedgerError> {
         let elapsed = self.clock.elapsed();
         if !self.sinks.get(sink).is_some_and(|run| run.is_committing(request)) {
             return Ok(());
@@ -244,8 +269,15 @@ impl Controller {
             }
         };
         if let Some(change) = change {
+            let intent = self.table.sink(sink).and_then(|entry| entry.intent.as_ref()).map(|entry| entry.value.clone());
+            let tasks = intent.iter().flat_map(|intent| &intent.tasks).filter_map(|(id, _)| self.table.task(id));
+            let tasks: Vec<Task> = tasks.map(|task| task.value.clone()).collect();
             self.persist(&change).await?;
-            self.metrics.published(sink);
+            self.metrics.published(sink, &tasks, self.clock.now());
+            for task in &tasks {
+                let seq = intent.as_ref().map_or(0, |intent| intent.seq);
+                trace::settle(task, self.attempts.of(&task.id), seq, commit);
+            }
         }
         self.run(sink).done();
         Ok(())
@@ -281,7 +313,7 @@ impl Controller {
         v1::TicketKey { id: self.tickets.key.id().to_owned(), key: self.tickets.key.reveal().to_vec() }
     }
 
-    fn run(&mut self, sink: &SinkId) -> &mut commit::SinkRun {
+    pub(super) fn run(&mut self, sink: &SinkId) -> &mut commit::SinkRun {
         self.sinks.entry(sink.clone()).or_default()
     }
 }

@@ -13,8 +13,10 @@ use super::{
     timeline::{Standing, Timeline},
 };
 
+mod detail;
 mod progress;
 
+pub use detail::is_apart;
 pub use progress::{advance, open_and_failed, own};
 
 /// Which windows of the range are moved.
