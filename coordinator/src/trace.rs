@@ -53,35 +53,24 @@ pub(crate) fn of_request(request: &http::Request<()>) -> Span {
     span
 }
 
-/// The short span that publishes a backfill's tasks.
-pub(crate) struct Publishing {
-    span: Span,
-    /// What the tasks carry.
-    pub(crate) traceparent: Option<String>,
-}
-
-/// Makes the span that publishes a backfill's tasks, in the request's. Without tracing what tasks carry is the caller's
-/// own, passed through.
-pub(crate) fn publish(caller: &MetadataMap, pipeline: &str) -> Publishing {
+/// Makes the short span that publishes a backfill's tasks, in the request's; what the tasks carry. Without tracing it is the
+/// caller's own, passed through.
+pub(crate) fn publish(caller: &MetadataMap, pipeline: &str, backfill: &str) -> Option<String> {
     let span = info_span!(
         "publish",
         otel.name = format!("publish {pipeline}"),
         otel.kind = "producer",
         windrow.pipeline = pipeline,
-        windrow.backfill.id = field::Empty,
-        windrow.windows = field::Empty,
+        windrow.backfill.id = backfill,
     );
-    let passed_on = || short(caller.get(TRACEPARENT)?.to_str().ok()?.to_owned());
-    let traceparent = traceparent(&span).or_else(passed_on);
-    Publishing { span, traceparent }
+    traceparent(&span).or_else(|| short(caller.get(TRACEPARENT)?.to_str().ok()?.to_owned()))
 }
 
-impl Publishing {
-    /// The backfill came about.
-    pub(crate) fn done(self, backfill: &str, windows: u64) {
-        self.span.record("windrow.backfill.id", backfill);
-        self.span.record("windrow.windows", windows);
-    }
+/// What a request came to, on its span.
+pub(crate) fn created(backfill: &str, windows: u64) {
+    let span = Span::current();
+    span.set_attribute("windrow.backfill.id", backfill.to_owned());
+    span.set_attribute("windrow.windows", i64::try_from(windows).unwrap_or(i64::MAX));
 }
 
 /// Begins the trace of a task nobody asked for but time; what it carries.
@@ -120,9 +109,19 @@ pub(crate) fn claim(tasks: usize, origins: &Origins) -> Span {
     span
 }
 
-/// The short span that ends a task: its windows are published. It follows `attempt` and tells what that came to.
-pub(crate) fn settle(task: &Task, attempt: Option<&str>, seq: Seq, commit: Option<&str>) {
-    let TaskState::Sealed { manifest, .. } = &task.state else { return };
+/// What is known of the end of a task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending<'a> {
+    /// What the span is below.
+    pub(crate) parent: Option<&'a str>,
+    pub(crate) attempt: Option<&'a str>,
+    pub(crate) commit: Option<&'a str>,
+    pub(crate) seq: Seq,
+}
+
+/// The span of the transaction that publishes a task's windows, which ends the task. It tells what the attempt came to.
+pub(crate) fn settle(task: &Task, ending: Ending<'_>) -> Span {
+    let TaskState::Sealed { manifest, .. } = &task.state else { return Span::none() };
     let Counts { rows_read, rows_written, rows_rejected, bytes_written, files } = manifest.counts;
     let span = info_span!(
         parent: None,
@@ -136,7 +135,7 @@ pub(crate) fn settle(task: &Task, attempt: Option<&str>, seq: Seq, commit: Optio
         windrow.windows = task.windows(),
         windrow.attempts = task.attempts,
         windrow.sink = task.sink.as_str(),
-        windrow.seq = seq,
+        windrow.seq = ending.seq,
         windrow.rows.read = rows_read,
         windrow.rows.written = rows_written,
         windrow.rows.rejected = rows_rejected,
@@ -144,12 +143,13 @@ pub(crate) fn settle(task: &Task, attempt: Option<&str>, seq: Seq, commit: Optio
         windrow.files = files,
     );
     record_window(&span, task);
-    if let Some(parent) = attempt.or(task.trace.as_deref()) {
+    if let Some(parent) = ending.parent {
         adopt(&span, context(parent));
     }
-    if let Some(commit) = commit {
-        span.add_link(context(commit).span().span_context().clone());
+    for link in ending.attempt.into_iter().chain(ending.commit) {
+        span.add_link(context(link).span().span_context().clone());
     }
+    span
 }
 
 /// A span's context as a `traceparent`; `None` where no trace is collected.
@@ -234,11 +234,11 @@ mod tests {
     #[test]
     fn without_tracing_the_callers_context_is_passed_through_if_it_can_be_one() {
         let mut metadata = MetadataMap::new();
-        assert_eq!(publish(&metadata, "flights").traceparent, None);
+        assert_eq!(publish(&metadata, "flights", "b"), None);
         let caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         metadata.insert(TRACEPARENT, caller.parse().unwrap());
-        assert_eq!(publish(&metadata, "flights").traceparent.as_deref(), Some(caller));
+        assert_eq!(publish(&metadata, "flights", "b").as_deref(), Some(caller));
         metadata.insert(TRACEPARENT, "0".repeat(1_000).parse().unwrap());
-        assert_eq!(publish(&metadata, "flights").traceparent, None);
+        assert_eq!(publish(&metadata, "flights", "b"), None);
     }
 }

@@ -99,6 +99,13 @@ fn child<'a>(spans: &'a [Span], parent: &Span, name: &str) -> &'a Span {
     found[0]
 }
 
+/// The span that ends the task of an attempt.
+fn settling<'a>(spans: &'a [Span], attempt: &Span) -> &'a Span {
+    let ended: Vec<&Span> = named(spans, "settle visits").into_iter().filter(|span| span.links_to(attempt)).collect();
+    assert_eq!(ended.len(), 1, "the end of {attempt:?}: {ended:?}");
+    ended[0]
+}
+
 /// Whether every span's parent is there, but for the root's; the root.
 fn root(spans: &[Span]) -> &Span {
     let ids: BTreeSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
@@ -168,7 +175,7 @@ fn assert_request(spans: &[Span]) {
     assert_eq!(told(request), owned("windrow-coordinator", CREATE, "Server"));
     let publish = child(spans, request, "publish visits");
     assert_eq!(told(publish), owned("windrow-coordinator", "publish visits", "Producer"));
-    assert_eq!(publish.attribute("windrow.windows"), WINDOWS.to_string());
+    assert_eq!(request.attribute("windrow.windows"), WINDOWS.to_string());
     assert!(publish.attribute("windrow.backfill.id").starts_with("bf-"));
     assert!(request.end_ns <= root.end_ns + 1_000_000, "the command's span ends with the answer");
 }
@@ -192,8 +199,8 @@ fn assert_attempts(spans: &[Span]) {
         assert!(!attempt.attribute("windrow.fence").is_empty() && !attempt.attribute("windrow.task.id").is_empty());
         assert!(claims.iter().any(|claim| attempt.links_to(claim)), "its claim is linked: {attempt:?}");
         assert_whole(spans, attempt);
-        let settle = child(spans, attempt, "settle visits");
-        assert_eq!(settle.service, "windrow-coordinator");
+        let settle = settling(spans, attempt);
+        assert_eq!((settle.service.as_str(), settle.parent.as_str()), ("windrow-coordinator", publish.id.as_str()));
         assert_eq!(settle.attribute("windrow.rows.written"), "10");
         assert_eq!(settle.attribute("windrow.task.id"), attempt.attribute("windrow.task.id"));
         assert!(settle.end_ns >= attempt.end_ns);
@@ -206,7 +213,7 @@ fn assert_attempts(spans: &[Span]) {
 fn assert_commits(spans: &[Span]) {
     let commits = named(spans, "commit");
     for attempt in named(spans, "process visits") {
-        let settle = child(spans, attempt, "settle visits");
+        let settle = settling(spans, attempt);
         let by: Vec<&&Span> = commits.iter().filter(|commit| commit.links_to(attempt)).collect();
         assert_eq!(by.len(), 1, "one commit publishes {attempt:?}");
         assert!(settle.links_to(by[0]), "{settle:?}");
@@ -229,7 +236,7 @@ fn assert_scheduled(spans: &[Span]) {
         let attempt = only(spans, "process visits");
         assert_eq!(attempt.attribute("windrow.backfill.id"), "");
         assert_whole(spans, attempt);
-        child(spans, attempt, "settle visits");
+        settling(spans, attempt);
     }
 }
 
@@ -397,8 +404,9 @@ async fn jaeger_shows_a_backfill_as_one_trace_without_warnings() {
     let spans = trace["spans"].as_array().unwrap();
     let settled = spans.iter().filter(|span| span["operationName"] == "settle visits").count() as u64;
     assert_eq!(settled, WINDOWS, "{} spans", spans.len());
-    for span in spans {
-        assert!(span["warnings"].is_null(), "Jaeger wonders about {span}");
+    for warning in spans.iter().filter_map(|span| span["warnings"].as_array()).flatten() {
+        // That something comes after what caused it, as all work behind a queue does, it takes for a clock that is off.
+        assert!(warning.as_str().unwrap().starts_with("clock skew"), "Jaeger wonders: {warning}");
     }
     if let Ok(seconds) = std::env::var("WINDROW_LOOK_SECONDS") {
         // For a person: the trace stays to be looked at.

@@ -186,16 +186,15 @@ impl AdminService for Admin {
         }
         let request = spec_in(body.spec)?;
         let validate_only = body.validate_only;
-        let publishing = (!validate_only).then(|| trace::publish(&metadata, request.pipeline.as_str()));
-        let trace = publishing.as_ref().and_then(|publishing| publishing.traceparent.clone());
+        let id = backfill::id_of(&body.request_id);
+        let publish = || trace::publish(&metadata, request.pipeline.as_str(), id.as_str());
+        let trace = if validate_only { None } else { publish() };
         let origin = Origin { request_id: body.request_id, trace };
         let created = leading(&self.standing)?
             .command(|reply| Command::CreateBackfill { request, origin, validate_only, reply })
             .await
             .map_err(refused)?;
-        if let Some(publishing) = publishing {
-            publishing.done(created.id.as_str(), created.windows);
-        }
+        trace::created(created.id.as_str(), created.windows);
         let backfill = self.read(move |found| view::backfill(found, &created)).await?;
         Ok(Response::new(v1::CreateBackfillResponse { backfill: Some(backfill) }))
     }

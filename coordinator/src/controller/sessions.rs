@@ -1,6 +1,6 @@
 //! What workers say, and what follows from it.
 
-use tracing::{debug, info, warn};
+use tracing::{Span, debug, info, warn};
 use windrow_common::{
     id::{SinkId, TaskId, WorkerId},
     manifest::ManifestRef,
@@ -16,7 +16,6 @@ use crate::{
         workers::{Role, WorkerInfo},
     },
     ledger::LedgerError,
-    trace,
 };
 
 impl Controller {
@@ -272,12 +271,11 @@ impl Controller {
             let intent = self.table.sink(sink).and_then(|entry| entry.intent.as_ref()).map(|entry| entry.value.clone());
             let tasks = intent.iter().flat_map(|intent| &intent.tasks).filter_map(|(id, _)| self.table.task(id));
             let tasks: Vec<Task> = tasks.map(|task| task.value.clone()).collect();
+            let seq = intent.as_ref().map_or(0, |intent| intent.seq);
+            let settling: Vec<Span> = tasks.iter().map(|task| self.settle(task, seq, commit)).collect();
             self.persist(&change).await?;
+            drop(settling);
             self.metrics.published(sink, &tasks, self.clock.now());
-            for task in &tasks {
-                let seq = intent.as_ref().map_or(0, |intent| intent.seq);
-                trace::settle(task, self.attempts.of(&task.id), seq, commit);
-            }
         }
         self.run(sink).done();
         Ok(())

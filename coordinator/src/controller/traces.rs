@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use tracing::Span;
 use windrow_common::{
     id::TaskId,
+    intent::Seq,
     task::{Lane, Task},
 };
 
@@ -15,7 +17,7 @@ use crate::{
         backfill, plan,
         table::{Change, Record, Table},
     },
-    trace::{self, Origins},
+    trace::{self, Ending, Origins},
 };
 
 /// `traceparent`s of newest attempts; at most one per open task.
@@ -88,5 +90,12 @@ impl Controller {
         let mut origins = self.origins(tasks.take(1));
         origins.links.extend(attempts.map(str::to_owned));
         origins
+    }
+
+    /// The span in which a task's windows are published by the commit `seq`.
+    pub(super) fn settle(&self, task: &Task, seq: Seq, commit: Option<&str>) -> Span {
+        let attempt = self.attempts.of(&task.id);
+        let origin = task.trace.as_deref().filter(|_| !self.is_apart(task));
+        trace::settle(task, Ending { parent: origin.or(attempt), attempt, commit, seq })
     }
 }

@@ -183,6 +183,15 @@ fn count(entry: &PipelineEntry, todo: &IntervalSet) -> usize {
     usize::try_from(todo.iter().map(of).sum::<u64>()).unwrap_or(usize::MAX)
 }
 
+/// The id of the backfill a request makes; a repeat of the request has the same.
+pub fn id_of(request_id: &str) -> BackfillId {
+    let hash = blake3::hash(request_id.as_bytes()).to_hex();
+    match format!("bf-{}", &hash[..10]).parse() {
+        Ok(id) => id,
+        Err(_) => unreachable!("a hexadecimal hash is a valid name"),
+    }
+}
+
 /// Who asked for a backfill.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
