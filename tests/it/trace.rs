@@ -333,6 +333,10 @@ async fn a_large_backfills_trace_has_one_span_per_attempt_and_leads_to_the_rest(
     assert_eq!(traces.len(), MINUTES, "a trace each");
 }
 
+fn links(span: &Span, (trace, id): (&str, &str)) -> bool {
+    span.links.iter().any(|link| link.0 == trace && link.1 == id)
+}
+
 /// Proves CL16. The first attempt is the test's own, to know its span.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_attempt_links_the_one_before_it() {
@@ -371,12 +375,10 @@ async fn an_attempt_links_the_one_before_it() {
         }
     };
     assert!(tokio::time::timeout(PATIENCE, done).await.is_ok(), "{}", cluster.logs());
-    let linked =
-        |span: &&Span, to: (&str, &str)| span.links.iter().any(|link| (link.0.as_str(), link.1.as_str()) == to);
-    let again = |spans: &[Span]| named(spans, "process visits").iter().filter(|one| linked(one, (trace, span))).count();
+    let again = |spans: &[Span]| named(spans, "process visits").iter().filter(|one| links(one, (trace, span))).count();
     let spans = receiver.wait_until(PATIENCE, |spans| again(spans) == 1).await.unwrap();
     let attempts = named(&spans, "process visits");
-    let second = attempts.iter().find(|one| linked(one, (trace, span))).unwrap();
+    let second = attempts.iter().find(|one| links(one, (trace, span))).unwrap();
     assert_eq!(second.attribute("windrow.attempt"), "2");
     assert_ne!(second.trace, trace, "it is in the trace of its window, whatever the first attempt's was");
 }
