@@ -385,8 +385,8 @@ async fn an_attempt_links_the_one_before_it() {
 
 /// Proves CL16. As somebody sees it who opens the trace in Jaeger.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jaeger_shows_a_backfill_as_one_trace_without_warnings() {
-    let test = "jaeger_shows_a_backfill_as_one_trace_without_warnings";
+async fn jaeger_shows_a_backfill_as_one_trace() {
+    let test = "jaeger_shows_a_backfill_as_one_trace";
     let _turn = TURN.lock().await;
     let Some(jaeger) = Jaeger::start().await.unwrap() else {
         return skip(test, "there is no Jaeger; `make tools-jaeger` builds one");
