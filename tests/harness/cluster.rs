@@ -80,7 +80,7 @@ impl Cluster {
         let log = self.logs.path().join(format!("worker-{name}.log"));
         let addresses = self.addresses();
         let args = ["worker", "--coordinator", &addresses, "--name", name, "--slots", "1"];
-        let process = Process::start_in(&[&args, more].concat(), &self.environment, &log)?;
+        let process = Process::start_in(&[&args[..], more].concat(), &self.environment, &log)?;
         self.workers.push((name.to_owned(), process));
         Ok(())
     }
