@@ -37,6 +37,10 @@ check: protoc ## format, lints, rules of the house, unit tests
 	$(CLIPPY) cargo build $(ALL) --all-targets
 	cargo test $(ALL) --lib --bins --test tidy
 
+.PHONY: tools-jaeger
+tools-jaeger: ## build Jaeger, which shows traces, into .tools; takes Go and some minutes
+	@.ci/tools jaeger
+
 .PHONY: tools
 tools: ## install what tests talk to: etcd, and Python with independent readers
 	@.ci/tools

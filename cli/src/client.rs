@@ -2,19 +2,18 @@
 
 use std::{future::Future, time::Duration};
 
-use opentelemetry::{Context, propagation::Injector, trace::TraceContextExt};
 use tonic::{
     Code, Request, Response, Status,
-    metadata::{MetadataKey, MetadataMap},
     transport::{Channel, Endpoint},
 };
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 use windrow_common::error;
 use windrow_proto::{
     MAX_MESSAGE_BYTES,
     status::{RemoteError, remote_error},
     v1::admin_service_client::AdminServiceClient,
 };
+
+use crate::trace;
 
 pub type AdminClient = AdminServiceClient<Channel>;
 
@@ -121,45 +120,6 @@ pub fn with_scheme(address: &str) -> String {
 /// The request with the trace it belongs to.
 fn traced<T>(body: T) -> Request<T> {
     let mut request = Request::new(body);
-    let context = tracing::Span::current().context();
-    opentelemetry::global::get_text_map_propagator(|propagator| {
-        propagator.inject_context(&context, &mut Metadata(request.metadata_mut()));
-    });
-    // Without tracing of our own, the caller's context is passed through.
-    if !context.span().span_context().is_valid()
-        && let Some(parent) = std::env::var(TRACEPARENT).ok().and_then(|text| text.parse().ok())
-    {
-        request.metadata_mut().insert("traceparent", parent);
-    }
+    trace::hand_on(request.metadata_mut());
     request
-}
-
-/// Makes a span part of the trace the environment names in `TRACEPARENT`, if it does.
-pub fn continue_environment(span: &tracing::Span) {
-    let Ok(parent) = std::env::var(TRACEPARENT) else { return };
-    let carrier = std::collections::HashMap::from([("traceparent".to_owned(), parent)]);
-    let context = opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&carrier));
-    if let Err(error) = span.set_parent(context) {
-        tracing::debug!(%error, "the command's span stands alone");
-    }
-}
-
-/// How callers hand their trace to a command.
-const TRACEPARENT: &str = "TRACEPARENT";
-
-struct Metadata<'a>(&'a mut MetadataMap);
-
-impl Injector for Metadata<'_> {
-    fn set(&mut self, key: &str, value: String) {
-        if let (Ok(key), Ok(value)) = (MetadataKey::from_bytes(key.as_bytes()), value.parse()) {
-            self.0.insert(key, value);
-        }
-    }
-}
-
-/// The trace id of the current span, to be shown to people.
-pub fn trace_id() -> Option<String> {
-    let context: Context = tracing::Span::current().context();
-    let span = context.span().span_context().clone();
-    span.is_valid().then(|| span.trace_id().to_string())
 }

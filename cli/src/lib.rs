@@ -4,6 +4,8 @@ pub mod client;
 pub mod commands;
 pub mod file;
 pub mod local;
+mod logs;
 pub mod show;
 pub mod telemetry;
+pub mod trace;
 mod worker;

@@ -9,7 +9,7 @@ use clap::Parser;
 use tracing::Instrument;
 use windrow_cli::{
     commands::{Command, failure},
-    telemetry,
+    telemetry, trace,
 };
 
 /// Moves datasets in bounded windows, every row exactly once
@@ -33,20 +33,13 @@ fn main() -> ExitCode {
         let telemetry = telemetry::start(service, level)?;
         let work = cli.command.run(&telemetry);
         let outcome = match cli.command.is_short() {
-            true => work.instrument(client_span(cli.command.verb())).await,
+            true => work.instrument(trace::command_span(cli.command.verb())).await,
             false => work.await,
         };
         telemetry.finish();
         outcome
     });
     outcome.unwrap_or_else(|error| fail(&error))
-}
-
-/// The span a request begins with; it continues the trace the environment names in `TRACEPARENT`.
-fn client_span(verb: &str) -> tracing::Span {
-    let span = tracing::info_span!("windrow", otel.name = format!("windrow {verb}"), otel.kind = "client");
-    windrow_cli::client::continue_environment(&span);
-    span
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {

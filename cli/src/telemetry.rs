@@ -6,15 +6,23 @@ use std::{
     net::SocketAddr,
 };
 
-use axum::{Router, extract::State, routing::get};
-use opentelemetry::{global, trace::TracerProvider};
+use axum::{
+    Router,
+    extract::State,
+    http::header::CONTENT_TYPE,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use opentelemetry::{KeyValue, global, trace::TracerProvider};
 use opentelemetry_sdk::{
     Resource, metrics::SdkMeterProvider, propagation::TraceContextPropagator, trace::SdkTracerProvider,
 };
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::net::TcpListener;
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, Layer, fmt::format, layer::SubscriberExt, util::SubscriberInitExt};
 use windrow_common::shutdown::Shutdown;
+
+use crate::logs::Traced;
 
 /// What is being traced; flushed and closed by [`Telemetry::finish`].
 pub struct Telemetry {
@@ -30,7 +38,7 @@ const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 /// Sets up logs, traces and metrics of the process. `default_level` holds unless `WINDROW_LOG` says otherwise.
 pub fn start(service: &'static str, default_level: &str) -> anyhow::Result<Telemetry> {
     let exports = std::env::var_os(ENDPOINT).is_some_and(|endpoint| !endpoint.is_empty());
-    let resource = Resource::builder().with_service_name(service).with_attribute(instance()).build();
+    let resource = resource(service);
     let traces = exports.then(|| trace_provider(resource.clone())).transpose()?;
     let registry = Registry::new();
     let metrics = meter_provider(resource, &registry, exports)?;
@@ -42,18 +50,27 @@ pub fn start(service: &'static str, default_level: &str) -> anyhow::Result<Telem
     let logs = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let logs = match io::stderr().is_terminal() {
         true => logs.with_target(false).boxed(),
-        false => logs.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
+        false => {
+            let form = format().json().flatten_event(true).with_current_span(true).with_span_list(false);
+            logs.json().event_format(Traced(form)).boxed()
+        }
     };
     let spans = traces.as_ref().map(|provider| {
-        let levels = EnvFilter::new("info,h2=off,tonic=off,tower=off,hyper=off,opentelemetry=off");
+        // Spans of libraries would take up the room there is for spans of ours.
+        let levels = EnvFilter::new("off,windrow=info");
         tracing_opentelemetry::layer().with_tracer(provider.tracer("windrow")).with_filter(levels)
     });
     tracing_subscriber::registry().with(logs.with_filter(filter)).with(spans).init();
     Ok(Telemetry { traces, metrics, registry })
 }
 
-fn instance() -> opentelemetry::KeyValue {
-    opentelemetry::KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string())
+/// Who tells: what `OTEL_RESOURCE_ATTRIBUTES` says beside our own.
+fn resource(service: &'static str) -> Resource {
+    let own = [
+        KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()),
+        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+    ];
+    Resource::builder().with_attributes(own).with_service_name(service).build()
 }
 
 fn trace_provider(resource: Resource) -> anyhow::Result<SdkTracerProvider> {
@@ -93,8 +110,10 @@ impl Telemetry {
     }
 }
 
-async fn render(State(registry): State<Registry>) -> Result<Vec<u8>, String> {
+/// Prometheus from version 3 on reads no page whose type it does not know.
+async fn render(State(registry): State<Registry>) -> Result<Response, String> {
+    let encoder = TextEncoder::new();
     let mut text = Vec::new();
-    TextEncoder::new().encode(&registry.gather(), &mut text).map_err(|error| error.to_string())?;
-    Ok(text)
+    encoder.encode(&registry.gather(), &mut text).map_err(|error| error.to_string())?;
+    Ok(([(CONTENT_TYPE, encoder.format_type().to_owned())], text).into_response())
 }

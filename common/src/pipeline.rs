@@ -33,6 +33,8 @@ pub struct Pipeline {
     pub retries: Retries,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default, skip_serializing_if = "Telemetry::is_usual")]
+    pub telemetry: Telemetry,
 }
 
 /// What kind of movement a pipeline is.
@@ -275,6 +277,33 @@ impl Default for Limits {
             max_rejected: 0.0,
             deadline: Pause(Duration::from_secs(6 * 3_600)),
         }
+    }
+}
+
+/// What a pipeline tells of its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Where the spans inside an attempt go.
+    pub detail: Detail,
+}
+
+/// Where the spans inside an attempt go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Detail {
+    /// `inline` for backfills of at most 250 tasks and for everything scheduled, else `linked`.
+    #[default]
+    Auto,
+    /// In the trace of the backfill.
+    Inline,
+    /// In a trace of their own per attempt, linked both ways.
+    Linked,
+}
+
+impl Telemetry {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -10,3 +10,4 @@ pub mod ledger;
 mod metrics;
 pub mod run;
 pub mod store;
+mod trace;

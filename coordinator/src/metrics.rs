@@ -1,10 +1,14 @@
 //! What the coordinator counts and measures.
 
+use jiff::Timestamp;
 use opentelemetry::{
     KeyValue, global,
-    metrics::{Counter, Gauge},
+    metrics::{Counter, Gauge, Histogram},
 };
-use windrow_common::id::{PipelineName, SinkId};
+use windrow_common::{
+    id::{PipelineName, SinkId},
+    task::Task,
+};
 
 use crate::core::{
     lifecycle::Now,
@@ -15,29 +19,48 @@ use crate::core::{
 /// Instruments of the leader, on the process's meter. The exporters add units and `_total`.
 pub(crate) struct Metrics {
     claims: Counter<u64>,
+    claim_conflicts: Counter<u64>,
     lease_expired: Counter<u64>,
     fenced: Counter<u64>,
     hops_broken: Counter<u64>,
     commit_retries: Counter<u64>,
     commits: Counter<u64>,
+    window_duration: Histogram<f64>,
     windows: Gauge<u64>,
+    parked: Gauge<u64>,
     backlog: Gauge<u64>,
     freshness: Gauge<f64>,
     build: Gauge<u64>,
 }
 
+/// From what a person waits for to what a night's work takes, in seconds.
+const DURATIONS: [f64; 15] =
+    [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0];
+
 impl Metrics {
+    /// Counters without labels are there from the start, at 0: what appears only with its first event cannot be told from
+    /// what is not measured.
     pub(crate) fn new() -> Self {
         let meter = global::meter("windrow");
         let counter = |name: &'static str, what: &'static str| meter.u64_counter(name).with_description(what).build();
         let gauge = |name: &'static str, what: &'static str| meter.u64_gauge(name).with_description(what).build();
-        Self {
+        let metrics = Self {
             claims: counter("windrow_claims", "Tasks given to workers"),
+            claim_conflicts: counter(
+                "windrow_claim_conflicts",
+                "Claims that met another: refused by the store, or brought back by a worker after they had passed on",
+            ),
             lease_expired: counter("windrow_lease_expired", "Claims lost because nothing was heard of their worker"),
             fenced: counter("windrow_fenced_writes", "Seals refused because the claim had passed on"),
             hops_broken: counter("windrow_broken_hops", "Attempts whose stream to the sink worker broke"),
             commit_retries: counter("windrow_commit_retries", "Commits asked for again"),
             commits: counter("windrow_commits", "Intents published"),
+            window_duration: meter
+                .f64_histogram("windrow_window_duration_seconds")
+                .with_description("Time from planning to publishing, per task: one window, or a run of them")
+                .with_boundaries(DURATIONS.to_vec())
+                .build(),
+            parked: gauge("windrow_parked_windows", "Windows given up until somebody looks: quarantined"),
             windows: gauge("windrow_windows", "Windows by state"),
             backlog: gauge("windrow_backlog_windows", "Windows that are due and not published"),
             freshness: meter
@@ -45,11 +68,20 @@ impl Metrics {
                 .with_description("Time since the end of the newest window before which everything is published, up to the pipeline's end")
                 .build(),
             build: gauge("windrow_build_info", "1, with the version"),
+        };
+        let from_zero = [&metrics.claims, &metrics.claim_conflicts, &metrics.lease_expired, &metrics.fenced];
+        for counter in from_zero.into_iter().chain([&metrics.commit_retries]) {
+            counter.add(0, &[]);
         }
+        metrics
     }
 
     pub(crate) fn claims(&self, count: usize) {
         self.claims.add(count as u64, &[]);
+    }
+
+    pub(crate) fn claim_conflicts(&self, count: usize) {
+        self.claim_conflicts.add(count as u64, &[]);
     }
 
     pub(crate) fn lease_expired(&self) {
@@ -68,8 +100,13 @@ impl Metrics {
         self.commit_retries.add(1, &[]);
     }
 
-    pub(crate) fn published(&self, sink: &SinkId) {
+    /// An intent of these tasks is published.
+    pub(crate) fn published(&self, sink: &SinkId, tasks: &[Task], now: Timestamp) {
         self.commits.add(1, &[KeyValue::new("sink", sink.to_string())]);
+        for task in tasks {
+            let took = now.as_microsecond().saturating_sub(task.created.as_microsecond()).max(0) as f64 / 1e6;
+            self.window_duration.record(took, &[KeyValue::new("pipeline", task.pipeline.to_string())]);
+        }
     }
 
     /// Measures where a pipeline stands.
@@ -87,6 +124,7 @@ impl Metrics {
         for (state, windows) in states {
             self.windows.record(windows, &[pipeline.clone(), KeyValue::new("state", state)]);
         }
+        self.parked.record(report.quarantined, std::slice::from_ref(&pipeline));
         self.backlog.record(report.unsettled(), std::slice::from_ref(&pipeline));
         if let Some(behind) = report::behind(entry, report, now) {
             self.freshness.record(behind.as_secs_f64(), &[pipeline]);

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::{
     etcd::Etcd,
+    http,
     process::{Process, free_port, run, run_json},
 };
 
@@ -16,6 +17,8 @@ pub struct Cluster {
     pub etcd: Etcd,
     pub coordinators: Vec<Coordinator>,
     pub workers: Vec<(String, Process)>,
+    /// What the processes' environment has besides the tests' own.
+    environment: Vec<(String, String)>,
     logs: TempDir,
     lease: String,
 }
@@ -33,7 +36,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 impl Cluster {
     /// Three etcds and so many of the others; `None` if etcd cannot be had.
     pub async fn start(coordinators: usize, workers: usize) -> Result<Option<Self>> {
-        let Some(mut cluster) = Self::start_with_lease(coordinators, "6s").await? else { return Ok(None) };
+        Self::start_in(Vec::new(), coordinators, workers).await
+    }
+
+    /// The same with more in the environment of its processes.
+    pub async fn start_in(
+        environment: Vec<(String, String)>,
+        coordinators: usize,
+        workers: usize,
+    ) -> Result<Option<Self>> {
+        let Some(mut cluster) = Self::lead(environment, coordinators, "6s").await? else { return Ok(None) };
         for i in 1..=workers {
             cluster.add_worker(&format!("w{i}"))?;
         }
@@ -42,9 +54,13 @@ impl Cluster {
 
     /// The same without workers, and with leases of another length.
     pub async fn start_with_lease(coordinators: usize, lease: &str) -> Result<Option<Self>> {
+        Self::lead(Vec::new(), coordinators, lease).await
+    }
+
+    async fn lead(environment: Vec<(String, String)>, coordinators: usize, lease: &str) -> Result<Option<Self>> {
         let Some(etcd) = Etcd::start(3).await? else { return Ok(None) };
         let (logs, lease) = (tempfile::tempdir()?, lease.to_owned());
-        let mut cluster = Self { etcd, coordinators: Vec::new(), workers: Vec::new(), logs, lease };
+        let mut cluster = Self { etcd, coordinators: Vec::new(), workers: Vec::new(), environment, logs, lease };
         for _ in 0..coordinators {
             cluster.add_coordinator()?;
         }
@@ -61,7 +77,7 @@ impl Cluster {
             "coordinator", "--etcd", &etcd, "--listen", &address, "--metrics", &metrics,
             "--lease", &self.lease, "--heartbeat", "1s", "--sweep-grace", "1h",
         ];
-        let process = Process::start(&args, &log)?;
+        let process = Process::start_in(&args, &self.environment, &log)?;
         self.coordinators.push(Coordinator { process, address, metrics });
         Ok(())
     }
@@ -75,7 +91,8 @@ impl Cluster {
         let log = self.logs.path().join(format!("worker-{name}.log"));
         let addresses = self.addresses();
         let args = [&["worker", "--coordinator", &addresses, "--name", name], more].concat();
-        self.workers.push((name.to_owned(), Process::start(&args, &log)?));
+        let process = Process::start_in(&args, &self.environment, &log)?;
+        self.workers.push((name.to_owned(), process));
         Ok(())
     }
 
@@ -179,11 +196,7 @@ impl Cluster {
 
 /// Reads a counter from a Prometheus page.
 fn metric(address: &str, name: &str) -> Option<u64> {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(address).ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
-    let mut page = String::new();
-    stream.read_to_string(&mut page).ok()?;
+    let page = http::get(address, "/metrics").ok()?.body;
     let lines = page.lines().filter(|line| line.starts_with(name));
     let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
     Some(values.sum::<f64>() as u64)

@@ -3,6 +3,9 @@
 pub mod cluster;
 pub mod etcd;
 pub mod example;
+pub mod http;
+pub mod jaeger;
+pub mod otlp;
 pub mod process;
 pub mod proof;
 pub mod reader;

@@ -25,7 +25,13 @@ pub fn free_port() -> Result<u16> {
 
 /// Runs windrow to its end.
 pub fn run(args: &[&str]) -> Result<Output> {
-    Ok(Command::new(windrow()?).args(args).stdin(Stdio::null()).output()?)
+    run_in(args, &[])
+}
+
+/// The same with more in its environment.
+pub fn run_in(args: &[&str], environment: &[(String, String)]) -> Result<Output> {
+    let environment = environment.iter().map(|(name, value)| (name, value));
+    Ok(Command::new(windrow()?).args(args).envs(environment).stdin(Stdio::null()).output()?)
 }
 
 /// Runs windrow to its end and reads its standard output as JSON. Fails unless it exits with 0.
@@ -44,9 +50,16 @@ pub struct Process {
 impl Process {
     /// Starts windrow with its output in `log`.
     pub fn start(args: &[&str], log: &Path) -> Result<Self> {
+        Self::start_in(args, &[], log)
+    }
+
+    /// The same with more in its environment.
+    pub fn start_in(args: &[&str], environment: &[(String, String)], log: &Path) -> Result<Self> {
         let file = File::create(log)?;
-        let child =
-            Command::new(windrow()?).args(args).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn()?;
+        let environment = environment.iter().map(|(name, value)| (name, value));
+        let mut command = Command::new(windrow()?);
+        command.args(args).envs(environment).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let child = command.spawn()?;
         Ok(Self { child, log: log.to_owned() })
     }
 

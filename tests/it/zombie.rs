@@ -20,14 +20,14 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One end of a session.
-struct Session {
+pub(crate) struct Session {
     say: mpsc::Sender<SessionRequest>,
     heard: Streaming<SessionResponse>,
 }
 
 impl Session {
     /// Begins a session with whichever coordinator leads.
-    async fn open(cluster: &Cluster, held: Vec<v1::HeldClaim>) -> Self {
+    pub(crate) async fn open(cluster: &Cluster, held: Vec<v1::HeldClaim>) -> Self {
         let hello = v1::Hello {
             worker: "zombie-00000001".to_owned(),
             protocol: windrow_proto::PROTOCOL_VERSION,
@@ -74,7 +74,7 @@ impl Session {
     }
 
     /// The first claim; the worker is heard of until then, and never again.
-    async fn assigned(&mut self) -> v1::Assign {
+    pub(crate) async fn assigned(&mut self) -> v1::Assign {
         for number in 1..=60 {
             let beat = v1::Heartbeat { number, free_slots: 1, ..v1::Heartbeat::default() };
             self.say(Say::Heartbeat(beat)).await;
@@ -89,7 +89,7 @@ impl Session {
         panic!("no claim within a minute");
     }
 
-    async fn say(&self, message: Say) {
+    pub(crate) async fn say(&self, message: Say) {
         self.say.send(SessionRequest { message: Some(message) }).await.unwrap();
     }
 }

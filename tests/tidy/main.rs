@@ -5,6 +5,7 @@
 mod capabilities;
 mod documents;
 mod house;
+mod metrics;
 mod source;
 mod tree;
 

@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 
-use opentelemetry::{KeyValue, global, metrics::Counter};
+use opentelemetry::{
+    Context, KeyValue, global,
+    metrics::Counter,
+    trace::{Status, TraceContextExt},
+};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use windrow_common::{id::PipelineName, manifest::Counts};
@@ -16,6 +20,9 @@ pub struct Metrics {
     attempts: Counter<u64>,
     commit_retries: Counter<u64>,
 }
+
+/// The key W3C trace context travels under.
+const TRACEPARENT: &str = "traceparent";
 
 /// How an attempt ended, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,13 +95,68 @@ fn pipeline_label(pipeline: &str) -> KeyValue {
     KeyValue::new("pipeline", pipeline.to_owned())
 }
 
-/// Hangs a span under the request that made the task, by its W3C `traceparent`.
+/// Hangs a span under the one a W3C `traceparent` names; without one it begins a trace.
 pub fn continue_trace(span: &Span, traceparent: Option<&str>) {
     let Some(traceparent) = traceparent else { return };
-    let carrier = HashMap::from([("traceparent".to_owned(), traceparent.to_owned())]);
-    let parent = global::get_text_map_propagator(|propagator| propagator.extract(&carrier));
-    if let Err(error) = span.set_parent(parent) {
+    if let Err(error) = span.set_parent(context(traceparent)) {
         // Without an exporter there is no layer, and no parent is missed.
         tracing::trace!(%error, "a span stays without its parent");
     }
+}
+
+/// Links a span to others it has to do with.
+pub fn link<'a>(span: &Span, traceparents: impl IntoIterator<Item = &'a str>) {
+    for traceparent in traceparents {
+        span.add_link(context(traceparent).span().span_context().clone());
+    }
+}
+
+/// Where the spans inside an attempt go: under its own, or, `apart`, under one that begins a trace; the two are linked
+/// both ways. An attempt nobody collects has no such trace either.
+pub fn inside(attempt: &Span, apart: bool, name: &str) -> Span {
+    let context = attempt.context();
+    let own = context.span().span_context().clone();
+    if !apart || !own.is_sampled() {
+        return attempt.clone();
+    }
+    let detail =
+        tracing::info_span!(parent: None, "attempt", otel.name = format!("attempt {name}"), windrow.pipeline = name);
+    detail.add_link(own);
+    attempt.add_link(detail.context().span().span_context().clone());
+    detail
+}
+
+/// How an attempt ended, on its span.
+pub fn ended(attempt: &Span, result: AttemptResult) {
+    attempt.set_attribute("windrow.result", result.label());
+    if !matches!(result, AttemptResult::Sealed | AttemptResult::NotReady) {
+        attempt.set_status(Status::error(result.label()));
+    }
+}
+
+/// Why something failed, on the present span: the code, as the page in docs/errors is called.
+pub fn failed(code: &str) {
+    Span::current().set_attribute("error.type", code.to_owned());
+}
+
+/// The present span as a `traceparent`, for those who go on from it; `None` where no trace is collected.
+pub fn here() -> Option<String> {
+    traceparent(&Span::current())
+}
+
+/// A span as a `traceparent`.
+pub fn traceparent(span: &Span) -> Option<String> {
+    let context = span.context();
+    if !context.span().span_context().is_valid() {
+        return None;
+    }
+    let mut carrier = HashMap::new();
+    global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut carrier));
+    carrier.remove(TRACEPARENT)
+}
+
+fn context(traceparent: &str) -> Context {
+    let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
+    // Not out of the current context: what makes no sense must lead nowhere.
+    global::get_text_map_propagator(|propagator| propagator.extract_with_context(&Context::new(), &carrier))
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use clap::{Subcommand, ValueEnum};
+use tracing::Instrument;
 use windrow_proto::v1;
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
 use crate::{
     client::Admin,
     show::{self, Output, Style, calendar, instant, number::grouped},
+    trace,
 };
 
 /// Load a part of a pipeline's timeline, again or for the first time
@@ -121,6 +123,11 @@ impl Args {
             Verb::Cancel(_) => "backfill cancel",
         }
     }
+
+    /// Whether it goes on when it has its answer. Creating has a span of its own, for the request alone.
+    pub fn follows(&self) -> bool {
+        matches!(&self.verb, Verb::Create(_) | Verb::Watch(_))
+    }
 }
 
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -203,6 +210,17 @@ fn create_command(range: &Range) -> String {
 
 async fn create(args: &Create, opened: &Opened) -> anyhow::Result<Exit> {
     let admin = opened.admin();
+    let backfill = submit(args, admin).instrument(trace::command_span("backfill create")).await?;
+    trace::show(&backfill.trace)?;
+    // On this machine the work is done by this very process, so it stays until the backfill is settled.
+    if args.no_watch && !args.range.target.is_local() {
+        print(&backfill, args.range.output)?;
+        return Ok(Exit::Ok);
+    }
+    watch(&backfill.id, admin).await
+}
+
+async fn submit(args: &Create, admin: &Admin) -> anyhow::Result<v1::Backfill> {
     let request = v1::CreateBackfillRequest {
         request_id: args.request_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
         spec: Some(spec(&args.range, admin).await?),
@@ -210,16 +228,7 @@ async fn create(args: &Create, opened: &Opened) -> anyhow::Result<Exit> {
     };
     let created =
         admin.call(request, |mut client, request| async move { client.create_backfill(request).await }).await?;
-    let backfill = created.backfill.unwrap_or_default();
-    // On this machine the work is done by this very process, so it stays until the backfill is settled.
-    if args.no_watch && !args.range.target.is_local() {
-        print(&backfill, args.range.output)?;
-        return Ok(Exit::Ok);
-    }
-    if let Some(trace) = crate::client::trace_id() {
-        writeln!(io::stderr(), "trace {trace}")?;
-    }
-    watch(&backfill.id, admin).await
+    Ok(created.backfill.unwrap_or_default())
 }
 
 async fn watch(id: &str, admin: &Admin) -> anyhow::Result<Exit> {
@@ -288,6 +297,7 @@ pub fn value(backfill: &v1::Backfill) -> serde_json::Value {
         "failed": backfill.failed, "running": backfill.running, "retrying": backfill.retrying,
         "created": instant(backfill.created_us),
         "settled": (backfill.settled_us != 0).then(|| instant(backfill.settled_us)),
+        "trace": trace::trace_id(&backfill.trace),
     })
 }
 

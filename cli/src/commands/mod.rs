@@ -76,10 +76,14 @@ impl Command {
         }
     }
 
-    /// Whether the command is over when it has an answer; the others run until they are stopped and have no span of
-    /// their own, since a span stays unseen until it ends.
+    /// Whether the command is over when it has an answer. The others have no span of their own, since a span stays unseen
+    /// until it ends: they run until they are stopped, or follow something that may take hours.
     pub fn is_short(&self) -> bool {
-        !matches!(self, Self::Run(_) | Self::Dev(_) | Self::Coordinator(_) | Self::Worker(_))
+        match self {
+            Self::Run(_) | Self::Dev(_) | Self::Coordinator(_) | Self::Worker(_) => false,
+            Self::Backfill(args) => !args.follows(),
+            _ => true,
+        }
     }
 
     pub async fn run(&self, telemetry: &Telemetry) -> anyhow::Result<ExitCode> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use windrow_common::{
     error,
-    pipeline::{Limits, Retries},
+    pipeline::{Limits, Retries, Telemetry},
 };
 
 use super::{
@@ -23,6 +23,7 @@ pub(crate) struct Defaults<'a> {
     pub(crate) timezone: Option<&'a Entry>,
     pub(crate) retries: Option<&'a Entry>,
     pub(crate) limits: Option<&'a Entry>,
+    pub(crate) telemetry: Option<&'a Entry>,
 }
 
 pub(crate) fn read(files: Vec<SourceFile>, mut findings: Findings, options: &Options) -> Loaded {
@@ -129,8 +130,12 @@ fn defaults<'a>(trees: &'a [Node], findings: &mut Findings) -> Defaults<'a> {
         return Defaults::default();
     }
     Shape::of::<DefaultsBlock>().check(node, first.key_span, "`defaults`", findings);
-    let defaults =
-        Defaults { timezone: node.entry("timezone"), retries: node.entry("retries"), limits: node.entry("limits") };
+    let defaults = Defaults {
+        timezone: node.entry("timezone"),
+        retries: node.entry("retries"),
+        limits: node.entry("limits"),
+        telemetry: node.entry("telemetry"),
+    };
     check(&defaults, findings);
     defaults
 }
@@ -142,6 +147,9 @@ fn check(defaults: &Defaults<'_>, findings: &mut Findings) {
     }
     if let Some(retries) = defaults.retries {
         decode::block::<Retries>(&retries.node, retries.key_span, "`retries`", findings);
+    }
+    if let Some(telemetry) = defaults.telemetry {
+        decode::block::<Telemetry>(&telemetry.node, telemetry.key_span, "`telemetry`", findings);
     }
     if let Some(limits) = defaults.limits {
         decode::block::<Limits>(&limits.node, limits.key_span, "`limits`", findings);

@@ -3,7 +3,7 @@
 use windrow_common::{
     error,
     manifest::WriteMode,
-    pipeline::{Limits, Pattern, Pipeline, Retries, SinkSpec, SourceSpec, TransformStep, WindowSpec},
+    pipeline::{Limits, Pattern, Pipeline, Retries, SinkSpec, SourceSpec, Telemetry, TransformStep, WindowSpec},
 };
 
 use super::{
@@ -45,6 +45,8 @@ impl Reader<'_> {
         let transform = node.entry("transform").map_or(Some(Vec::new()), |steps| transform(steps, findings));
         let retries = settings::<Retries>(node.entry("retries"), self.defaults.retries, "`retries`", findings);
         let limits = settings::<Limits>(node.entry("limits"), self.defaults.limits, "`limits`", findings);
+        let telemetry =
+            settings::<Telemetry>(node.entry("telemetry"), self.defaults.telemetry, "`telemetry`", findings);
 
         let by_window = source.as_ref().is_some_and(|source| self.options.connectors.by_window(source));
         let parts = rules::Parts {
@@ -69,6 +71,7 @@ impl Reader<'_> {
             sink: sink?,
             retries: retries?,
             limits: limits?,
+            telemetry: telemetry?,
         };
         self.open_sink(&pipeline, entry, findings);
         (findings.errors() == before).then_some(pipeline)

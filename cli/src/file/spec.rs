@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use windrow_common::{
     manifest::WriteMode,
-    pipeline::{Limits, Pattern, Retries, TransformStep, WindowSpec},
+    pipeline::{Limits, Pattern, Retries, Telemetry, TransformStep, WindowSpec},
 };
 
 /// A windrow pipeline file.
@@ -52,6 +52,8 @@ pub(crate) struct DefaultsBlock {
     pub(crate) retries: Option<Retries>,
     #[serde(default)]
     pub(crate) limits: Option<Limits>,
+    #[serde(default)]
+    pub(crate) telemetry: Option<Telemetry>,
 }
 
 /// One movement of data.
@@ -72,6 +74,8 @@ pub(crate) struct PipelineBlock {
     pub(crate) retries: Option<Retries>,
     #[serde(default)]
     pub(crate) limits: Option<Limits>,
+    #[serde(default)]
+    pub(crate) telemetry: Option<Telemetry>,
 }
 
 /// Where and what to read.

@@ -14,7 +14,7 @@ use windrow_proto::v1::{self, admin_service_server::AdminService, applied_pipeli
 use super::{
     leading,
     refusal::{bad, bad_pipeline, missing, refused, refused_of},
-    trace, view,
+    view,
 };
 use crate::{
     controller::{Command, View},
@@ -26,6 +26,7 @@ use crate::{
     },
     ledger::{choice_in, order_in},
     run::Standing,
+    trace,
 };
 
 /// Windows of a page unless the caller says otherwise, and at most.
@@ -186,13 +187,16 @@ impl AdminService for Admin {
             ));
         }
         let request = spec_in(body.spec)?;
-        let trace = trace::publish(&metadata, request.pipeline.as_str());
-        let origin = Origin { request_id: body.request_id, trace };
         let validate_only = body.validate_only;
+        let id = backfill::id_of(&body.request_id);
+        let publish = || trace::publish(&metadata, request.pipeline.as_str(), id.as_str());
+        let trace = if validate_only { None } else { publish() };
+        let origin = Origin { request_id: body.request_id, trace };
         let created = leading(&self.standing)?
             .command(|reply| Command::CreateBackfill { request, origin, validate_only, reply })
             .await
             .map_err(refused)?;
+        trace::created(created.id.as_str(), created.windows);
         let backfill = self.read(move |found| view::backfill(found, &created)).await?;
         Ok(Response::new(v1::CreateBackfillResponse { backfill: Some(backfill) }))
     }

@@ -3,7 +3,6 @@
 mod admin;
 mod refusal;
 mod session;
-mod trace;
 mod view;
 
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use windrow_proto::{
     v1::{DESCRIPTORS, admin_service_server::AdminServiceServer, session_service_server::SessionServiceServer},
 };
 
-use crate::{controller::Handle, run::Standing};
+use crate::{controller::Handle, run::Standing, trace};
 
 /// Serves everything a coordinator offers on the connections that come in, until stopping begins. Followers serve too:
 /// they answer who leads.
@@ -46,6 +45,7 @@ where
     let session = SessionServiceServer::new(session::Sessions::new(standing, shutdown.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES);
     Server::builder()
+        .trace_fn(trace::of_request)
         .max_concurrent_streams(1_024)
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(10)))
         .add_service(health)

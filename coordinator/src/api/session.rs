@@ -31,6 +31,7 @@ use crate::{
         workers::{Role, WorkerInfo},
     },
     run::Standing,
+    trace,
 };
 
 /// Messages that may wait for a worker; past that it counts as not listening.
@@ -146,18 +147,21 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
         In::Heartbeat(heartbeat) => SessionEvent::Heartbeat {
             number: heartbeat.number,
             draining: heartbeat.draining,
+            traces: heartbeat.progress.iter().map(trace_in).collect::<Result<_, _>>()?,
             progress: heartbeat.progress.iter().map(progress_in).collect::<Result<_, _>>()?,
         },
         In::Seal(seal) => SessionEvent::Seal {
             request: seal.request,
             claim: claim_in(&seal.task, seal.token)?,
             manifest: required(seal.manifest, "manifest")?.try_into()?,
+            trace: trace::short(seal.trace),
         },
         In::Fail(fail) => SessionEvent::Fail {
             request: fail.request,
             claim: claim_in(&fail.task, fail.token)?,
             failure: required(fail.failure, "failure")?.try_into()?,
             not_ready: fail.not_ready,
+            trace: trace::short(fail.trace),
         },
         In::Prepared(prepared) => SessionEvent::Prepared {
             request: prepared.request,
@@ -178,7 +182,9 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
             }
         }
         In::Settled(settled) => {
-            SessionEvent::Settled { request: settled.request, sink: settled.sink.parse()?, answer: answer_in(settled)? }
+            let (request, sink) = (settled.request, settled.sink.parse()?);
+            let trace = trace::short(settled.trace.clone());
+            SessionEvent::Settled { request, sink, answer: answer_in(settled)?, trace }
         }
     })
 }
@@ -193,6 +199,10 @@ fn tell_failure(sink: &str, failure: Option<&v1::Failure>) {
 fn progress_in(progress: &v1::Progress) -> Result<(windrow_common::id::TaskId, Progress), Malformed> {
     let v1::Progress { rows_read, rows_written, bytes_written, .. } = *progress;
     Ok((task_id(&progress.task)?, Progress { rows_read, rows_written, bytes_written }))
+}
+
+fn trace_in(progress: &v1::Progress) -> Result<(windrow_common::id::TaskId, Option<String>), Malformed> {
+    Ok((task_id(&progress.task)?, trace::short(progress.trace.clone())))
 }
 
 fn draft_in(outcome: v1::prepared::Outcome) -> Result<Result<Draft, PrepareFailed>, Malformed> {

@@ -70,7 +70,7 @@ impl Controller {
         origin: backfill::Origin,
         validate_only: bool,
     ) -> Result<Backfill, CommandError> {
-        let id = backfill_id(&origin.request_id);
+        let id = backfill::id_of(&origin.request_id);
         if let Some(existing) = self.table.backfill(&id) {
             return Ok(existing.value.clone());
         }
@@ -96,14 +96,6 @@ impl Controller {
         let change = backfill::steer(&self.table, id, command, self.now())?;
         self.persist(&change).await?;
         Ok(())
-    }
-}
-
-fn backfill_id(request_id: &str) -> BackfillId {
-    let hash = blake3::hash(request_id.as_bytes()).to_hex();
-    match format!("bf-{}", &hash[..10]).parse() {
-        Ok(id) => id,
-        Err(_) => unreachable!("a hexadecimal hash is a valid name"),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tracing::{debug, info};
+use tracing::{Instrument, debug, info};
 use windrow_common::{
     id::{SinkId, TaskId, WorkerId},
+    task::Lane,
     ticket::{self, Ticket},
 };
 use windrow_proto::{
@@ -13,7 +14,7 @@ use windrow_proto::{
     v1::{self, session_response::Message as Out},
 };
 
-use super::Controller;
+use super::{Controller, traces};
 use crate::{
     core::{
         assign::{Assignment, assign},
@@ -23,6 +24,7 @@ use crate::{
         table::Change,
     },
     ledger::{LedgerError, MAX_CHANGE},
+    trace,
 };
 
 /// Rounds of planning per round of the controller; more is planned at the next tick.
@@ -49,6 +51,7 @@ impl Controller {
             return;
         }
         self.measure_next = elapsed + MEASURE_EVERY;
+        self.attempts.keep_open(&self.table);
         let now = self.now();
         for (name, entry) in self.table.pipelines() {
             self.metrics.observe(name, entry, &report::pipeline(&self.table, entry, now), now);
@@ -64,6 +67,7 @@ impl Controller {
                 self.progress.remove(&task);
                 if let Ok(change) = lifecycle::reap(&self.table, &task, self.now()) {
                     self.persist(&change).await?;
+                    self.attempts.inherit(&task, &change);
                 }
             }
         }
@@ -78,7 +82,8 @@ impl Controller {
             if changes.is_empty() {
                 break;
             }
-            for change in &changes {
+            for change in &mut changes {
+                traces::begin(change);
                 self.persist(change).await?;
             }
         }
@@ -114,12 +119,12 @@ impl Controller {
     fn ask_committer(&mut self, sink: &SinkId, todo: Todo) {
         let request = self.next_request();
         let Some(pipeline) = self.any_pipeline_of(sink) else { return };
-        let run = self.sinks.entry(sink.clone()).or_default();
         match todo {
             Todo::Take(_) => {}
             Todo::Prepare { worker, draft } => {
                 debug!(%sink, seq = draft.seq, tasks = draft.tasks.len(), "prepares");
                 let tasks = draft.tasks.iter().filter_map(|(id, _)| self.table.task(id));
+                let origins = self.outcomes(tasks.clone().map(|task| &task.value));
                 let prepare = v1::Prepare {
                     request,
                     sink: sink.to_string(),
@@ -127,14 +132,17 @@ impl Controller {
                     seq: draft.seq,
                     previous: digest_bytes(draft.previous.as_ref()),
                     tasks: tasks.filter_map(|task| sealed(&task.value)).collect(),
+                    trace: origins.parent.unwrap_or_default(),
+                    links: origins.links,
                 };
-                run.preparing(request, worker.clone(), draft);
+                self.run(sink).preparing(request, worker.clone(), draft);
                 self.tell(&worker, Out::Prepare(prepare));
             }
             Todo::Commit { worker, intent, abort } => {
                 debug!(%sink, seq = intent.seq, abort, "commits");
-                run.committing(request, worker.clone());
-                let first = intent.tasks.first().and_then(|(id, _)| self.table.task(id));
+                self.run(sink).committing(request, worker.clone());
+                let tasks = intent.tasks.iter().filter_map(|(id, _)| self.table.task(id));
+                let origins = self.outcomes(tasks.map(|task| &task.value));
                 let commit = v1::Commit {
                     request,
                     sink: sink.to_string(),
@@ -143,7 +151,8 @@ impl Controller {
                     path: intent.path,
                     digest: intent.digest.0.to_vec(),
                     abort,
-                    trace: first.and_then(|task| task.value.trace.clone()).unwrap_or_default(),
+                    trace: origins.parent.unwrap_or_default(),
+                    links: origins.links,
                 };
                 self.tell(&worker, Out::Commit(commit));
             }
@@ -169,17 +178,24 @@ impl Controller {
                 return Ok(());
             }
             let batch = changes.into_iter().fold(Change::default(), Change::and);
+            let tasks = given.iter().filter_map(|given| self.table.task(&given.task));
+            let span = trace::claim(given.len(), &self.origins(tasks.map(|task| &task.value)));
+            let claim_trace = trace::traceparent(&span).unwrap_or_default();
             // The revision of the claiming transaction is the token of all its claims.
-            let revision = self.persist(&batch).await?;
+            let written = self.persist(&batch).instrument(span).await;
+            if let Err(LedgerError::Conflict) = &written {
+                self.metrics.claim_conflicts(given.len());
+            }
+            let revision = written?;
             self.metrics.claims(given.len());
             for assignment in given {
                 self.workers.hold(&assignment.worker, assignment.task, self.clock.elapsed());
-                self.send_assignment(&assignment.worker, &assignment.task, revision);
+                self.send_assignment(&assignment.worker, &assignment.task, revision, &claim_trace);
             }
         }
     }
 
-    fn send_assignment(&mut self, worker: &WorkerId, task: &TaskId, revision: i64) {
+    fn send_assignment(&mut self, worker: &WorkerId, task: &TaskId, revision: i64, claim_trace: &str) {
         let token = windrow_common::claim::Token { epoch: self.ledger.epoch(), revision };
         let Some(task) = self.table.task(task).map(|entry| entry.value.clone()) else { return };
         let Some(entry) = self.table.pipeline(&task.pipeline) else { return };
@@ -215,6 +231,13 @@ impl Controller {
             ticket,
             deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
             trace: task.trace.clone().unwrap_or_default(),
+            claim_trace: claim_trace.to_owned(),
+            previous_trace: self.attempts.of(&task.id).unwrap_or_default().to_owned(),
+            detail_apart: self.is_apart(&task),
+            backfill: match &task.lane {
+                Lane::Live => String::new(),
+                Lane::Backfill(id) => id.to_string(),
+            },
         };
         self.tell(worker, Out::Assign(assign));
     }

@@ -46,17 +46,23 @@ pub enum SessionEvent {
         /// It stops.
         draining: bool,
         progress: Vec<(TaskId, Progress)>,
+        /// The spans the attempts run in.
+        traces: Vec<(TaskId, Option<String>)>,
     },
     Seal {
         request: u64,
         claim: HeldClaim,
         manifest: ManifestRef,
+        /// The span of the attempt; here and below a W3C `traceparent`.
+        trace: Option<String>,
     },
     Fail {
         request: u64,
         claim: HeldClaim,
         failure: Failure,
         not_ready: bool,
+        /// The span of the attempt.
+        trace: Option<String>,
     },
     Prepared {
         request: u64,
@@ -67,6 +73,8 @@ pub enum SessionEvent {
         request: u64,
         sink: windrow_common::id::SinkId,
         answer: Answer,
+        /// The span of the commit.
+        trace: Option<String>,
     },
     /// The committer has listed what was staged long ago.
     Listed {

@@ -6,6 +6,7 @@ mod drive;
 mod message;
 mod sessions;
 mod sweeps;
+mod traces;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -76,6 +77,7 @@ pub struct Controller {
     sweeps: BTreeMap<SinkId, Sweep>,
     sessions: BTreeMap<WorkerId, Session>,
     progress: BTreeMap<TaskId, Progress>,
+    attempts: traces::Attempts,
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     timing: Timing,
@@ -149,6 +151,7 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         sweeps: BTreeMap::new(),
         sessions: BTreeMap::new(),
         progress: BTreeMap::new(),
+        attempts: traces::Attempts::default(),
         ledger,
         clock,
         timing,

@@ -1,11 +1,11 @@
 //! What workers say, and what follows from it.
 
-use tracing::{debug, info, warn};
+use tracing::{Span, debug, info, warn};
 use windrow_common::{
     error,
     id::{SinkId, TaskId, WorkerId},
     manifest::ManifestRef,
-    task::{Failure, TaskState},
+    task::{Failure, Task, TaskState},
 };
 use windrow_proto::v1::{self, session_response::Message as Out};
 
@@ -36,19 +36,26 @@ impl Controller {
         self.workers.heard(&worker, self.clock.elapsed());
         match event {
             SessionEvent::Hello { .. } => Ok(()),
-            SessionEvent::Heartbeat { number, draining, progress } => {
+            SessionEvent::Heartbeat { number, draining, progress, traces } => {
                 if draining {
                     self.workers.drain(&worker);
                 }
+                self.note_traces(&worker, traces);
                 self.heartbeat(&worker, number, progress);
                 Ok(())
             }
-            SessionEvent::Seal { request, claim, manifest } => self.seal(&worker, request, claim, manifest).await,
-            SessionEvent::Fail { request, claim, failure, not_ready } => {
+            SessionEvent::Seal { request, claim, manifest, trace } => {
+                self.note_traces(&worker, vec![(claim.task, trace)]);
+                self.seal(&worker, request, claim, manifest).await
+            }
+            SessionEvent::Fail { request, claim, failure, not_ready, trace } => {
+                self.note_traces(&worker, vec![(claim.task, trace)]);
                 self.fail(&worker, request, (claim, not_ready), failure).await
             }
             SessionEvent::Prepared { request, sink, draft } => self.prepared(&sink, request, draft).await,
-            SessionEvent::Settled { request, sink, answer } => self.settled(&sink, request, answer).await,
+            SessionEvent::Settled { request, sink, answer, trace } => {
+                self.settled(&sink, request, answer, trace.as_deref()).await
+            }
             SessionEvent::Listed { request, sink, files } => self.listed(&worker, &sink, request, files).await,
             SessionEvent::Swept { request, sink, files, bytes } => {
                 self.swept(&sink, request, files, bytes);
@@ -110,8 +117,18 @@ impl Controller {
 
     fn revoke(&mut self, worker: &WorkerId, claim: &HeldClaim) {
         let task = claim.task.as_bytes().to_vec();
+        self.metrics.claim_conflicts(1);
         let reason = "the claim has passed on".to_owned();
         self.tell(worker, Out::Revoke(v1::Revoke { task, token: Some(claim.token.into()), reason }));
+    }
+
+    /// Of claims the worker holds; what others say of them is nobody's business.
+    fn note_traces(&mut self, worker: &WorkerId, traces: Vec<(TaskId, Option<String>)>) {
+        for (task, trace) in traces {
+            if self.workers.get(worker).is_some_and(|state| state.claims.contains(&task)) {
+                self.attempts.heard(task, trace);
+            }
+        }
     }
 
     fn heartbeat(&mut self, worker: &WorkerId, number: u64, progress: Vec<(TaskId, Progress)>) {
@@ -175,6 +192,7 @@ impl Controller {
                     self.metrics.hop_broke();
                     self.workers.hop_broke(&sink_worker, self.clock.elapsed());
                 }
+                self.attempts.inherit(&claim.task, &change);
                 true
             }
             Err(_) => false,
@@ -232,7 +250,13 @@ impl Controller {
         Ok(())
     }
 
-    async fn settled(&mut self, sink: &SinkId, request: u64, answer: Answer) -> Result<(), LedgerError> {
+    async fn settled(
+        &mut self,
+        sink: &SinkId,
+        request: u64,
+        answer: Answer,
+        commit: Option<&str>,
+    ) -> Result<(), LedgerError> {
         let elapsed = self.clock.elapsed();
         if !self.sinks.get(sink).is_some_and(|run| run.is_committing(request)) {
             return Ok(());
@@ -262,8 +286,14 @@ impl Controller {
             }
         };
         if let Some(change) = change {
+            let intent = self.table.sink(sink).and_then(|entry| entry.intent.as_ref()).map(|entry| entry.value.clone());
+            let tasks = intent.iter().flat_map(|intent| &intent.tasks).filter_map(|(id, _)| self.table.task(id));
+            let tasks: Vec<Task> = tasks.map(|task| task.value.clone()).collect();
+            let seq = intent.as_ref().map_or(0, |intent| intent.seq);
+            let settling: Vec<Span> = tasks.iter().map(|task| self.settle(task, seq, commit)).collect();
             self.persist(&change).await?;
-            self.metrics.published(sink);
+            drop(settling);
+            self.metrics.published(sink, &tasks, self.clock.now());
         }
         self.run(sink).done();
         Ok(())
@@ -299,7 +329,7 @@ impl Controller {
         v1::TicketKey { id: self.tickets.key.id().to_owned(), key: self.tickets.key.reveal().to_vec() }
     }
 
-    fn run(&mut self, sink: &SinkId) -> &mut commit::SinkRun {
+    pub(super) fn run(&mut self, sink: &SinkId) -> &mut commit::SinkRun {
         self.sinks.entry(sink.clone()).or_default()
     }
 }

@@ -54,6 +54,8 @@ impl Attempts {
         let pipeline = read_pipeline(&task.pipeline);
         let name = pipeline.as_ref().map_or("unknown", |pipeline| pipeline.name.as_str()).to_owned();
         let span = span_of(task, &name);
+        let inside = telemetry::inside(&span, task.detail_apart, &name);
+        claim.progress().runs_in(telemetry::traceparent(&inside));
         let result = async {
             let worked = match pipeline {
                 Ok(pipeline) => self.work(&pipeline, task, &claim).await,
@@ -61,7 +63,8 @@ impl Attempts {
             };
             self.report(&name, worked, &claim).await
         };
-        let result = result.instrument(span).await;
+        let result = result.instrument(inside).await;
+        telemetry::ended(&span, result);
         self.metrics.attempt(&name, result);
         result
     }
@@ -99,7 +102,7 @@ impl Attempts {
         let sealed = self.reports.seal(claim.task(), claim.token(), manifest);
         let answer = tokio::select! {
             biased;
-            answer = sealed.instrument(tracing::info_span!("seal")) => answer,
+            answer = sealed => answer,
             () = claim.revoked() => return AttemptResult::Cancelled,
         };
         match answer {
@@ -119,6 +122,7 @@ impl Attempts {
     async fn fail(&self, error: &WorkerError, claim: &ClaimGuard) -> AttemptResult {
         let failure: Failure = failure_of(error, self.clock.now(), &self.worker);
         let not_ready = error.outcome() == Outcome::NotReady;
+        telemetry::failed(&failure.code);
         match not_ready {
             true => tracing::debug!(code = failure.code, reason = failure.message, "the source is not ready"),
             false => tracing::warn!(code = failure.code, error = failure.message, "the attempt failed"),
@@ -137,6 +141,7 @@ impl Attempts {
 
 fn span_of(task: &Assignment, pipeline: &str) -> Span {
     let span = tracing::info_span!(
+        parent: None,
         "process",
         otel.name = format!("process {pipeline}"),
         otel.kind = "consumer",
@@ -146,7 +151,12 @@ fn span_of(task: &Assignment, pipeline: &str) -> Span {
         windrow.task.id = %task.task,
         windrow.attempt = task.attempt,
         windrow.fence = %task.token,
+        windrow.windows = task.windows,
+        windrow.backfill.id = field::Empty,
     );
+    if let Some(backfill) = &task.backfill {
+        span.record("windrow.backfill.id", backfill.as_str());
+    }
     match task.window.instants() {
         Some((start, end)) => {
             span.record("windrow.window.start", field::display(start));
@@ -158,6 +168,7 @@ fn span_of(task: &Assignment, pipeline: &str) -> Span {
         }
     }
     telemetry::continue_trace(&span, task.trace.as_deref());
+    telemetry::link(&span, task.claim_trace.as_deref().into_iter().chain(task.previous_trace.as_deref()));
     span
 }
 

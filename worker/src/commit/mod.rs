@@ -52,11 +52,12 @@ impl Committer {
     /// Works out a sink's next commit. Only invisible files are written.
     pub async fn prepare(&self, asked: v1::Prepare) -> v1::Prepared {
         let (request, sink) = (asked.request, asked.sink.clone());
+        let span = tracing::info_span!(parent: None, "prepare", windrow.sink = sink, windrow.seq = asked.seq);
+        belongs_to(&span, &asked.trace, &asked.links);
         let worked_out = async {
             let _turn = self.lanes.turn(&sink).await?;
             prepare::prepare(&self.connectors, asked).await
         };
-        let span = tracing::info_span!("prepare", windrow.sink = sink);
         let outcome = match caught(worked_out.instrument(span)).await.unwrap_or_else(|panic| Err(panic.into())) {
             Ok(draft) => v1::prepared::Outcome::Draft(draft),
             Err(error) => {
@@ -97,13 +98,20 @@ impl Committer {
     /// unknown; asking again finds out.
     pub async fn commit(&self, asked: v1::Commit) -> v1::Settled {
         let (request, sink, seq) = (asked.request, asked.sink.clone(), asked.seq);
-        let span = tracing::info_span!("commit", windrow.sink = sink, windrow.seq = seq, windrow.abort = asked.abort);
-        telemetry::continue_trace(&span, Some(asked.trace.as_str()).filter(|trace| !trace.is_empty()));
+        let span = tracing::info_span!(
+            parent: None,
+            "commit",
+            windrow.sink = sink,
+            windrow.seq = seq,
+            windrow.abort = asked.abort,
+            windrow.version = tracing::field::Empty,
+        );
+        belongs_to(&span, &asked.trace, &asked.links);
         let carried_out = async {
             let _turn = self.lanes.turn(&sink).await?;
             apply::apply(&self.connectors, &asked).await
         };
-        let applied = caught(carried_out.instrument(span)).await.unwrap_or_else(Err);
+        let applied = caught(carried_out.instrument(span.clone())).await.unwrap_or_else(Err);
         if let Err(error) = &applied {
             tracing::warn!(sink, seq, %error, "the outcome of a commit is unknown");
             if let Ok(pipeline) = crate::open::read_pipeline(&asked.pipeline) {
@@ -111,10 +119,18 @@ impl Committer {
             }
         }
         let (settlement, version) = apply::settlement(applied.as_ref().ok().map(|(applied, _)| applied));
+        span.record("windrow.version", version);
+        let trace = telemetry::traceparent(&span).unwrap_or_default();
         let why = applied.map_or_else(Some, |(_, why)| why);
         let failure = why.map(|error| (&failure_of(&error, self.clock.now(), &self.worker)).into());
-        v1::Settled { request, sink, seq, settlement: settlement.into(), version, failure }
+        v1::Settled { request, sink, seq, settlement: settlement.into(), version, failure, trace }
     }
+}
+
+/// What is done for many tasks is in the trace of the first, and links the others.
+fn belongs_to(span: &tracing::Span, parent: &str, links: &[String]) {
+    telemetry::continue_trace(span, Some(parent).filter(|parent| !parent.is_empty()));
+    telemetry::link(span, links.iter().map(String::as_str));
 }
 
 /// Whose turn it is, per sink and over all of them.

@@ -175,7 +175,14 @@ async fn sealed(sink: &Scripted, number: u8) -> v1::SealedTask {
 
 fn question(sink: &Scripted, seq: u64, tasks: Vec<v1::SealedTask>) -> v1::Prepare {
     let pipeline = serde_json::to_vec(&sink.pipeline).unwrap();
-    v1::Prepare { request: 1, sink: sink.pipeline.sink.id().to_string(), pipeline, seq, previous: Vec::new(), tasks }
+    v1::Prepare {
+        request: 1,
+        sink: sink.pipeline.sink.id().to_string(),
+        pipeline,
+        seq,
+        tasks,
+        ..v1::Prepare::default()
+    }
 }
 
 async fn draft(committer: &Committer, sink: &Scripted, seq: u64) -> v1::IntentDraft {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
+use tracing::Instrument;
 use windrow_common::manifest::{Manifest, ManifestRef, StagedFile};
 
 use super::{
     client::FlightHop,
     service::{Part, Pass, StageService},
+    trace,
 };
 use crate::{error::Result, stage::BatchStream};
 
@@ -23,8 +25,11 @@ impl Hop {
     /// Stages a stream under a claim's pass. When it fails nothing is visible; the attempt is over.
     pub async fn put(&self, pass: &Pass, part: Part, schema: SchemaRef, rows: BatchStream) -> Result<Vec<StagedFile>> {
         match self {
-            Self::Local(service) => service.put(&service.open(pass)?, part, schema, rows).await,
-            Self::Remote(hop) => hop.put(pass, part, schema, rows).await,
+            Self::Local(service) => {
+                let claim = service.open(pass)?;
+                service.put(&claim, part, schema, rows).instrument(trace::staging(part)).await
+            }
+            Self::Remote(hop) => hop.put(pass, part, schema, rows).instrument(trace::sending(part)).await,
         }
     }
 

@@ -193,8 +193,7 @@ impl FlightService for Flight {
         let (ticket, verified) = self.ticket(request.metadata()).map_err(|error| to_status(&error))?;
         let part = request.metadata().get(wire::PART).and_then(|part| Part::parse(part.to_str().ok()?));
         let part = part.ok_or_else(|| Status::invalid_argument("a put says whether it brings rows or dead letters"))?;
-        let span = tracing::info_span!("flight.put", task = %verified.ticket().task, part = part.as_str());
-        trace::adopt(&span, request.metadata());
+        let span = trace::receiving(part, verified.ticket(), request.metadata());
         let put = Box::pin(self.put(ticket, part, request.into_inner()).instrument(span));
         let files = put.await.map_err(|error| to_status(&error))?;
         let answers = files.into_iter().map(|file| match serde_json::to_vec(&file) {
@@ -209,8 +208,7 @@ impl FlightService for Flight {
         if request.get_ref().r#type != wire::FINISH {
             return unused();
         }
-        let span = tracing::info_span!("flight.finish", task = %verified.ticket().task);
-        trace::adopt(&span, request.metadata());
+        let span = trace::finishing(verified.ticket(), request.metadata());
         let finish = Box::pin(self.finish(ticket, request.into_inner()).instrument(span));
         let result = finish.await.map_err(|error| to_status(&error))?;
         Ok(Response::new(stream::once(future::ok(result)).boxed()))

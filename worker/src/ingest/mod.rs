@@ -73,15 +73,14 @@ impl Ingest {
         let rows = transform.apply(input, rows).await?;
         let rows = watched(written(rows, progress.clone()), tracing::info_span!("transform"));
 
-        let put = tracing::info_span!("put");
-        let files = hop.put(&pass, Part::Rows, shape.output.clone(), rows).instrument(put.clone()).await?;
+        let files = hop.put(&pass, Part::Rows, shape.output.clone(), rows).await?;
         progress.add_bytes(files.iter().map(|file| file.bytes).sum());
-        let (rejected, dead_letters) = rejects.finish(found.rows.load(Ordering::Relaxed)).instrument(put).await?;
+        let (rejected, dead_letters) = rejects.finish(found.rows.load(Ordering::Relaxed)).await?;
 
         let rows_read = found.rows.load(Ordering::Relaxed) + rejected;
         let draft = Draft { files, dead_letters, inputs, rows_read };
         let manifest = manifest_of(pipeline, task, &shape.output, draft)?;
-        hop.finish(&pass, manifest).instrument(tracing::info_span!("finish")).await
+        hop.finish(&pass, manifest).await
     }
 
     fn transform(&self, pipeline: &Pipeline) -> Transform {

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -36,6 +36,7 @@ pub struct Progress {
     rows_read: AtomicU64,
     rows_written: AtomicU64,
     bytes_written: AtomicU64,
+    trace: OnceLock<String>,
 }
 
 /// A claim in the hands of an attempt. Dropping it gives the claim up.
@@ -192,6 +193,18 @@ impl Progress {
 
     pub fn add_bytes(&self, bytes: u64) {
         self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Tells which span the attempt runs in, once.
+    pub fn runs_in(&self, traceparent: Option<String>) {
+        if let Some(traceparent) = traceparent {
+            // A second one would be of the same attempt.
+            let _ = self.trace.set(traceparent);
+        }
+    }
+
+    pub fn trace(&self) -> Option<&str> {
+        self.trace.get().map(String::as_str)
     }
 
     pub fn rows_read(&self) -> u64 {

@@ -268,7 +268,9 @@ impl Session {
                     worker: Some(self.identity.id.clone()),
                 };
                 self.requests += 1;
-                link.push(Outcome::Failed { task, token, failure, not_ready: false }.message(self.requests));
+                link.push(
+                    Outcome::Failed { task, token, failure, not_ready: false, trace: None }.message(self.requests),
+                );
                 return Ok(());
             }
         };
@@ -337,6 +339,7 @@ impl Session {
             rows_read: progress.rows_read(),
             rows_written: progress.rows_written(),
             bytes_written: progress.bytes_written(),
+            trace: progress.trace().unwrap_or_default().to_owned(),
         });
         link.push(Message::Heartbeat(v1::Heartbeat {
             number,

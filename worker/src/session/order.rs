@@ -44,8 +44,16 @@ pub struct Assignment {
     /// Signed by the coordinator, passed on as it is.
     pub ticket: Bytes,
     pub deadline: Duration,
-    /// A W3C `traceparent`.
+    /// The parent of the attempt's span, as all traces here a W3C `traceparent`.
     pub trace: Option<String>,
+    /// The claiming transaction.
+    pub claim_trace: Option<String>,
+    /// The attempt before.
+    pub previous_trace: Option<String>,
+    /// Whether what happens inside the attempt goes to a trace of its own.
+    pub detail_apart: bool,
+    /// `None` for the live lane.
+    pub backfill: Option<String>,
 }
 
 /// Task and token alone: what an answer needs even if the rest is malformed.
@@ -70,6 +78,10 @@ impl TryFrom<v1::Assign> for Assignment {
             ticket: assign.ticket.into(),
             deadline: Duration::from_millis(assign.deadline_ms),
             trace: optional_text(assign.trace),
+            claim_trace: optional_text(assign.claim_trace),
+            previous_trace: optional_text(assign.previous_trace),
+            detail_apart: assign.detail_apart,
+            backfill: optional_text(assign.backfill),
         })
     }
 }

@@ -6,6 +6,8 @@ use tokio::sync::{mpsc, oneshot};
 use windrow_common::{claim::Token, id::TaskId, manifest::ManifestRef, task::Failure};
 use windrow_proto::v1::{self, session_request::Message};
 
+use crate::telemetry;
+
 /// How long a finished attempt goes on trying to seal while no coordinator answers.
 pub const OUTAGE_GRACE: Duration = Duration::from_secs(30 * 60);
 /// Reports under way between attempts and the session; more of them wait.
@@ -46,8 +48,8 @@ pub(super) enum Report {
 /// How an attempt ended.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
-    Sealed { task: TaskId, token: Token, manifest: ManifestRef },
-    Failed { task: TaskId, token: Token, failure: Failure, not_ready: bool },
+    Sealed { task: TaskId, token: Token, manifest: ManifestRef, trace: Option<String> },
+    Failed { task: TaskId, token: Token, failure: Failure, not_ready: bool, trace: Option<String> },
 }
 
 impl Reports {
@@ -56,14 +58,14 @@ impl Reports {
         (Self { queue }, receiver)
     }
 
-    /// Offers what an attempt staged. Returns when the coordinator has decided, whichever session it takes.
+    /// Offers what an attempt staged, from within its span. Returns when the coordinator has decided, whichever session it takes.
     pub async fn seal(&self, task: TaskId, token: Token, manifest: ManifestRef) -> Answer {
-        self.ask(Outcome::Sealed { task, token, manifest }).await
+        self.ask(Outcome::Sealed { task, token, manifest, trace: telemetry::here() }).await
     }
 
-    /// Tells that an attempt failed, or with `not_ready` that its source is not complete yet.
+    /// Tells from within its span that an attempt failed, or with `not_ready` that its source is not complete yet.
     pub async fn fail(&self, task: TaskId, token: Token, failure: Failure, not_ready: bool) -> Answer {
-        self.ask(Outcome::Failed { task, token, failure, not_ready }).await
+        self.ask(Outcome::Failed { task, token, failure, not_ready, trace: telemetry::here() }).await
     }
 
     pub(super) fn answerer(&self, session: u64, open: Arc<()>) -> Answerer {
@@ -107,18 +109,20 @@ impl Outcome {
     /// The message to the coordinator, under the number its answer will carry.
     pub(super) fn message(&self, request: u64) -> Message {
         match self {
-            Self::Sealed { task, token, manifest } => Message::Seal(v1::Seal {
+            Self::Sealed { task, token, manifest, trace } => Message::Seal(v1::Seal {
                 request,
                 task: task.as_bytes().to_vec(),
                 token: Some((*token).into()),
                 manifest: Some(manifest.into()),
+                trace: trace.clone().unwrap_or_default(),
             }),
-            Self::Failed { task, token, failure, not_ready } => Message::Fail(v1::Fail {
+            Self::Failed { task, token, failure, not_ready, trace } => Message::Fail(v1::Fail {
                 request,
                 task: task.as_bytes().to_vec(),
                 token: Some((*token).into()),
                 failure: Some(failure.into()),
                 not_ready: *not_ready,
+                trace: trace.clone().unwrap_or_default(),
             }),
         }
     }

@@ -13,8 +13,10 @@ use super::{
     timeline::{Standing, Timeline},
 };
 
+mod detail;
 mod progress;
 
+pub use detail::is_apart;
 pub use progress::{advance, open_and_failed, own};
 
 /// Which windows of the range are moved.
@@ -179,6 +181,15 @@ fn whole(table: &Table, preview: &Preview) -> (i64, i64) {
 fn count(entry: &PipelineEntry, todo: &IntervalSet) -> usize {
     let of = |(start, end)| entry.tiling.as_ref().map_or(1, |tiling| tiling.count(start, end));
     usize::try_from(todo.iter().map(of).sum::<u64>()).unwrap_or(usize::MAX)
+}
+
+/// The id of the backfill a request makes; a repeat of the request has the same.
+pub fn id_of(request_id: &str) -> BackfillId {
+    let hash = blake3::hash(request_id.as_bytes()).to_hex();
+    match format!("bf-{}", &hash[..10]).parse() {
+        Ok(id) => id,
+        Err(_) => unreachable!("a hexadecimal hash is a valid name"),
+    }
 }
 
 /// Who asked for a backfill.

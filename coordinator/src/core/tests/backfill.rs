@@ -2,6 +2,7 @@
 
 use windrow_common::{
     id::BackfillId,
+    pipeline::Detail,
     task::{Lane, Retry, Task, TaskPhase},
     window::{Axis, Window},
 };
@@ -386,4 +387,33 @@ fn a_full_load_that_was_quarantined_is_run_again_as_the_same_version() {
     let again = bench.tasks("planes", TaskPhase::Pending).remove(0);
     assert_eq!((again.window, again.revision), (Window::version(0), 1));
     assert!(bench.tasks("planes", TaskPhase::Quarantined).is_empty());
+}
+
+/// A trace shows its attempts whole while they are few, unless the pipeline says otherwise.
+#[test]
+fn what_happens_in_the_attempts_of_a_large_backfill_is_kept_apart_from_its_trace() {
+    let cases = [
+        (250, 1, Detail::Auto, false),
+        (251, 1, Detail::Auto, true),
+        (251, 2, Detail::Auto, false),
+        (251, 1, Detail::Inline, false),
+        (3, 1, Detail::Linked, true),
+    ];
+    for (windows, per_task, detail, apart) in cases {
+        let mut pipeline = edit(hourly("flights", "lake"), |window| window.per_task = per_task);
+        pipeline.telemetry.detail = detail;
+        let mut bench = Bench::new(windows, [pipeline]);
+        bench.plan();
+        let is_apart = |bench: &Bench, task: &Task| {
+            backfill::is_apart(&bench.table, bench.table.pipeline(&task.pipeline).unwrap(), task)
+        };
+        for task in bench.tasks("flights", TaskPhase::Pending) {
+            assert_eq!(is_apart(&bench, &task), detail == Detail::Linked, "what is scheduled has traces of its own");
+            bench.apply(&lifecycle::cancel(&bench.table, &task.id).unwrap());
+        }
+        bench.backfill("again", &request("flights", None, Choice::Missing));
+        bench.advance();
+        let task = bench.tasks("flights", TaskPhase::Pending).remove(0);
+        assert_eq!(is_apart(&bench, &task), apart, "{windows} windows, {per_task} per task, {detail:?}");
+    }
 }
