@@ -3,6 +3,8 @@
 pub mod cluster;
 pub mod etcd;
 pub mod example;
+pub mod network;
+pub mod oracle;
 pub mod process;
 pub mod proof;
 pub mod reader;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::{debug, info};
 use windrow_common::{
+    failpoint::{self, Point},
     id::{SinkId, TaskId, WorkerId},
     ticket::{self, Ticket},
 };
@@ -172,6 +173,9 @@ impl Controller {
             self.metrics.claims(given.len());
             for assignment in given {
                 self.workers.hold(&assignment.worker, assignment.task, self.clock.elapsed());
+                if failpoint::reach(Point::Claimed, assignment.worker.as_str()).await.is_err() {
+                    self.hang_up(&assignment.worker);
+                }
                 self.send_assignment(&assignment.worker, &assignment.task, revision);
             }
         }

@@ -213,10 +213,14 @@ impl Controller {
     /// Persists a change and takes it over; the revision it was written at.
     async fn persist(&mut self, change: &Change) -> Result<i64, LedgerError> {
         let revision = self.ledger.write(change).await?;
+        self.take_over(change, revision);
+        Ok(revision)
+    }
+
+    fn take_over(&mut self, change: &Change, revision: i64) {
         self.revoke_withdrawn(change);
         self.table.apply(change, revision);
         self.changes.send_modify(|count| *count += 1);
-        Ok(revision)
     }
 
     /// Workers that hold what a change takes away are told at once, so that their slots are free for something else.
@@ -247,9 +251,14 @@ impl Controller {
         let response = v1::SessionResponse { message: Some(message) };
         if session.out.try_send(response).is_err() {
             warn!(%worker, "does not listen; its session is closed");
-            self.sessions.remove(worker);
-            self.cut_off(worker);
+            self.hang_up(worker);
         }
+    }
+
+    /// Ends a worker's session; it may come back with a new one.
+    fn hang_up(&mut self, worker: &WorkerId) {
+        self.sessions.remove(worker);
+        self.cut_off(worker);
     }
 
     /// A worker's session broke: it gets nothing new, and what it was asked as a committer will not be answered.

@@ -2,6 +2,7 @@
 
 use tracing::{debug, info, warn};
 use windrow_common::{
+    failpoint::{self, Point},
     id::{SinkId, TaskId, WorkerId},
     manifest::ManifestRef,
     task::{Failure, TaskState},
@@ -52,8 +53,7 @@ impl Controller {
             }
             SessionEvent::Goodbye => self.goodbye(&worker).await,
             SessionEvent::Closed => {
-                self.sessions.remove(&worker);
-                self.cut_off(&worker);
+                self.hang_up(&worker);
                 Ok(())
             }
         }
@@ -133,6 +133,9 @@ impl Controller {
             Ok(Seal::AlreadySealed) => true,
             Ok(Seal::Change(change)) => {
                 self.persist(&change).await?;
+                if failpoint::reach(Point::Sealed, worker.as_str()).await.is_err() {
+                    self.hang_up(worker);
+                }
                 true
             }
             Err(refused) => {
@@ -188,6 +191,7 @@ impl Controller {
             Ok(draft) => {
                 if let Some(change) = commit::record(&self.table, sink, &asked, draft.path, draft.digest) {
                     self.persist(&change).await?;
+                    failpoint::reach(Point::Intended, sink.as_str()).await?;
                 }
                 self.run(sink).resume(now);
                 Ok(())
@@ -225,7 +229,10 @@ impl Controller {
             return Ok(());
         }
         let change = match answer {
-            Answer::Committed => commit::finalize(&self.table, sink),
+            Answer::Committed => {
+                failpoint::reach(Point::Finalizing, sink.as_str()).await?;
+                commit::finalize(&self.table, sink)
+            }
             Answer::Aborted => return self.aborted(sink).await,
             Answer::Refused(failure) => {
                 warn!(%sink, code = %failure.code, message = %failure.message, "the sink refuses the intent; it is aborted");
@@ -244,7 +251,9 @@ impl Controller {
             }
         };
         if let Some(change) = change {
-            self.persist(&change).await?;
+            let revision = self.ledger.write(&change).await?;
+            failpoint::reach(Point::Finalized, sink.as_str()).await?;
+            self.take_over(&change, revision);
             self.metrics.published(sink);
         }
         self.run(sink).done();
