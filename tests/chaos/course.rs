@@ -10,6 +10,7 @@ use windrow_tests::{
 };
 
 use crate::{
+    cases::{CASES, Case},
     cell::{Cell, Fault},
     ground::Ground,
 };
@@ -18,10 +19,22 @@ use crate::{
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Longer than any cell may take.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(900);
 const LAYER: &str = "chaos";
 
-/// How a cell that held went.
+/// Why something cannot be tried here.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Missing(pub(crate) &'static str);
+
+/// Something to be tried.
+#[derive(Clone, Copy)]
+pub(crate) enum Work {
+    Cell(Cell),
+    Case(Case),
+}
+
+/// How what held went.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// In words.
@@ -30,37 +43,79 @@ pub(crate) struct Outcome {
     pub(crate) times: u64,
 }
 
-/// Runs cells and fails, after all of them, if one did not hold.
-pub(crate) async fn run(test: &str, cells: &[Cell]) {
+/// Tries one after the other and fails, after all of them, if something did not hold.
+pub(crate) async fn run(test: &str, works: &[Work]) {
     let _turn = TURN.lock().await;
     let Some(ground) = Ground::prepare(test).await else { return };
     let base = number("SEED").unwrap_or(1);
-    println!("{test}: {} cells, SEED={base}", cells.len());
+    println!("{test}: {} to try, SEED={base}", works.len());
     let mut broken = Vec::new();
-    for cell in cells {
-        if cell.fault == Fault::Cut && ground.network.is_none() {
-            skip(&cell.to_string(), "there are no network namespaces");
-            continue;
-        }
-        let begun = Instant::now();
-        let ran = tokio::time::timeout(PATIENCE, cell.run(&ground, seed_of(base, &cell.to_string()))).await;
+    for work in works {
+        let (name, begun) = (work.name(), Instant::now());
+        let ran = tokio::time::timeout(PATIENCE, work.run(&ground, seed_of(base, &name))).await;
         let seconds = begun.elapsed().as_secs_f64();
         match ran.context("it took too long").flatten() {
             Ok(outcome) => {
-                println!("{cell:<18} held    {seconds:5.1} s  {}", outcome.found);
-                record(cell, &outcome, (base, seconds)).unwrap();
+                println!("{name:<18} held    {seconds:5.1} s  {}", outcome.found);
+                work.record(&outcome, (base, seconds)).unwrap();
             }
+            Err(error) if error.downcast_ref::<Missing>().is_some() => skip(&name, &error.to_string()),
             Err(error) => {
-                println!("{cell:<18} BROKEN  {seconds:5.1} s  {error:?}");
-                broken.push(cell.to_string());
+                println!("{name:<18} BROKEN  {seconds:5.1} s  {error:?}");
+                broken.push(name);
             }
         }
     }
     assert!(broken.is_empty(), "broken with SEED={base}: CELLS={}", broken.join(","));
 }
 
+/// All there is.
+pub(crate) fn all() -> Vec<Work> {
+    let cells = Cell::all().into_iter().map(Work::Cell);
+    cells.chain(CASES.iter().copied().map(Work::Case)).collect()
+}
+
+impl Work {
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Cell(cell) => cell.to_string(),
+            Self::Case(case) => case.name.to_owned(),
+        }
+    }
+
+    async fn run(&self, ground: &Ground, seed: u64) -> Result<Outcome> {
+        match self {
+            Self::Cell(cell) if cell.fault == Fault::Cut && ground.network.is_none() => {
+                Err(Missing("there are no network namespaces").into())
+            }
+            Self::Cell(cell) => cell.run(ground, seed).await,
+            Self::Case(case) => (case.run)(ground, seed).await,
+        }
+    }
+
+    fn record(&self, outcome: &Outcome, (seed, seconds): (u64, f64)) -> Result<()> {
+        let (injected, held) = match self {
+            Self::Cell(cell) => (cell.injected(), cell.held()),
+            Self::Case(case) => (case.injected.to_owned(), case.held.to_vec()),
+        };
+        let proof = Proof {
+            layer: LAYER.to_owned(),
+            case: self.name(),
+            injected,
+            times: outcome.times,
+            held,
+            found: outcome.found.clone(),
+            states: None,
+            seconds: (seconds * 10.0).round() / 10.0,
+            command: format!("make chaos CELLS={} SEED={seed}", self.name()),
+            seed: Some(seed),
+        };
+        proof.record()
+    }
+}
+
 /// What `CELLS` asks for, `*` standing for anything; without those that held already, unless `FRESH=1`.
-pub(crate) fn chosen(cells: Vec<Cell>) -> Vec<Cell> {
+pub(crate) fn chosen(works: Vec<Work>) -> Vec<Work> {
     let patterns = env::var("CELLS").unwrap_or_default();
     let patterns: Vec<&str> = patterns.split(',').map(str::trim).filter(|pattern| !pattern.is_empty()).collect();
     let fresh = env::var("FRESH").is_ok_and(|fresh| fresh == "1") || !patterns.is_empty();
@@ -68,28 +123,12 @@ pub(crate) fn chosen(cells: Vec<Cell>) -> Vec<Cell> {
         true => Vec::new(),
         false => recorded(LAYER).unwrap().into_iter().map(|proof| proof.case).collect(),
     };
-    let wanted = |cell: &Cell| {
-        let name = cell.to_string();
+    let wanted = |work: &Work| {
+        let name = work.name();
         let named = patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, &name));
         named && !held.contains(&name)
     };
-    cells.into_iter().filter(wanted).collect()
-}
-
-fn record(cell: &Cell, outcome: &Outcome, (seed, seconds): (u64, f64)) -> Result<()> {
-    let proof = Proof {
-        layer: LAYER.to_owned(),
-        case: cell.to_string(),
-        injected: cell.injected(),
-        times: outcome.times,
-        held: cell.held(),
-        found: outcome.found.clone(),
-        states: None,
-        seconds: (seconds * 10.0).round() / 10.0,
-        command: format!("make chaos CELLS={cell} SEED={seed}"),
-        seed: Some(seed),
-    };
-    proof.record()
+    works.into_iter().filter(wanted).collect()
 }
 
 /// A seed of a cell's own, the same every time.

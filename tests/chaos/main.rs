@@ -2,12 +2,15 @@
 //! cell one after the other; the tests that run always take a dozen of them.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod cases;
 mod cell;
 mod course;
 mod ground;
+mod plot;
 mod site;
 
 use cell::{Cell, Fault};
+use course::Work;
 use windrow_common::failpoint::Point;
 
 /// Proves CL1, CL2, CL3, CL4, CL5, CL6. Each point of the protocol once, with faults and sinks in turn.
@@ -27,7 +30,7 @@ async fn each_point_of_the_protocol_survives_a_fault() {
         (Point::Finalized, Fault::Kill, "json"),
         (Point::Sweeping, Fault::Stop, "parquet"),
     ];
-    let cells = chosen.map(|(point, fault, format)| Cell { point, fault, format });
+    let cells = chosen.map(|(point, fault, format)| Work::Cell(Cell { point, fault, format }));
     course::run("each_point_of_the_protocol_survives_a_fault", &cells).await;
 }
 
@@ -35,5 +38,5 @@ async fn each_point_of_the_protocol_survives_a_fault() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes an hour; `make chaos` runs it"]
 async fn every_cell_of_the_matrix_holds() {
-    course::run("every_cell_of_the_matrix_holds", &course::chosen(Cell::all())).await;
+    course::run("every_cell_of_the_matrix_holds", &course::chosen(course::all())).await;
 }

@@ -1,17 +1,10 @@
 //! One cluster of real processes on the ground, with a pipeline whose every row is known, and the look at its end: what
 //! the ledger says, what the oracle reads, what lies about.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use windrow_coordinator::{
     ledger::{Guard, Keys, Ledger},
@@ -19,18 +12,12 @@ use windrow_coordinator::{
 };
 use windrow_tests::{
     network::Namespace,
-    oracle::{Found, Rows},
+    oracle::Found,
     process::{Process, Surroundings, free_port_on, run, run_json},
 };
 
-use crate::ground::Ground;
+use crate::{ground::Ground, plot::Plot};
 
-/// 2024-01-01 in seconds since 1970.
-const START: i64 = 1_704_067_200;
-const WINDOW: i64 = 60;
-const WINDOWS: i64 = 24;
-/// So many that a task of two windows is more than one batch of the source.
-const PER_SECOND: u64 = 100;
 /// How long a site may take for anything.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How long sweeps may take to find what was left behind.
@@ -45,11 +32,9 @@ pub(crate) struct Site<'a> {
     pub(crate) ground: &'a Ground,
     pub(crate) coordinators: Vec<Part>,
     pub(crate) workers: Vec<Part>,
-    pub(crate) rows: Rows,
+    pub(crate) plot: Plot,
     cluster: String,
     etcd: Vec<String>,
-    format: &'static str,
-    folder: TempDir,
 }
 
 /// A process of the cluster.
@@ -89,13 +74,10 @@ pub(crate) struct Verdict {
 
 impl<'a> Site<'a> {
     pub(crate) fn new(ground: &'a Ground, format: &'static str, seed: u64) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let rows = Rows { seed, per_second: PER_SECOND, start: START, end: START + WINDOW * WINDOWS, window: WINDOW };
-        let cluster = folder.path().file_name().context("a folder has a name")?.to_string_lossy().replace('.', "x");
+        let plot = Plot::new(format, seed)?;
+        let cluster = plot.path().file_name().context("a folder has a name")?.to_string_lossy().replace('.', "x");
         let etcd = ground.etcd.endpoints();
-        let site = Self { ground, coordinators: Vec::new(), workers: Vec::new(), rows, cluster, etcd, format, folder };
-        site.declare("rows", "", "{}")?;
-        Ok(site)
+        Ok(Self { ground, coordinators: Vec::new(), workers: Vec::new(), plot, cluster, etcd })
     }
 
     /// The same on an etcd of its own.
@@ -104,38 +86,8 @@ impl<'a> Site<'a> {
         self
     }
 
-    /// Writes a pipeline over the same rows into the folder. `extra` are more lines of it.
-    pub(crate) fn declare(&self, name: &str, extra: &str, retries: &str) -> Result<()> {
-        let (format, seed) = (self.format, self.rows.seed);
-        let text = format!(
-            "version: 1
-connections:
-  made_for_{name}: {{ type: synthetic }}
-  lake_of_{name}: {{ type: local, root: ./lake }}
-pipelines:
-  {name}:
-    pattern: incremental
-    source: {{ from: made_for_{name}, cursor: ts, rows_per_second: {PER_SECOND}, seed: {seed}, payload_bytes: 8 }}
-    window: {{ every: 1m, start: 2024-01-01T00:00, end: 2024-01-01T00:{WINDOWS}, per_task: 2 }}
-    sink: {{ to: lake_of_{name}, format: {format}, path: {name} }}
-    retries: {retries}
-    limits: {{ deadline: 1m }}
-{extra}"
-        );
-        Ok(fs::write(self.folder.path().join(format!("{name}.yaml")), text)?)
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// Where a pipeline's rows go.
-    pub(crate) fn table(&self, pipeline: &str) -> PathBuf {
-        self.folder.path().join("lake").join(pipeline)
-    }
-
     pub(crate) fn windows(&self) -> u64 {
-        self.rows.windows()
+        self.plot.rows.windows()
     }
 
     /// Adds a coordinator; the first one leads.
@@ -153,7 +105,7 @@ pipelines:
             "--lease", &lease, "--heartbeat", "1s", "--sweep-every", "1s", "--sweep-grace", "1s",
         ];
         args.extend(&special.args);
-        let process = Process::start_in(&surroundings, &args, &self.folder.path().join(format!("{name}.log")))?;
+        let process = Process::start_in(&surroundings, &args, &self.plot.path().join(format!("{name}.log")))?;
         self.coordinators.push(Part { name, process, namespace, address });
         if self.coordinators.len() == 1 {
             self.wait("a leader", |site| Ok(site.coordinators[0].process.log().contains("\"message\":\"leads\"")))
@@ -172,7 +124,7 @@ pipelines:
             args.extend(["--flight", &flight]);
         }
         args.extend(&special.args);
-        let process = Process::start_in(&surroundings, &args, &self.folder.path().join(format!("{name}.log")))?;
+        let process = Process::start_in(&surroundings, &args, &self.plot.path().join(format!("{name}.log")))?;
         self.workers.push(Part { name: name.to_owned(), process, namespace, address: String::new() });
         Ok(self.workers.len() - 1)
     }
@@ -180,7 +132,7 @@ pipelines:
     fn surroundings(&self, special: &Special) -> Result<(Surroundings, Option<Namespace>)> {
         let mut surroundings = special.surroundings.clone();
         if let Some(trap) = &special.trap {
-            let folder = self.folder.path().to_string_lossy();
+            let folder = self.plot.arg();
             surroundings =
                 surroundings.with_env("WINDROW_FAILPOINTS", trap).with_env("WINDROW_FAILPOINT_FOLDER", folder);
         }
@@ -194,8 +146,7 @@ pipelines:
     }
 
     pub(crate) fn apply(&self) -> Result<()> {
-        let path = self.folder.path().to_string_lossy();
-        let output = run(&["apply", &path, "--coordinator", &self.addresses()])?;
+        let output = run(&["apply", self.plot.arg(), "--coordinator", &self.addresses()])?;
         ensure!(output.status.success(), "apply: {}", String::from_utf8_lossy(&output.stderr));
         Ok(())
     }
@@ -240,12 +191,12 @@ pipelines:
 
     /// Whether the point has gone off.
     pub(crate) fn has_gone_off(&self, point: &str) -> bool {
-        self.folder.path().join(format!("{point}.hit")).exists()
+        self.plot.path().join(format!("{point}.hit")).exists()
     }
 
     /// Lets what is held at the point go on.
     pub(crate) fn let_go(&self, point: &str) -> Result<()> {
-        Ok(fs::write(self.folder.path().join(format!("{point}.go")), "")?)
+        Ok(fs::write(self.plot.path().join(format!("{point}.go")), "")?)
     }
 
     /// Everything that must be so when all is published, whatever happened before.
@@ -255,8 +206,7 @@ pipelines:
 
     /// The same of another pipeline over the same rows.
     pub(crate) async fn check_pipeline(&self, pipeline: &str) -> Result<Verdict> {
-        let found = self.rows.compare(&self.ground.python, self.format, &self.table(pipeline))?;
-        found.check(&self.rows)?;
+        let found = self.plot.read_back(&self.ground.python, pipeline)?;
         self.check_ledger(pipeline, &found).await?;
         self.check_sweeps(pipeline, &found).await?;
         let refused = |part: &Part| part.process.log().matches("\"message\":\"seal refused\"").count() as u64;
@@ -283,7 +233,7 @@ pipelines:
 
     /// Sooner or later no staged file is left that belongs to nothing.
     async fn check_sweeps(&self, pipeline: &str, found: &Found) -> Result<()> {
-        let folder = self.table(pipeline);
+        let folder = self.plot.table(pipeline);
         let live: BTreeSet<&str> = found.live.iter().map(String::as_str).collect();
         let deadline = Instant::now() + SWEPT_WITHIN;
         loop {

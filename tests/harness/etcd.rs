@@ -87,6 +87,18 @@ impl Etcd {
         member.wait_until_healthy().await
     }
 
+    /// Starts all members that were killed, at once, since fewer than most of them do not answer. Waits until all do.
+    pub async fn restart_all(&mut self) -> Result<()> {
+        for member in &mut self.members {
+            member.kill()?;
+            member.launch()?;
+        }
+        for member in &mut self.members {
+            member.wait_until_healthy().await?;
+        }
+        Ok(())
+    }
+
     /// The member that leads the cluster.
     pub async fn leader(&self) -> Result<usize> {
         for (index, member) in self.members.iter().enumerate().filter(|(_, member)| member.process.is_some()) {

@@ -110,6 +110,11 @@ impl Process {
         self.signal("CONT")
     }
 
+    /// Asks it to stop.
+    pub fn term(&self) -> Result<()> {
+        self.signal("TERM")
+    }
+
     fn signal(&self, name: &str) -> Result<()> {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status()?;
         ensure!(status.success(), "kill -{name} {} failed", self.child.id());
