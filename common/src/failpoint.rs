@@ -88,6 +88,11 @@ pub fn reach(_: Point, _: &str) -> std::future::Ready<Result<(), Injected>> {
     std::future::ready(Ok(()))
 }
 
+/// What a test has this process pretend, such as to be of another version.
+pub fn played(name: &str) -> Option<String> {
+    if cfg!(feature = "failpoints") { std::env::var(name).ok() } else { None }
+}
+
 /// Reads the environment once, at the start of a process; what it says that cannot be done is told.
 pub fn arm() -> Result<(), String> {
     #[cfg(feature = "failpoints")]

@@ -26,8 +26,8 @@ impl Controller {
         session: u64,
         event: SessionEvent,
     ) -> Result<(), LedgerError> {
-        if let SessionEvent::Hello { info, held, out } = event {
-            return self.welcome(info, held, Session { number: session, out }).await;
+        if let SessionEvent::Hello { info, protocol, held, out } = event {
+            return self.welcome(info, held, (protocol, Session { number: session, out })).await;
         }
         // A session that was replaced says nothing that counts any more.
         if self.sessions.get(&worker).is_none_or(|open| open.number != session) {
@@ -61,14 +61,20 @@ impl Controller {
 
     /// A worker is here, perhaps again. Claims it still holds go on; claims of another token it is told to drop; claims
     /// the ledger gives it that it does not know of (the assignment was lost) are given back.
-    async fn welcome(&mut self, info: WorkerInfo, held: Vec<HeldClaim>, session: Session) -> Result<(), LedgerError> {
+    async fn welcome(
+        &mut self,
+        info: WorkerInfo,
+        held: Vec<HeldClaim>,
+        (protocol, session): (u32, Session),
+    ) -> Result<(), LedgerError> {
         let worker = info.id.clone();
-        info!(%worker, roles = ?info.roles, slots = info.slots, held = held.len(), "is here");
+        info!(%worker, roles = ?info.roles, slots = info.slots, protocol, held = held.len(), "is here");
         let is_sink = info.roles.contains(&Role::Sink);
         self.cut_off(&worker);
         self.workers.connect(info, self.clock.elapsed());
         self.sessions.insert(worker.clone(), session);
         let welcome = v1::Welcome {
+            protocol,
             epoch: self.ledger.epoch(),
             lease_ms: millis(self.timing.lease),
             heartbeat_ms: millis(self.timing.heartbeat),

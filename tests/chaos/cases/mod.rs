@@ -40,5 +40,7 @@ pub(crate) const CASES: &[Case] = &[
     clock::READER,
     clock::COMMITTER,
     poison::TASK,
-    upgrade::ROLLING,
+    upgrade::COORDINATORS_FIRST,
+    upgrade::WORKERS_FIRST,
+    upgrade::STRANGERS,
 ];

@@ -55,8 +55,8 @@ pub fn endpoint_limits(endpoint: Endpoint) -> Endpoint {
         .connect_timeout(Duration::from_secs(10))
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(2 * WINDOW_BYTES)
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(20))
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(10))
         .tcp_nodelay(true)
 }
 

@@ -13,8 +13,8 @@ use windrow_common::{
     task::{Failure, Retry},
 };
 use windrow_proto::{
-    PROTOCOL_VERSION,
     v1::{self, session_request::Message, session_response::Message as Heard},
+    version::Spoken,
 };
 
 mod claims;
@@ -348,9 +348,11 @@ impl Session {
 }
 
 fn hello(identity: &Identity, claims: &Claims) -> v1::Hello {
+    let spoken = Spoken::here();
     v1::Hello {
         worker: identity.id.to_string(),
-        protocol: PROTOCOL_VERSION,
+        protocol: spoken.newest,
+        oldest_protocol: spoken.oldest,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         roles: identity.roles.iter().map(|role| v1::Role::from(*role).into()).collect(),
         slots: identity.slots,
