@@ -55,7 +55,7 @@ bench: protoc ## measure, with optimisation (not yet: says so and fails)
 	cargo build $(ALL) --release --bins
 	$(TARGET)/release/windrow-benches
 
-# CELLS=F3/*/delta chooses, SEED=n varies, FRESH=1 begins anew instead of going on after what held.
+# CELLS=F3-*-delta chooses, SEED=n varies, FRESH=1 begins anew instead of going on after what held.
 .PHONY: chaos
 chaos: protoc tools ## every fault at every point, one after the other; takes an hour
 	cargo build $(ALL) --bins

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use windrow_common::failpoint::Point;
 
 use crate::{
+    cases::HELD,
     course::Outcome,
     ground::Ground,
     site::{LEADERSHIP, LEASE, Site, Special},
@@ -94,7 +95,7 @@ impl Cell {
 
     /// The invariants that [`Site::check`] and the course of the cell show to hold.
     pub(crate) fn held(self) -> Vec<u8> {
-        let mut held = vec![1, 2, 3, 4, 6, 7, 8, 9, 10, 16, 21];
+        let mut held = HELD.to_vec();
         match (self.fault, self.victim()) {
             (Fault::Stop | Fault::Cut, Victim::Leader) => held.push(13),
             (Fault::Stop | Fault::Cut, _) => held.push(5),
@@ -117,9 +118,7 @@ impl Cell {
             Err(error) => return Err(error.context(site.logs())),
         }
         let verdict = site.check().await.with_context(|| site.logs())?;
-        let found = &verdict.found;
-        let text = format!("{} rows, {} commits, {} seals refused", found.rows, found.seqs.len(), verdict.fenced);
-        Ok(Outcome { found: text, times: 1 })
+        Ok(verdict.outcome(1))
     }
 
     async fn befall(self, site: &mut Site<'_>, nth: u32, late: bool) -> Result<()> {
@@ -216,6 +215,6 @@ impl fmt::Display for Cell {
             Fault::Cut => "cut",
             Fault::Fail => "fail",
         };
-        write!(f, "{}/{fault}/{}", self.point.id(), self.format)
+        write!(f, "{}-{fault}-{}", self.point.id(), self.format)
     }
 }

@@ -4,10 +4,7 @@ use std::{env, time::Duration};
 
 use anyhow::{Context, Result};
 use tokio::{sync::Mutex, time::Instant};
-use windrow_tests::{
-    proof::{Proof, recorded},
-    skip::skip,
-};
+use windrow_tests::{oracle::Found, proof::Proof, skip::skip};
 
 use crate::{
     cases::{CASES, Case},
@@ -38,9 +35,24 @@ pub(crate) enum Work {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// In words.
-    pub(crate) found: String,
+    found: String,
+    lost: u64,
+    doubled: u64,
     /// How often the fault happened.
-    pub(crate) times: u64,
+    times: u64,
+}
+
+impl Outcome {
+    pub(crate) fn of(found: &Found, fenced: u64, times: u64) -> Self {
+        let text = format!(
+            "{} rows, {} lost, {} doubled, {} commits, {fenced} seals refused",
+            found.rows,
+            found.lost,
+            found.doubled,
+            found.seqs.len()
+        );
+        Self { found: text, lost: found.lost, doubled: found.doubled, times }
+    }
 }
 
 /// Tries one after the other and fails, after all of them, if something did not hold.
@@ -103,14 +115,16 @@ impl Work {
             case: self.name(),
             injected,
             times: outcome.times,
-            held,
-            found: outcome.found.clone(),
-            states: None,
+            held: held.iter().map(|id| format!("INV-{id}")).collect(),
+            lost: Some(outcome.lost),
+            doubled: Some(outcome.doubled),
             seconds: (seconds * 10.0).round() / 10.0,
             command: format!("make chaos CELLS={} SEED={seed}", self.name()),
             seed: Some(seed),
+            ..Proof::default()
         };
-        proof.record()
+        proof.write()?;
+        Ok(())
     }
 }
 
@@ -121,7 +135,10 @@ pub(crate) fn chosen(works: Vec<Work>) -> Vec<Work> {
     let fresh = env::var("FRESH").is_ok_and(|fresh| fresh == "1") || !patterns.is_empty();
     let held: Vec<String> = match fresh {
         true => Vec::new(),
-        false => recorded(LAYER).unwrap().into_iter().map(|proof| proof.case).collect(),
+        false => {
+            let proofs = Proof::read_all().unwrap().into_iter();
+            proofs.filter(|proof| proof.layer == LAYER).map(|proof| proof.case).collect()
+        }
     };
     let wanted = |work: &Work| {
         let name = work.name();
@@ -141,16 +158,26 @@ fn number(name: &str) -> Option<u64> {
     env::var(name).ok()?.parse().ok()
 }
 
-/// Segment by segment: `F3/*/delta`; fewer segments leave the rest open.
+/// Whether the name is the pattern with something for each `*`; what follows the last part is left open.
 fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<&str>, Vec<&str>) = (pattern.split('/').collect(), name.split('/').collect());
-    pattern.len() <= name.len() && pattern.iter().zip(&name).all(|(wanted, part)| *wanted == "*" || wanted == part)
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.is_empty() || rest.starts_with('-') || pattern.ends_with('*')
 }
 
 #[test]
-fn cells_are_chosen_by_their_parts() {
+fn cells_are_chosen_by_a_pattern() {
     assert!(
-        matches("F3", "F3/stop/delta") && matches("*/kill", "F3/kill/json") && matches("F3/*/delta", "F3/cut/delta")
+        matches("F3", "F3-stop-delta") && matches("*-kill", "F3-kill-json") && matches("F3-*-delta", "F3-cut-delta")
     );
-    assert!(!matches("F1", "F10/stop/delta") && !matches("F3/kill", "F3/stop/delta") && !matches("F3/a/b/c", "F3/a/b"));
+    assert!(
+        !matches("F1", "F10-stop-delta")
+            && !matches("F3-kill", "F3-stop-delta")
+            && !matches("F3-*-json", "F3-cut-delta")
+    );
 }

@@ -34,7 +34,7 @@ async fn each_point_of_the_protocol_survives_a_fault() {
     course::run("each_point_of_the_protocol_survives_a_fault", &cells).await;
 }
 
-/// The whole matrix, for `make chaos`: `CELLS=F3/*/delta` chooses, `FRESH=1` begins anew, `SEED=n` varies.
+/// The whole matrix, for `make chaos`: `CELLS=F3-*-delta` chooses, `FRESH=1` begins anew, `SEED=n` varies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes an hour; `make chaos` runs it"]
 async fn every_cell_of_the_matrix_holds() {

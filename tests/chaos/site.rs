@@ -16,7 +16,7 @@ use windrow_tests::{
     process::{Process, Surroundings, free_port_on, run, run_json},
 };
 
-use crate::{ground::Ground, plot::Plot};
+use crate::{course::Outcome, ground::Ground, plot::Plot};
 
 /// How long a site may take for anything.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -70,6 +70,12 @@ pub(crate) struct Verdict {
     pub(crate) found: Found,
     /// Seals that were refused.
     pub(crate) fenced: u64,
+}
+
+impl Verdict {
+    pub(crate) fn outcome(&self, times: u64) -> Outcome {
+        Outcome::of(&self.found, self.fenced, times)
+    }
 }
 
 impl<'a> Site<'a> {

@@ -3,8 +3,8 @@
 
 use std::{collections::BTreeMap, fs};
 
-use windrow_common::failpoint::Point;
-use windrow_tests::proof::{Proof, recorded};
+use windrow_common::{failpoint::Point, invariant::CATALOGUE};
+use windrow_tests::proof::Proof;
 
 use crate::{hold, tree::root};
 
@@ -16,28 +16,6 @@ const LAYERS: [&str; 4] = ["model", "simulation", "chaos", "fuzz"];
 const FAULTS: [&str; 4] = ["kill", "stop", "cut", "fail"];
 const SINKS: [&str; 3] = ["delta", "parquet", "json"];
 
-const INVARIANTS: [(u8, &str); 19] = [
-    (1, "the rows of every window are in the sink once: none lost, none doubled"),
-    (2, "windows tile time; a row on an edge is in one of them"),
-    (3, "of every task at most one attempt is committed"),
-    (4, "a sink's commits count 1, 2, 3; each names the digest of the one before"),
-    (5, "an old token changes nothing: not the task, not the intent, not the sink"),
-    (6, "what the ledger calls published is in the sink"),
-    (7, "the sink is at most one commit ahead of the ledger, and only while an intent says so"),
-    (8, "at most one intent per sink, and it never changes"),
-    (9, "every file the sink, a sealed task or an intent names exists as recorded"),
-    (10, "sweeping deletes only what nobody needs, and in the end nothing else is left"),
-    (13, "nothing is written under a lost leadership"),
-    (14, "the leader's table is what the records say"),
-    (15, "compaction changes no row"),
-    (16, "attempts keep to their caps; a row ends in the sink, in the dead letters or in quarantine"),
-    (17, "a marker appears once, after its data"),
-    (18, "no reader sees part of a commit"),
-    (20, "memory, files and queues keep to their bounds"),
-    (21, "when the fault is over, everything is published within a bound"),
-    (23, "both stores give the same answers"),
-];
-
 fn results() -> Vec<Proof> {
     let text = fs::read_to_string(root().join(RESULTS)).unwrap_or_else(|_| "[]".to_owned());
     serde_json::from_str(&text).unwrap()
@@ -47,7 +25,7 @@ fn results() -> Vec<Proof> {
 fn merge() {
     let mut all: BTreeMap<(usize, String), Proof> = BTreeMap::new();
     let place = |proof: &Proof| LAYERS.iter().position(|layer| *layer == proof.layer).unwrap_or(LAYERS.len());
-    let fresh = LAYERS.iter().flat_map(|layer| recorded(layer).unwrap());
+    let fresh = Proof::read_all().unwrap();
     for proof in results().into_iter().chain(fresh) {
         all.insert((place(&proof), sortable(&proof.case)), proof);
     }
@@ -67,13 +45,13 @@ fn sortable(case: &str) -> String {
 fn tables(proofs: &[Proof]) -> String {
     let chaos: Vec<&Proof> = proofs.iter().filter(|proof| proof.layer == "chaos").collect();
     let of = |point: &str, fault: &str| -> Vec<&str> {
-        let cell = |sink: &&&str| chaos.iter().any(|proof| proof.case == format!("{point}/{fault}/{sink}"));
+        let cell = |sink: &&&str| chaos.iter().any(|proof| proof.case == format!("{point}-{fault}-{sink}"));
         SINKS.iter().filter(cell).copied().collect()
     };
     let mut held = 0;
     let mut matrix = String::new();
     for point in Point::ALL.map(Point::id) {
-        let said = chaos.iter().find(|proof| proof.case.starts_with(&format!("{point}/")));
+        let said = chaos.iter().find(|proof| proof.case.starts_with(&format!("{point}-")));
         let moment = said.and_then(|proof| proof.injected.split_once(": ")).map_or("", |(_, moment)| moment);
         let columns = FAULTS.map(|fault| {
             let sinks = of(point, fault);
@@ -86,10 +64,10 @@ fn tables(proofs: &[Proof]) -> String {
     let cells = Point::ALL.len() * FAULTS.len() * SINKS.len();
     let mut text = format!(
         "\n## Points of the protocol\n\n{held} of {cells} cells held, each with 0 rows lost and 0 doubled. A cell is run by \
-         `make chaos CELLS=F3/stop/delta`.\n\n| point | moment | killed | stopped past the lease | cut off past the lease | \
+         `make chaos CELLS=F3-stop-delta`.\n\n| point | moment | killed | stopped past the lease | cut off past the lease | \
          failed |\n|---|---|---|---|---|---|\n{matrix}"
     );
-    let is_cell = |proof: &Proof| Point::ALL.iter().any(|point| proof.case.starts_with(&format!("{}/", point.id())));
+    let is_cell = |proof: &Proof| Point::ALL.iter().any(|point| proof.case.starts_with(&format!("{}-", point.id())));
     for (layer, heading) in [
         ("chaos", "Other faults, real processes"),
         ("simulation", "Simulation"),
@@ -102,20 +80,28 @@ fn tables(proofs: &[Proof]) -> String {
             continue;
         }
         text += &format!(
-            "\n## {heading}\n\n| fault | times | invariants held | found | again by |\n|---|---|---|---|---|\n"
+            "\n## {heading}\n\n| case | what was done | times | invariants held | found | again by |\n|---|---|---|---|---|---|\n"
         );
         for proof in proofs {
-            let held = proof.held.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
-            let states = proof.states.map(|states| format!("{states} states; ")).unwrap_or_default();
-            let Proof { injected, times, found, command, .. } = proof;
-            text += &format!("| {injected} | {times} | {held} | {states}{found} | `{command}` |\n");
+            let held: Vec<&str> = proof.held.iter().map(|id| id.trim_start_matches("INV-")).collect();
+            let Proof { case, injected, times, command, .. } = proof;
+            text +=
+                &format!("| {case} | {injected} | {times} | {} | {} | `{command}` |\n", held.join(", "), found(proof));
         }
     }
     text += "\n## Invariants\n\n| id | |\n|---|---|\n";
-    for (id, words) in INVARIANTS {
-        text += &format!("| {id} | {words} |\n");
+    for (id, words) in CATALOGUE {
+        text += &format!("| {} | {words} |\n", id.trim_start_matches("INV-"));
     }
     text
+}
+
+/// What a run found, in words.
+fn found(proof: &Proof) -> String {
+    let states = proof.states.map(|states| format!("{states} states"));
+    let rows = |count: Option<u64>, what: &str| count.map(|count| format!("{count} rows {what}"));
+    let parts = [states, rows(proof.lost, "lost"), rows(proof.doubled, "doubled")];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// With `WINDROW_UPDATE=1` the page is written instead, with `WINDROW_MERGE=1` the results before.
@@ -139,5 +125,5 @@ fn the_page_of_failures_is_up_to_date() {
 
 #[test]
 fn points_are_sorted_by_number() {
-    assert!(sortable("F2/kill/json") < sortable("F2b/kill/json") && sortable("F2b/x") < sortable("F10/kill/json"));
+    assert!(sortable("F2-kill-json") < sortable("F2b-kill-json") && sortable("F2b-x") < sortable("F10-kill-json"));
 }

@@ -202,7 +202,7 @@ impl Controller {
             sink: task.sink.clone(),
             window: task.window,
             pipeline_sha256: ticket::sha256(&pipeline),
-            expires_unix_ms: expiry(self.clock.now(), deadline),
+            expires_unix_ms: expiry(self.tickets.now(self.clock.elapsed()), deadline),
         };
         let Ok(ticket) = self.tickets.signer.sign(&ticket) else { return };
         let assign = v1::Assign {

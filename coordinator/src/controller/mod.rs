@@ -9,6 +9,7 @@ mod sweeps;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 use windrow_common::{
@@ -84,16 +85,23 @@ pub struct Controller {
 }
 
 /// What claims are signed with. Each leader has a key of its own and tells it to the sink workers; they keep the one
-/// before, so that streams under way outlive a change of leaders.
+/// before, so that streams under way outlive a change of leaders. They are dated by the leader's clock as it was when it began to lead, carried on by
+/// the monotonic one, so that no jump of a clock makes them void.
 struct Tickets {
     key: TicketKey,
     signer: TicketKeys,
+    began: (Timestamp, Duration),
 }
 
 impl Tickets {
-    fn new() -> Self {
+    fn new(clock: &dyn Clock) -> Self {
         let key = TicketKey::random();
-        Self { signer: TicketKeys::new(vec![key.clone()]), key }
+        Self { signer: TicketKeys::new(vec![key.clone()]), key, began: (clock.now(), clock.elapsed()) }
+    }
+
+    fn now(&self, elapsed: Duration) -> Timestamp {
+        let (wall, began) = self.began;
+        wall.checked_add(elapsed.saturating_sub(began)).unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -146,9 +154,9 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         sessions: BTreeMap::new(),
         progress: BTreeMap::new(),
         ledger,
+        tickets: Tickets::new(clock.as_ref()),
         clock,
         timing,
-        tickets: Tickets::new(),
         requests: 0,
         changes,
         metrics: crate::metrics::Metrics::new(),

@@ -75,6 +75,7 @@ impl Controller {
         self.sessions.insert(worker.clone(), session);
         let welcome = v1::Welcome {
             protocol,
+            now_unix_ms: self.tickets.now(self.clock.elapsed()).as_millisecond(),
             epoch: self.ledger.epoch(),
             lease_ms: millis(self.timing.lease),
             heartbeat_ms: millis(self.timing.heartbeat),

@@ -293,6 +293,11 @@ fn backoff(retries: &Retries, errors: u32, jitter: f64) -> Duration {
     doubled.min(retries.max_backoff.0).mul_f64(jitter.clamp(0.0, 1.0))
 }
 
+/// No task is told to wait longer than this.
+pub fn longest_pause(table: &Table, task: &Task) -> Duration {
+    retries(table, task).max_backoff.0.max(NOT_READY_PAUSE)
+}
+
 fn later(now: Timestamp, pause: Duration) -> Timestamp {
     now.checked_add(pause).unwrap_or(Timestamp::MAX)
 }

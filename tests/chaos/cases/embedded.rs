@@ -11,7 +11,7 @@ use super::Case;
 use crate::{course::Outcome, ground::Ground, plot::Plot};
 
 pub(crate) const KILLED: Case = Case {
-    name: "embedded/killed",
+    name: "embedded-killed",
     injected: "`windrow run` on its embedded store is killed at random moments until it is done",
     held: &[1, 2, 3, 4, 6, 7, 9, 16, 21],
     run: |ground, seed| Box::pin(killed(ground, seed)),
@@ -37,5 +37,5 @@ async fn killed(ground: &Ground, seed: u64) -> Result<Outcome> {
     let pipelines = run_json(&["get", "pipelines", "-o", "json", "--local", plot.arg()])?;
     ensure!(pipelines[0]["windows"]["published"] == plot.rows.windows(), "{pipelines}");
     let found = plot.read_back(&ground.python, "rows")?;
-    Ok(Outcome { found: format!("{} rows, {} commits", found.rows, found.seqs.len()), times })
+    Ok(Outcome::of(&found, 0, times))
 }

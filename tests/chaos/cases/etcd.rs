@@ -18,42 +18,42 @@ use crate::{
 const HELD: &[u8] = &[1, 2, 3, 4, 6, 7, 8, 9, 10, 13, 14, 16, 21];
 
 pub(crate) const AWAY: Case = Case {
-    name: "etcd/away/30s",
+    name: "etcd-away-30s",
     injected: "all of etcd stands still for half a minute in the middle of the work",
     held: HELD,
     run: |ground, seed| Box::pin(away(ground, seed, Duration::from_secs(30))),
 };
 
 pub(crate) const AWAY_LONG: Case = Case {
-    name: "etcd/away/10m",
+    name: "etcd-away-10m",
     injected: "all of etcd stands still for ten minutes in the middle of the work",
     held: HELD,
     run: |ground, seed| Box::pin(away(ground, seed, Duration::from_secs(600))),
 };
 
 pub(crate) const RESTARTED: Case = Case {
-    name: "etcd/restarted",
+    name: "etcd-restarted",
     injected: "all members of etcd are killed at once and started again ten seconds later",
     held: HELD,
     run: |ground, seed| Box::pin(restarted(ground, seed)),
 };
 
 pub(crate) const MEMBERS: Case = Case {
-    name: "etcd/members",
+    name: "etcd-members",
     injected: "the leading member of etcd is killed, started again, stopped, and goes on, three times over",
     held: HELD,
     run: |ground, seed| Box::pin(members(ground, seed)),
 };
 
 pub(crate) const COMPACTED: Case = Case {
-    name: "etcd/compacted",
+    name: "etcd-compacted",
     injected: "etcd's history is compacted to its head five times a second, while the leader changes",
     held: HELD,
     run: |ground, seed| Box::pin(compacted(ground, seed)),
 };
 
 pub(crate) const FULL: Case = Case {
-    name: "etcd/full",
+    name: "etcd-full",
     injected: "etcd's quota is used up and raises its alarm; room is made later",
     held: HELD,
     run: |ground, seed| Box::pin(full(ground, seed)),
@@ -84,7 +84,7 @@ async fn end(mut site: Site<'_>, times: u64) -> Result<Outcome> {
     let published = site.wait_published().await;
     published.with_context(|| site.logs())?;
     let verdict = site.check().await.with_context(|| site.logs())?;
-    Ok(Outcome { found: format!("{} rows, {} commits", verdict.found.rows, verdict.found.seqs.len()), times })
+    Ok(verdict.outcome(times))
 }
 
 async fn away(ground: &Ground, seed: u64, long: Duration) -> Result<Outcome> {

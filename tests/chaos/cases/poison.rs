@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(crate) const TASK: Case = Case {
-    name: "poison/task",
+    name: "poison-task",
     injected: "every worker that loads one window dies; each is replaced",
     held: &[1, 2, 3, 4, 7, 9, 16, 21],
     run: |ground, seed| Box::pin(task(ground, seed)),
@@ -46,5 +46,5 @@ async fn task(ground: &Ground, seed: u64) -> Result<Outcome> {
     let tasks = site.ask(&["get", "tasks", "poison"])?;
     ensure!(tasks[0]["lost_leases"] == 3, "{tasks}");
     let verdict = site.check().await.with_context(|| site.logs())?;
-    Ok(Outcome { found: format!("{} rows of the other pipeline, 1 window given up", verdict.found.rows), times: 3 })
+    Ok(verdict.outcome(deaths))
 }

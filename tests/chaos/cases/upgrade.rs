@@ -7,31 +7,29 @@ use anyhow::{Context, Result, ensure};
 use tokio::time::sleep;
 use windrow_tests::process::Surroundings;
 
-use super::Case;
+use super::{Case, HELD};
 use crate::{
     course::Outcome,
     ground::Ground,
     site::{Site, Special},
 };
 
-const HELD: &[u8] = &[1, 2, 3, 4, 6, 7, 8, 9, 10, 16, 21];
-
 pub(crate) const COORDINATORS_FIRST: Case = Case {
-    name: "upgrade/coordinators-first",
+    name: "upgrade-coordinators-first",
     injected: "a rolling upgrade to the next version while windows run, coordinators first, then workers",
     held: HELD,
     run: |ground, seed| Box::pin(rolling(ground, seed, true)),
 };
 
 pub(crate) const WORKERS_FIRST: Case = Case {
-    name: "upgrade/workers-first",
+    name: "upgrade-workers-first",
     injected: "a rolling upgrade to the next version while windows run, workers first, then coordinators",
     held: HELD,
     run: |ground, seed| Box::pin(rolling(ground, seed, false)),
 };
 
 pub(crate) const STRANGERS: Case = Case {
-    name: "upgrade/strangers",
+    name: "upgrade-strangers",
     injected: "workers of a version that the coordinators do not speak join",
     held: HELD,
     run: |ground, seed| Box::pin(strangers(ground, seed)),
@@ -71,7 +69,7 @@ async fn rolling(ground: &Ground, seed: u64, coordinators_first: bool) -> Result
     };
     ensure!(agreed(1) && agreed(2), "both versions were spoken\n{}", site.logs());
     let verdict = site.check().await.with_context(|| site.logs())?;
-    Ok(Outcome { found: format!("{} rows, {} commits", verdict.found.rows, verdict.found.seqs.len()), times: 4 })
+    Ok(verdict.outcome(4))
 }
 
 async fn replace_coordinators(site: &mut Site<'_>) -> Result<()> {
@@ -108,5 +106,5 @@ async fn strangers(ground: &Ground, seed: u64) -> Result<Outcome> {
     let workers = site.ask(&["get", "workers"])?;
     ensure!(workers.as_array().is_some_and(|workers| workers.len() == 2), "{workers}");
     let verdict = site.check().await.with_context(|| site.logs())?;
-    Ok(Outcome { found: format!("{} rows by the others, a clear refusal", verdict.found.rows), times: 1 })
+    Ok(verdict.outcome(1))
 }
