@@ -34,6 +34,15 @@ async fn each_point_of_the_protocol_survives_a_fault() {
     course::run("each_point_of_the_protocol_survives_a_fault", &cells).await;
 }
 
+/// Proves CL6, CL17. A part of the other faults: two versions at work together, and a window that kills its workers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neighbouring_versions_work_together_and_a_deadly_window_harms_no_other() {
+    let chosen = ["upgrade-coordinators-first", "poison-task"];
+    let works: Vec<Work> = course::all().into_iter().filter(|work| chosen.contains(&work.name().as_str())).collect();
+    assert_eq!(works.len(), chosen.len());
+    course::run("neighbouring_versions_work_together_and_a_deadly_window_harms_no_other", &works).await;
+}
+
 /// The whole matrix, for `make chaos`: `CELLS=F3-*-delta` chooses, `FRESH=1` begins anew, `SEED=n` varies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes an hour; `make chaos` runs it"]

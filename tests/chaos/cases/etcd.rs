@@ -170,7 +170,8 @@ async fn full(ground: &Ground, seed: u64) -> Result<Outcome> {
         Client::connect([endpoint], None).await?.defragment().await?;
     }
     for alarm in client.alarm(etcd_client::AlarmAction::Get, etcd_client::AlarmType::Nospace, None).await?.alarms() {
-        let options = etcd_client::AlarmOptions::new().with_member(alarm.member_id());
+        let mut options = etcd_client::AlarmOptions::new();
+        options.with_member(alarm.member_id());
         client.alarm(etcd_client::AlarmAction::Deactivate, etcd_client::AlarmType::Nospace, Some(options)).await?;
     }
     end(site, 1).await

@@ -31,6 +31,7 @@ async fn task(ground: &Ground, seed: u64) -> Result<Outcome> {
     let windows = site.windows();
     let settled = site.wait("an end of the dying", |site| {
         let dead: Vec<usize> = (1..site.workers.len())
+            .rev()
             .filter(|worker| site.workers[*worker].process.ended().is_ok_and(|ended| ended.is_some()))
             .collect();
         for worker in dead {
