@@ -85,7 +85,7 @@ impl Plan {
         let id = trap.point.id();
         let file = |suffix: &str| self.folder.as_ref().map(|folder| folder.join(format!("{id}.{suffix}")));
         if let Some(hit) = file("hit")
-            && let Err(error) = std::fs::write(&hit, std::process::id().to_string())
+            && let Err(error) = std::fs::write(hit, std::process::id().to_string())
         {
             tracing::warn!(%error, "nobody is told that a failpoint went off");
         }

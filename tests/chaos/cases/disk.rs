@@ -45,7 +45,7 @@ impl Disk {
     fn fill(&self) -> Result<()> {
         let full = (0..).find_map(|number| {
             let file = self.0.join(format!("filler-{number}"));
-            fs::write(&file, vec![0; 64 * 1024]).err()
+            fs::write(file, vec![0; 64 * 1024]).err()
         });
         full.map(|_| ()).context("a disk has an end")
     }
