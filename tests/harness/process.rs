@@ -111,7 +111,7 @@ impl Process {
     }
 
     /// Asks it to stop.
-    pub fn term(&self) -> Result<()> {
+    pub fn terminate(&self) -> Result<()> {
         self.signal("TERM")
     }
 

@@ -75,7 +75,7 @@ async fn rolling(ground: &Ground, seed: u64, coordinators_first: bool) -> Result
 async fn replace_coordinators(site: &mut Site<'_>) -> Result<()> {
     for old in 0..2 {
         site.add_coordinator(speaking("1-2")).await?;
-        site.coordinators[old].process.term()?;
+        site.coordinators[old].process.terminate()?;
         site.wait("a coordinator to end", move |site| Ok(site.coordinators[old].process.ended()?.is_some())).await?;
         sleep(Duration::from_millis(500)).await;
     }
@@ -86,7 +86,7 @@ async fn replace_workers(site: &mut Site<'_>) -> Result<()> {
     for (old, name, role) in [(0, "s2", "sink"), (1, "r2", "ingest")] {
         let special = if role == "sink" { speaking("1-2") } else { slow(speaking("1-2")) };
         site.add_worker(name, role, special)?;
-        site.workers[old].process.term()?;
+        site.workers[old].process.terminate()?;
         site.wait("a worker to end", move |site| Ok(site.workers[old].process.ended()?.is_some())).await?;
     }
     Ok(())
