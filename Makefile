@@ -59,8 +59,18 @@ bench: protoc ## measure, with optimisation (not yet: says so and fails)
 	cargo build $(ALL) --release --bins
 	$(TARGET)/release/windrow-benches
 
+# CELLS=F3-*-delta chooses, SEED=n varies, FRESH=1 begins anew instead of going on after what held.
+.PHONY: chaos
+chaos: protoc tools ## every fault at every point, one after the other; takes an hour
+	cargo build $(ALL) --bins
+	cargo test $(ALL) --test chaos -- --ignored --nocapture every_cell
+
+.PHONY: failures
+failures: protoc ## take what runs have shown here into docs/failures.md
+	WINDROW_MERGE=1 WINDROW_UPDATE=1 cargo test $(ALL) --test tidy failures
+
 .PHONY: docs
-docs: protoc ## write the generated documents: capabilities, index of errors, JSON Schema
+docs: protoc ## write the generated documents: capabilities, failures, index of errors, JSON Schema
 	WINDROW_UPDATE=1 cargo test $(ALL) --lib --test tidy up_to_date
 	WINDROW_UPDATE=1 cargo test $(ALL) --lib --test tidy index_of
 

@@ -67,8 +67,13 @@ impl Admin {
                 address: address.clone(),
                 cause: cause.to_string(),
             };
-            let endpoint =
-                Endpoint::from_shared(with_scheme(address)).map_err(bad)?.connect_timeout(Duration::from_secs(2));
+            // A coordinator that stands still takes connections and never answers; without this a command would wait for it
+            // for ever and not ask another.
+            let endpoint = Endpoint::from_shared(with_scheme(address))
+                .map_err(bad)?
+                .connect_timeout(Duration::from_secs(2))
+                .http2_keep_alive_interval(Duration::from_secs(2))
+                .keep_alive_timeout(Duration::from_secs(3));
             Ok((address.clone(), endpoint.connect_lazy()))
         };
         Ok(Self { coordinators: addresses.iter().map(channel).collect::<Result<_, ClientError>>()? })

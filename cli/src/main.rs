@@ -31,6 +31,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         let (service, level) = cli.command.service();
         let telemetry = telemetry::start(service, level)?;
+        windrow_common::failpoint::arm().map_err(anyhow::Error::msg)?;
         let work = cli.command.run(&telemetry);
         let outcome = match cli.command.is_short() {
             true => work.instrument(trace::command_span(cli.command.verb())).await,

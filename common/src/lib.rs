@@ -1,9 +1,10 @@
-//! What coordinator and worker both speak of. It does no I/O, knows no wire format, and may not depend on any other
+//! What coordinator and worker both speak of. It does no I/O (the failpoints of tests do), knows no wire format, and may not depend on any other
 //! crate of windrow, nor on tonic, etcd, arrow or object_store.
 
 pub mod claim;
 pub mod clock;
 pub mod error;
+pub mod failpoint;
 pub mod id;
 pub mod intent;
 pub mod invariant;

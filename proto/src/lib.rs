@@ -15,9 +15,7 @@ pub mod convert;
 pub mod local;
 pub mod record;
 pub mod status;
-
-/// The version of the session protocol. Workers and coordinators one apart understand each other.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub mod version;
 
 /// Most bytes of a message between coordinator, worker and client.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;

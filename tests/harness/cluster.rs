@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::{
     etcd::Etcd,
     http,
-    process::{Process, free_port, run, run_json},
+    process::{Process, Surroundings, free_port, run, run_json},
 };
 
 /// Real processes; all of them end when it is dropped.
@@ -17,8 +17,7 @@ pub struct Cluster {
     pub etcd: Etcd,
     pub coordinators: Vec<Coordinator>,
     pub workers: Vec<(String, Process)>,
-    /// What the processes' environment has besides the tests' own.
-    environment: Vec<(String, String)>,
+    surroundings: Surroundings,
     logs: TempDir,
     lease: String,
 }
@@ -60,7 +59,8 @@ impl Cluster {
     async fn lead(environment: Vec<(String, String)>, coordinators: usize, lease: &str) -> Result<Option<Self>> {
         let Some(etcd) = Etcd::start(3).await? else { return Ok(None) };
         let (logs, lease) = (tempfile::tempdir()?, lease.to_owned());
-        let mut cluster = Self { etcd, coordinators: Vec::new(), workers: Vec::new(), environment, logs, lease };
+        let surroundings = Surroundings { env: environment, ..Surroundings::default() };
+        let mut cluster = Self { etcd, coordinators: Vec::new(), workers: Vec::new(), surroundings, logs, lease };
         for _ in 0..coordinators {
             cluster.add_coordinator()?;
         }
@@ -77,7 +77,7 @@ impl Cluster {
             "coordinator", "--etcd", &etcd, "--listen", &address, "--metrics", &metrics,
             "--lease", &self.lease, "--heartbeat", "1s", "--sweep-grace", "1h",
         ];
-        let process = Process::start_in(&args, &self.environment, &log)?;
+        let process = Process::start_in(&self.surroundings, &args, &log)?;
         self.coordinators.push(Coordinator { process, address, metrics });
         Ok(())
     }
@@ -91,7 +91,7 @@ impl Cluster {
         let log = self.logs.path().join(format!("worker-{name}.log"));
         let addresses = self.addresses();
         let args = [&["worker", "--coordinator", &addresses, "--name", name], more].concat();
-        let process = Process::start_in(&args, &self.environment, &log)?;
+        let process = Process::start_in(&self.surroundings, &args, &log)?;
         self.workers.push((name.to_owned(), process));
         Ok(())
     }

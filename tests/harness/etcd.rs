@@ -43,10 +43,15 @@ impl Etcd {
 
     /// The same with more arguments for every member.
     pub async fn start_with(members: usize, args: &[&str]) -> Result<Option<Self>> {
+        Self::start_on("127.0.0.1", members, args).await
+    }
+
+    /// The same on another address of this machine.
+    pub async fn start_on(host: &str, members: usize, args: &[&str]) -> Result<Option<Self>> {
         let Some(binary) = find_binary() else { return Ok(None) };
         let mut last = None;
         for _ in 0..START_ATTEMPTS {
-            match Self::try_start(&binary, members, args).await {
+            match Self::try_start(&binary, (host, members), args).await {
                 Ok(etcd) => return Ok(Some(etcd)),
                 Err(error) => last = Some(error),
             }
@@ -82,6 +87,18 @@ impl Etcd {
         member.wait_until_healthy().await
     }
 
+    /// Starts all members that were killed, at once, since fewer than most of them do not answer. Waits until all do.
+    pub async fn restart_all(&mut self) -> Result<()> {
+        for member in &mut self.members {
+            member.kill()?;
+            member.launch()?;
+        }
+        for member in &mut self.members {
+            member.wait_until_healthy().await?;
+        }
+        Ok(())
+    }
+
     /// The member that leads the cluster.
     pub async fn leader(&self) -> Result<usize> {
         for (index, member) in self.members.iter().enumerate().filter(|(_, member)| member.process.is_some()) {
@@ -94,15 +111,20 @@ impl Etcd {
         bail!("no member leads")
     }
 
-    async fn try_start(binary: &Path, members: usize, args: &[&str]) -> Result<Self> {
+    async fn try_start(binary: &Path, (host, members): (&str, usize), args: &[&str]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let ports = free_ports(members * 2)?;
-        let peers: Vec<_> = (0..members).map(|n| format!("m{n}=http://127.0.0.1:{}", ports[2 * n + 1])).collect();
+        let ports = free_ports(host, members * 2)?;
+        let peers: Vec<_> = (0..members).map(|n| format!("m{n}=http://{host}:{}", ports[2 * n + 1])).collect();
         let peers = peers.join(",");
         let mut etcd = Self { members: Vec::new(), _dir: dir };
         for n in 0..members {
             let data = etcd._dir.path().join(format!("m{n}"));
-            let mut member = Member::new(binary, n, [ports[2 * n], ports[2 * n + 1]], &peers, &data);
+            let mut member = Member::new(
+                binary,
+                n,
+                &[2 * n, 2 * n + 1].map(|port| format!("http://{host}:{}", ports[port])),
+                (&peers, &data),
+            );
             member.args.extend(args.iter().map(|arg| (*arg).to_owned()));
             member.launch()?;
             etcd.members.push(member);
@@ -115,23 +137,27 @@ impl Etcd {
 }
 
 impl Member {
-    fn new(binary: &Path, number: usize, [client, peer]: [u16; 2], peers: &str, data: &Path) -> Self {
-        let endpoint = format!("http://127.0.0.1:{client}");
-        let peer = format!("http://127.0.0.1:{peer}");
+    fn new(binary: &Path, number: usize, [endpoint, peer]: &[String; 2], (peers, data): (&str, &Path)) -> Self {
         let args = [
             ("name", format!("m{number}")),
             ("data-dir", data.display().to_string()),
             ("listen-client-urls", endpoint.clone()),
             ("advertise-client-urls", endpoint.clone()),
             ("listen-peer-urls", peer.clone()),
-            ("initial-advertise-peer-urls", peer),
+            ("initial-advertise-peer-urls", peer.clone()),
             ("initial-cluster", peers.to_owned()),
             ("initial-cluster-state", "new".to_owned()),
             ("log-level", "warn".to_owned()),
             ("logger", "zap".to_owned()),
         ];
         let args = args.iter().map(|(name, value)| format!("--{name}={value}")).collect();
-        Self { binary: binary.to_owned(), args, log: data.with_extension("log"), endpoint, process: None }
+        Self {
+            binary: binary.to_owned(),
+            args,
+            log: data.with_extension("log"),
+            endpoint: endpoint.clone(),
+            process: None,
+        }
     }
 
     fn launch(&mut self) -> Result<()> {
@@ -207,7 +233,7 @@ fn find_binary() -> Option<PathBuf> {
 }
 
 /// Ports nobody listens on now. All are held until all are found, so they differ.
-fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
+fn free_ports(host: &str, count: usize) -> Result<Vec<u16>> {
+    let listeners = (0..count).map(|_| TcpListener::bind((host, 0))).collect::<Result<Vec<_>, _>>()?;
     Ok(listeners.iter().map(|listener| listener.local_addr().map(|addr| addr.port())).collect::<Result<_, _>>()?)
 }

@@ -5,6 +5,8 @@ pub mod etcd;
 pub mod example;
 pub mod http;
 pub mod jaeger;
+pub mod network;
+pub mod oracle;
 pub mod otlp;
 pub mod process;
 pub mod proof;

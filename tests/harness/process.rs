@@ -1,6 +1,7 @@
 //! windrow as its users run it: processes with logs, killed and stopped by pid, gone when the test is over.
 
 use std::{
+    ffi::OsString,
     fs::File,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -20,7 +21,12 @@ pub fn windrow() -> Result<PathBuf> {
 
 /// A port of the loopback address that was free a moment ago.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    free_port_on("127.0.0.1")
+}
+
+/// The same of another address of this machine.
+pub fn free_port_on(host: &str) -> Result<u16> {
+    Ok(TcpListener::bind((host, 0))?.local_addr()?.port())
 }
 
 /// Runs windrow to its end.
@@ -41,6 +47,21 @@ pub fn run_json(args: &[&str]) -> Result<serde_json::Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
+/// What a process is started with beside its arguments.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// A command that runs it, such as one that enters a namespace. It must become the process, not its parent.
+    pub wrapper: Vec<String>,
+    pub env: Vec<(String, String)>,
+}
+
+impl Surroundings {
+    pub fn with_env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
 /// A windrow that runs until it is stopped.
 pub struct Process {
     child: Child,
@@ -50,16 +71,17 @@ pub struct Process {
 impl Process {
     /// Starts windrow with its output in `log`.
     pub fn start(args: &[&str], log: &Path) -> Result<Self> {
-        Self::start_in(args, &[], log)
+        Self::start_in(&Surroundings::default(), args, log)
     }
 
-    /// The same with more in its environment.
-    pub fn start_in(args: &[&str], environment: &[(String, String)], log: &Path) -> Result<Self> {
+    /// The same in other surroundings.
+    pub fn start_in(surroundings: &Surroundings, args: &[&str], log: &Path) -> Result<Self> {
         let file = File::create(log)?;
-        let environment = environment.iter().map(|(name, value)| (name, value));
-        let mut command = Command::new(windrow()?);
-        command.args(args).envs(environment).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let child = command.spawn()?;
+        let mut words = surroundings.wrapper.iter().map(OsString::from).collect::<Vec<_>>();
+        words.push(windrow()?.into_os_string());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(args).envs(surroundings.env.iter().cloned());
+        let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn()?;
         Ok(Self { child, log: log.to_owned() })
     }
 
@@ -70,6 +92,12 @@ impl Process {
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
+    }
+
+    /// Whether it stands still, stopped by a signal.
+    pub fn is_stopped(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("State:") && line.contains('T'))
     }
 
     /// kill -9.

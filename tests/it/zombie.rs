@@ -30,7 +30,8 @@ impl Session {
     pub(crate) async fn open(cluster: &Cluster, held: Vec<v1::HeldClaim>) -> Self {
         let hello = v1::Hello {
             worker: "zombie-00000001".to_owned(),
-            protocol: windrow_proto::PROTOCOL_VERSION,
+            protocol: windrow_proto::version::NEWEST,
+            oldest_protocol: windrow_proto::version::OLDEST,
             version: "0.1.0".to_owned(),
             roles: vec![v1::Role::Ingest.into()],
             slots: 1,

@@ -4,6 +4,7 @@
 
 mod capabilities;
 mod documents;
+mod failures;
 mod house;
 mod metrics;
 mod source;

@@ -2,7 +2,11 @@
 
 use std::{error::Error, fmt};
 
-use windrow_common::{error::ErrorCode, task::Retry};
+use windrow_common::{
+    error::{self, ErrorCode},
+    failpoint::Injected,
+    task::Retry,
+};
 
 pub type Result<T, E = WorkerError> = std::result::Result<T, E>;
 
@@ -76,6 +80,12 @@ impl WorkerError {
 
     pub fn fix_text(&self) -> Option<&str> {
         self.0.fix.as_deref()
+    }
+}
+
+impl From<Injected> for WorkerError {
+    fn from(cause: Injected) -> Self {
+        Self::later(error::INTERNAL, cause.to_string())
     }
 }
 

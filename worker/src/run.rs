@@ -23,7 +23,7 @@ use crate::{
     flight::{StageService, flight_server, server_limits},
     ingest::{Hops, Ingest},
     open::Connectors,
-    session::{self, Dialer, Identity, Order, Role, Session},
+    session::{self, Dialer, Identity, LeaderTime, Order, Role, Session},
     telemetry::Metrics,
 };
 
@@ -98,7 +98,8 @@ impl Worker {
         let metrics = Metrics::new();
         let connectors = Arc::new(Connectors::new(clock.clone()));
         let keys = TicketKeys::default();
-        let service = sink_role.then(|| stage_service(&connectors, &keys, &clock, config.max_puts));
+        let leader_time = LeaderTime::new(clock.clone());
+        let service = sink_role.then(|| stage_service(&connectors, &keys, leader_time.clone(), config.max_puts));
         let (flight, endpoint) = match (config.flight, &service) {
             (Some(settings), Some(service)) => {
                 bind(settings, service.clone()).await.map(|(f, e)| (Some(f), Some(e)))?
@@ -111,7 +112,7 @@ impl Worker {
             slots: config.slots,
             flight_endpoint: endpoint.clone(),
         };
-        let (session, ends) = session::open(identity, config.coordinators, clock.clone());
+        let (session, ends) = session::open_telling(leader_time, identity, config.coordinators, clock.clone());
         let hops = Hops::new(service, endpoint, config.peer_tls);
         let ingest = Ingest::new(connectors.clone(), hops, config.spill_dir);
         let slots = usize::try_from(config.slots).unwrap_or(1);
@@ -159,12 +160,12 @@ fn check(config: &WorkerConfig) -> Result<()> {
 fn stage_service(
     connectors: &Arc<Connectors>,
     keys: &TicketKeys,
-    clock: &Arc<dyn Clock>,
+    leader_time: Arc<LeaderTime>,
     max_puts: usize,
 ) -> Arc<StageService> {
     let connectors = connectors.clone();
     let resolver = Arc::new(move |pipeline: &_| connectors.sink(pipeline));
-    Arc::new(StageService::new(resolver, keys.clone(), clock.clone(), max_puts))
+    Arc::new(StageService::new(resolver, keys.clone(), leader_time, max_puts))
 }
 
 async fn bind(settings: FlightConfig, service: Arc<StageService>) -> Result<(Flight, String)> {

@@ -87,6 +87,7 @@ pub async fn run(args: &Args, telemetry: &Telemetry) -> anyhow::Result<Exit> {
             lease: args.lease.0,
             heartbeat: args.heartbeat.0,
             sweep_every: args.sweep_every.0,
+            first_sweep: args.sweep_every.0.min(Timing::default().first_sweep),
             sweep_grace: args.sweep_grace.0,
             ..Timing::default()
         },

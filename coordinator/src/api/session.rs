@@ -14,13 +14,13 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::warn;
 use windrow_common::{error, id::WorkerId, shutdown::Shutdown};
 use windrow_proto::{
-    PROTOCOL_VERSION,
     convert::{Malformed, digest, required, task_id},
     status::status,
     v1::{
         self, Hello, NotLeader, SessionRequest, SessionResponse, session_request::Message as In,
         session_response::Message as Out, session_service_server::SessionService,
     },
+    version::Spoken,
 };
 
 use crate::{
@@ -62,17 +62,18 @@ impl SessionService for Sessions {
             Some(In::Hello(hello)) => hello,
             _ => return Err(status(Code::InvalidArgument, error::VERSION_SKEW, "a session begins with Hello")),
         };
-        if hello.protocol != PROTOCOL_VERSION {
-            let text = format!("worker speaks protocol {}, this coordinator {PROTOCOL_VERSION}", hello.protocol);
+        let (theirs, ours) = (Spoken::announced(hello.protocol, hello.oldest_protocol), Spoken::here());
+        let Some(protocol) = ours.agree(theirs) else {
+            let text = format!("the worker speaks protocol {theirs}, this coordinator {ours}");
             return Err(status(Code::FailedPrecondition, error::VERSION_SKEW, text));
-        }
+        };
         let Some(controller) = self.standing.controller() else {
             let leader = self.standing.leader();
             let message = Some(Out::NotLeader(NotLeader { leader }));
             return Ok(Response::new(Box::pin(tokio_stream::once(Ok(SessionResponse { message })))));
         };
         let (out, outbox) = mpsc::channel(OUTBOX);
-        let (worker, event) = hello_in(hello, out).map_err(malformed)?;
+        let (worker, event) = hello_in(hello, protocol, out).map_err(malformed)?;
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         controller.session(worker.clone(), number, event).await.map_err(|_| stopped())?;
         self.shutdown.spawn(listen(controller, (worker, number), requests, self.shutdown.clone()));
@@ -113,7 +114,11 @@ fn stopped() -> Status {
     status(Code::Unavailable, error::NOT_LEADER, "this coordinator does not lead any more")
 }
 
-fn hello_in(hello: Hello, out: mpsc::Sender<SessionResponse>) -> Result<(WorkerId, SessionEvent), Malformed> {
+fn hello_in(
+    hello: Hello,
+    protocol: u32,
+    out: mpsc::Sender<SessionResponse>,
+) -> Result<(WorkerId, SessionEvent), Malformed> {
     let id: WorkerId = hello.worker.parse()?;
     let roles = hello.roles.iter().filter_map(|role| match v1::Role::try_from(*role) {
         Ok(v1::Role::Ingest) => Some(Role::Ingest),
@@ -129,7 +134,7 @@ fn hello_in(hello: Hello, out: mpsc::Sender<SessionResponse>) -> Result<(WorkerI
         flight_endpoint: hello.flight_endpoint,
     };
     let held = hello.held.into_iter().map(held_in).collect::<Result<_, _>>()?;
-    Ok((id, SessionEvent::Hello { info, held, out }))
+    Ok((id, SessionEvent::Hello { info, protocol, held, out }))
 }
 
 fn held_in(held: v1::HeldClaim) -> Result<HeldClaim, Malformed> {

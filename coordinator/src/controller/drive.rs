@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::{Instrument, debug, info};
 use windrow_common::{
+    failpoint::{self, Point},
     id::{SinkId, TaskId, WorkerId},
     task::Lane,
     ticket::{self, Ticket},
@@ -190,6 +191,9 @@ impl Controller {
             self.metrics.claims(given.len());
             for assignment in given {
                 self.workers.hold(&assignment.worker, assignment.task, self.clock.elapsed());
+                if failpoint::reach(Point::Claimed, assignment.worker.as_str()).await.is_err() {
+                    self.hang_up(&assignment.worker);
+                }
                 self.send_assignment(&assignment.worker, &assignment.task, revision, &claim_trace);
             }
         }
@@ -216,7 +220,7 @@ impl Controller {
             sink: task.sink.clone(),
             window: task.window,
             pipeline_sha256: ticket::sha256(&pipeline),
-            expires_unix_ms: expiry(self.clock.now(), deadline),
+            expires_unix_ms: expiry(self.tickets.now(self.clock.elapsed()), deadline),
         };
         let Ok(ticket) = self.tickets.signer.sign(&ticket) else { return };
         let assign = v1::Assign {

@@ -38,6 +38,8 @@ pub enum Message {
 pub enum SessionEvent {
     Hello {
         info: WorkerInfo,
+        /// The version of the session protocol that was agreed on.
+        protocol: u32,
         held: Vec<HeldClaim>,
         out: mpsc::Sender<v1::SessionResponse>,
     },

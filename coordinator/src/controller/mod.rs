@@ -10,6 +10,7 @@ mod traces;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 use windrow_common::{
@@ -90,16 +91,23 @@ pub struct Controller {
 }
 
 /// What claims are signed with. Each leader has a key of its own and tells it to the sink workers; they keep the one
-/// before, so that streams under way outlive a change of leaders.
+/// before, so that streams under way outlive a change of leaders. They are dated by the leader's clock as it was when it began to lead, carried on by
+/// the monotonic one, so that no jump of a clock makes them void.
 struct Tickets {
     key: TicketKey,
     signer: TicketKeys,
+    began: (Timestamp, Duration),
 }
 
 impl Tickets {
-    fn new() -> Self {
+    fn new(clock: &dyn Clock) -> Self {
         let key = TicketKey::random();
-        Self { signer: TicketKeys::new(vec![key.clone()]), key }
+        Self { signer: TicketKeys::new(vec![key.clone()]), key, began: (clock.now(), clock.elapsed()) }
+    }
+
+    fn now(&self, elapsed: Duration) -> Timestamp {
+        let (wall, began) = self.began;
+        wall.checked_add(elapsed.saturating_sub(began)).unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -153,9 +161,9 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         progress: BTreeMap::new(),
         attempts: traces::Attempts::default(),
         ledger,
+        tickets: Tickets::new(clock.as_ref()),
         clock,
         timing,
-        tickets: Tickets::new(),
         requests: 0,
         changes,
         metrics: crate::metrics::Metrics::new(),
@@ -236,10 +244,14 @@ impl Controller {
     /// Persists a change and takes it over; the revision it was written at.
     async fn persist(&mut self, change: &Change) -> Result<i64, LedgerError> {
         let revision = self.ledger.write(change).await?;
+        self.take_over(change, revision);
+        Ok(revision)
+    }
+
+    fn take_over(&mut self, change: &Change, revision: i64) {
         self.revoke_withdrawn(change);
         self.table.apply(change, revision);
         self.changes.send_modify(|count| *count += 1);
-        Ok(revision)
     }
 
     /// Workers that hold what a change takes away are told at once, so that their slots are free for something else.
@@ -270,9 +282,14 @@ impl Controller {
         let response = v1::SessionResponse { message: Some(message) };
         if session.out.try_send(response).is_err() {
             warn!(%worker, "does not listen; its session is closed");
-            self.sessions.remove(worker);
-            self.cut_off(worker);
+            self.hang_up(worker);
         }
+    }
+
+    /// Ends a worker's session; it may come back with a new one.
+    fn hang_up(&mut self, worker: &WorkerId) {
+        self.sessions.remove(worker);
+        self.cut_off(worker);
     }
 
     /// A worker's session broke: it gets nothing new, and what it was asked as a committer will not be answered.

@@ -3,6 +3,7 @@
 use tracing::{Span, debug, info, warn};
 use windrow_common::{
     error,
+    failpoint::{self, Point},
     id::{SinkId, TaskId, WorkerId},
     manifest::ManifestRef,
     task::{Failure, Task, TaskState},
@@ -26,8 +27,8 @@ impl Controller {
         session: u64,
         event: SessionEvent,
     ) -> Result<(), LedgerError> {
-        if let SessionEvent::Hello { info, held, out } = event {
-            return self.welcome(info, held, Session { number: session, out }).await;
+        if let SessionEvent::Hello { info, protocol, held, out } = event {
+            return self.welcome(info, held, (protocol, Session { number: session, out })).await;
         }
         // A session that was replaced says nothing that counts any more.
         if self.sessions.get(&worker).is_none_or(|open| open.number != session) {
@@ -63,8 +64,7 @@ impl Controller {
             }
             SessionEvent::Goodbye => self.goodbye(&worker).await,
             SessionEvent::Closed => {
-                self.sessions.remove(&worker);
-                self.cut_off(&worker);
+                self.hang_up(&worker);
                 Ok(())
             }
         }
@@ -72,14 +72,21 @@ impl Controller {
 
     /// A worker is here, perhaps again. Claims it still holds go on; claims of another token it is told to drop; claims
     /// the ledger gives it that it does not know of (the assignment was lost) are given back.
-    async fn welcome(&mut self, info: WorkerInfo, held: Vec<HeldClaim>, session: Session) -> Result<(), LedgerError> {
+    async fn welcome(
+        &mut self,
+        info: WorkerInfo,
+        held: Vec<HeldClaim>,
+        (protocol, session): (u32, Session),
+    ) -> Result<(), LedgerError> {
         let worker = info.id.clone();
-        info!(%worker, roles = info.roles_in_words(), slots = info.slots, held = held.len(), "is here");
+        info!(%worker, roles = info.roles_in_words(), slots = info.slots, protocol, held = held.len(), "is here");
         let is_sink = info.roles.contains(&Role::Sink);
         self.cut_off(&worker);
         self.workers.connect(info, self.clock.elapsed());
         self.sessions.insert(worker.clone(), session);
         let welcome = v1::Welcome {
+            protocol,
+            now_unix_ms: self.tickets.now(self.clock.elapsed()).as_millisecond(),
             epoch: self.ledger.epoch(),
             lease_ms: millis(self.timing.lease),
             heartbeat_ms: millis(self.timing.heartbeat),
@@ -158,6 +165,9 @@ impl Controller {
                 if let Some(sink_worker) = way {
                     self.workers.hop_held(&sink_worker);
                 }
+                if failpoint::reach(Point::Sealed, worker.as_str()).await.is_err() {
+                    self.hang_up(worker);
+                }
                 true
             }
             Err(refused) => {
@@ -219,6 +229,7 @@ impl Controller {
             Ok(draft) => {
                 if let Some(change) = commit::record(&self.table, sink, &asked, draft.path, draft.digest) {
                     self.persist(&change).await?;
+                    failpoint::reach(Point::Intended, sink.as_str()).await?;
                 }
                 self.run(sink).resume(now);
                 Ok(())
@@ -262,7 +273,10 @@ impl Controller {
             return Ok(());
         }
         let change = match answer {
-            Answer::Committed => commit::finalize(&self.table, sink),
+            Answer::Committed => {
+                failpoint::reach(Point::Finalizing, sink.as_str()).await?;
+                commit::finalize(&self.table, sink)
+            }
             Answer::Aborted => return self.aborted(sink).await,
             Answer::Refused(failure) => {
                 warn!(%sink, code = %failure.code, message = %failure.message, "the sink refuses the intent; it is aborted");
@@ -291,7 +305,9 @@ impl Controller {
             let tasks: Vec<Task> = tasks.map(|task| task.value.clone()).collect();
             let seq = intent.as_ref().map_or(0, |intent| intent.seq);
             let settling: Vec<Span> = tasks.iter().map(|task| self.settle(task, seq, commit)).collect();
-            self.persist(&change).await?;
+            let revision = self.ledger.write(&change).await?;
+            failpoint::reach(Point::Finalized, sink.as_str()).await?;
+            self.take_over(&change, revision);
             drop(settling);
             self.metrics.published(sink, &tasks, self.clock.now());
         }

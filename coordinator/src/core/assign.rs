@@ -4,7 +4,10 @@
 //! fewest, and among equals to the one that has waited longest. So live windows and backfills share whatever there is,
 //! and neither can starve the other, down to a single slot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use windrow_common::{
@@ -14,7 +17,7 @@ use windrow_common::{
 
 use super::{
     backfill::{Order, Phase},
-    lifecycle::Now,
+    lifecycle::{self, Now},
     table::{Table, Versioned},
     workers::Workers,
 };
@@ -56,7 +59,9 @@ pub fn assign(table: &Table, workers: &mut Workers, now: Now) -> Vec<Assignment>
 pub fn obstacles(table: &Table, workers: &Workers, task: &Task, now: Now) -> Vec<String> {
     let mut found = Vec::new();
     match &task.state {
-        TaskState::Pending { not_before, .. } if *not_before > now.wall => {
+        TaskState::Pending { not_before, .. }
+            if !has_come(*not_before, now.wall, lifecycle::longest_pause(table, task)) =>
+        {
             found.push(format!("it is tried again at {not_before}, after a pause"));
         }
         TaskState::Waiting { until, reason } => {
@@ -106,7 +111,7 @@ impl Lanes {
         let sinks: BTreeSet<&SinkId> = table.pipelines().map(|(_, entry)| &entry.sink).collect();
         let open = sinks.into_iter().filter(|sink| has_committer(table, workers, sink) && !is_full(table, sink));
         let open: BTreeSet<&SinkId> = open.collect();
-        let may_run = |task: &Versioned<Task>| is_due(&task.value, now.wall) && open.contains(&task.value.sink);
+        let may_run = |task: &Versioned<Task>| is_due(table, &task.value, now.wall) && open.contains(&task.value.sink);
         let mut lanes: BTreeMap<(&PipelineName, &Lane), BTreeSet<(i64, TaskId)>> = BTreeMap::new();
         for phase in [TaskPhase::Pending, TaskPhase::Waiting] {
             for (pipeline, lane, tasks) in table.lanes_in(phase) {
@@ -154,12 +159,18 @@ impl Lanes {
     }
 }
 
-fn is_due(task: &Task, now: Timestamp) -> bool {
+fn is_due(table: &Table, task: &Task, now: Timestamp) -> bool {
     match &task.state {
-        TaskState::Pending { not_before, .. } => *not_before <= now,
-        TaskState::Waiting { until, .. } => *until <= now,
+        TaskState::Pending { not_before, .. } => has_come(*not_before, now, lifecycle::longest_pause(table, task)),
+        TaskState::Waiting { until, .. } => has_come(*until, now, lifecycle::longest_pause(table, task)),
         _ => false,
     }
+}
+
+/// A time further ahead than the longest pause was told by a clock that has been set back since; waiting for it would be
+/// waiting for that clock to be wrong again.
+fn has_come(time: Timestamp, now: Timestamp, longest: Duration) -> bool {
+    time <= now || now.checked_add(longest).is_ok_and(|latest| time > latest)
 }
 
 fn is_full(table: &Table, sink: &SinkId) -> bool {

@@ -265,6 +265,11 @@ fn retries(table: &Table, task: &Task) -> Retries {
     table.pipeline(&task.pipeline).map(|entry| entry.spec().retries.clone()).unwrap_or_default()
 }
 
+/// No task is told to wait longer than this.
+pub fn longest_pause(table: &Table, task: &Task) -> Duration {
+    retries(table, task).max_backoff.0.max(NOT_READY_PAUSE)
+}
+
 fn later(now: Timestamp, pause: Duration) -> Timestamp {
     now.checked_add(pause).unwrap_or(Timestamp::MAX)
 }

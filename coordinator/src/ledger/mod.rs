@@ -8,6 +8,7 @@ mod record;
 
 use std::sync::Arc;
 
+use windrow_common::failpoint::Injected;
 use windrow_proto::convert::Malformed;
 
 pub use self::{
@@ -64,6 +65,12 @@ pub enum LedgerError {
     Malformed { key: String, source: Malformed },
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<Injected> for LedgerError {
+    fn from(injected: Injected) -> Self {
+        Self::Store(StoreError::Unavailable(injected.to_string()))
+    }
 }
 
 impl Ledger {

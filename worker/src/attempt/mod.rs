@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 use tracing::{Instrument, Span, field};
-use windrow_common::{clock::Clock, error, id::WorkerId, manifest::ManifestRef, pipeline::Pipeline, task::Failure};
+use windrow_common::{
+    clock::Clock, error, failpoint, id::WorkerId, manifest::ManifestRef, pipeline::Pipeline, task::Failure,
+};
 
 use crate::{
     error::{Outcome, WorkerError},
@@ -98,6 +100,9 @@ impl Attempts {
 
     /// A claim that merely lapsed is still worth the question: its files are complete, and the ledger decides.
     async fn seal(&self, pipeline: &str, manifest: ManifestRef, claim: &ClaimGuard) -> AttemptResult {
+        if let Err(injected) = failpoint::reach(failpoint::Point::Staged, pipeline).await {
+            return self.fail(&injected.into(), claim).await;
+        }
         let counts = manifest.counts;
         let sealed = self.reports.seal(claim.task(), claim.token(), manifest);
         let answer = tokio::select! {

@@ -2,7 +2,7 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use windrow_common::{
-    error,
+    error, failpoint,
     id::TaskId,
     intent::IntentTask,
     manifest::{Digest, Manifest},
@@ -51,6 +51,7 @@ pub(super) async fn prepare(connectors: &Connectors, asked: v1::Prepare) -> Resu
         return Err(WorkerError::never(error::INTERNAL, what).into());
     }
     let (path, Digest(digest)) = manifest::put_intent(storage, &body).await?;
+    failpoint::reach(failpoint::Point::Prepared, &asked.sink).await.map_err(WorkerError::from)?;
     Ok(v1::IntentDraft { path, digest: digest.to_vec() })
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use windrow_common::error;
+use windrow_common::{error, failpoint};
 use windrow_proto::{
     convert::{Malformed, required, task_id},
     v1,
@@ -52,6 +52,7 @@ impl Lists {
             WorkerError::later(error::VERSION_SKEW, "the coordinator's list of live attempts makes no sense")
                 .because(cause)
         })?;
+        failpoint::reach(failpoint::Point::Sweeping, &asked.sink).await?;
         sweep::take_away(sink.as_ref(), &listed, &live).await
     }
 }

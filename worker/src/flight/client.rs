@@ -56,7 +56,7 @@ pub fn endpoint_limits(endpoint: Endpoint) -> Endpoint {
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(2 * WINDOW_BYTES)
         // Together less than a worker's lease, so that a sink worker that stands still is found out before it ends.
-        .http2_keep_alive_interval(Duration::from_secs(10))
+        .http2_keep_alive_interval(Duration::from_secs(5))
         .keep_alive_timeout(Duration::from_secs(10))
         .tcp_nodelay(true)
 }

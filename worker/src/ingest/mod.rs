@@ -13,7 +13,8 @@ use arrow_schema::Schema;
 use futures::{StreamExt, TryStreamExt, stream};
 use tracing::Instrument;
 use windrow_common::{
-    error,
+    error, failpoint,
+    id::PipelineName,
     manifest::{Counts, Input, Manifest, ManifestRef, StagedFile},
     pipeline::Pipeline,
 };
@@ -71,7 +72,7 @@ impl Ingest {
         let found = Arc::new(Found { rejects: rejects.clone(), rows: AtomicU64::new(0), progress: progress.clone() });
         let rows = watched(rows_of(source, slices, task, found.clone()), read);
         let rows = transform.apply(input, rows).await?;
-        let rows = watched(written(rows, progress.clone()), tracing::info_span!("transform"));
+        let rows = watched(written(rows, progress.clone(), pipeline.name.clone()), tracing::info_span!("transform"));
 
         let files = hop.put(&pass, Part::Rows, shape.output.clone(), rows).await?;
         progress.add_bytes(files.iter().map(|file| file.bytes).sum());
@@ -152,8 +153,18 @@ impl Found {
     }
 }
 
-fn written(rows: BatchStream, progress: Arc<Progress>) -> BatchStream {
-    rows.inspect_ok(move |batch| progress.add_written(batch.num_rows() as u64)).boxed()
+fn written(rows: BatchStream, progress: Arc<Progress>, pipeline: PipelineName) -> BatchStream {
+    let pass = move |batch: arrow_array::RecordBatch| {
+        let (progress, pipeline) = (progress.clone(), pipeline.clone());
+        async move {
+            if progress.rows_written() > 0 {
+                failpoint::reach(failpoint::Point::Reading, pipeline.as_str()).await?;
+            }
+            progress.add_written(batch.num_rows() as u64);
+            Ok(batch)
+        }
+    };
+    rows.and_then(pass).boxed()
 }
 
 fn attempt_of(task: &Assignment) -> Attempt {

@@ -13,12 +13,13 @@ use windrow_common::{
     task::{Failure, Retry},
 };
 use windrow_proto::{
-    PROTOCOL_VERSION,
     v1::{self, session_request::Message, session_response::Message as Heard},
+    version::Spoken,
 };
 
 mod claims;
 mod dial;
+mod leader_time;
 mod link;
 mod order;
 mod report;
@@ -27,6 +28,7 @@ pub(crate) mod tests;
 
 pub use claims::{ClaimGuard, Ended, Progress};
 pub use dial::{DialError, Dialer};
+pub use leader_time::LeaderTime;
 pub use order::{Assignment, Order};
 pub use report::{Answer, Answerer, OUTAGE_GRACE, Reports};
 
@@ -94,10 +96,22 @@ pub struct Session {
     inbox: mpsc::Receiver<Report>,
     orders: mpsc::Sender<Order>,
     ticket_keys: watch::Sender<Vec<v1::TicketKey>>,
+    leader_time: Arc<LeaderTime>,
 }
 
 /// Builds a session; nothing is connected before [`Session::run`].
 pub fn open(identity: Identity, dialer: Dialer, clock: Arc<dyn Clock>) -> (Session, Ends) {
+    let leader_time = LeaderTime::new(clock.clone());
+    open_telling(leader_time, identity, dialer, clock)
+}
+
+/// The same, telling `leader_time` what time it is at the leader.
+pub fn open_telling(
+    leader_time: Arc<LeaderTime>,
+    identity: Identity,
+    dialer: Dialer,
+    clock: Arc<dyn Clock>,
+) -> (Session, Ends) {
     let (reports, inbox) = Reports::new();
     let (orders, orders_out) = mpsc::channel(ORDER_QUEUE);
     let (ticket_keys, keys_out) = watch::channel(Vec::new());
@@ -114,6 +128,7 @@ pub fn open(identity: Identity, dialer: Dialer, clock: Arc<dyn Clock>) -> (Sessi
         inbox,
         orders,
         ticket_keys,
+        leader_time,
     };
     (session, Ends { orders: orders_out, reports, ticket_keys: keys_out })
 }
@@ -182,6 +197,7 @@ impl Session {
     fn welcomed(&mut self, welcome: &v1::Welcome, said: Duration, link: &mut Outgoing) {
         self.streams += 1;
         self.claims.extend(said + usable(welcome.lease_ms));
+        self.leader_time.tell(welcome.now_unix_ms, self.clock.elapsed());
         self.ticket_keys.send_replace(welcome.ticket_keys.clone());
         self.unanswered.retain(|_, (_, reply)| !reply.is_closed());
         for (request, (outcome, _)) in &self.unanswered {
@@ -353,9 +369,11 @@ impl Session {
 }
 
 fn hello(identity: &Identity, claims: &Claims) -> v1::Hello {
+    let spoken = Spoken::here();
     v1::Hello {
         worker: identity.id.to_string(),
-        protocol: PROTOCOL_VERSION,
+        protocol: spoken.newest,
+        oldest_protocol: spoken.oldest,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         roles: identity.roles.iter().map(|role| v1::Role::from(*role).into()).collect(),
         slots: identity.slots,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use arrow_array::RecordBatch;
 use futures::StreamExt;
-use windrow_common::manifest::StagedFile;
+use windrow_common::{failpoint, manifest::StagedFile};
 
 use super::{
     Attempt, BatchStream, Layout,
@@ -75,6 +75,7 @@ impl<'a> StageWriter<'a> {
             for (key, part) in self.partitioner.split(&batch)? {
                 self.write_part(&key, &part).await?;
             }
+            failpoint::reach(failpoint::Point::Staging, &self.attempt.task.to_string()).await?;
         }
         let left: Vec<Key> = self.open.keys().cloned().collect();
         for key in left {

@@ -54,6 +54,19 @@ fn hour_of(bench: &Bench, task: &TaskId) -> i64 {
     (bench.task(task).window.start() - hour(0)) / (hour(1) - hour(0))
 }
 
+#[test]
+fn a_task_that_was_planned_by_a_clock_since_set_back_does_not_wait_for_that_clock() {
+    let mut bench = Bench::new(1, [limited("flights", 8)]);
+    bench.plan();
+    bench.name_committers();
+    let mut workers = fleet(&[1]);
+    let a_day_earlier = lifecycle::Now { wall: bench.now().wall - jiff::SignedDuration::from_hours(24), jitter: 0.0 };
+    assert_eq!(assign::assign(&bench.table, &mut workers, a_day_earlier).len(), 1);
+    let mut workers = fleet(&[1]);
+    let a_moment_earlier = lifecycle::Now { wall: bench.now().wall - jiff::SignedDuration::from_secs(5), jitter: 0.0 };
+    assert!(assign::assign(&bench.table, &mut workers, a_moment_earlier).is_empty(), "a pause is kept to");
+}
+
 /// Proves CL11.
 #[test]
 fn live_windows_and_a_backfill_take_turns_at_a_single_slot() {

@@ -77,7 +77,14 @@ impl Fake {
 
 impl Peer {
     pub(crate) async fn welcome(&self, ticket_keys: Vec<v1::TicketKey>) {
-        let welcome = v1::Welcome { epoch: 1, lease_ms: LEASE_MS, heartbeat_ms: HEARTBEAT_MS, ticket_keys };
+        let welcome = v1::Welcome {
+            epoch: 1,
+            lease_ms: LEASE_MS,
+            heartbeat_ms: HEARTBEAT_MS,
+            ticket_keys,
+            protocol: 1,
+            now_unix_ms: 0,
+        };
         self.say(Heard::Welcome(welcome)).await;
     }
 

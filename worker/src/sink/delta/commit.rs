@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use arrow_schema::Field;
 use tokio::sync::MutexGuard;
 use windrow_common::{
-    error,
+    error, failpoint,
     intent::{IntentBody, Verdict, judge},
     manifest::Digest,
 };
@@ -90,9 +90,13 @@ impl DeltaSink {
         }
         let text = writing.text(deed, table)?;
         let version = table.version + 1;
+        failpoint::reach(failpoint::Point::Committing, body.sink.as_str()).await?;
         match self.log.write(version, text.clone()).await? {
             Written::Exists => return Ok(Attempt::Taken),
-            Written::Done(stamp) => self.remember(&text, stamp, held)?,
+            Written::Done(stamp) => {
+                failpoint::reach(failpoint::Point::Committed, body.sink.as_str()).await?;
+                self.remember(&text, stamp, held)?;
+            }
         }
         Ok(Attempt::Over(match deed {
             Deed::Apply => Applied::Committed { version },

@@ -2,6 +2,7 @@
 //! done again by anybody at any time.
 
 use windrow_common::{
+    failpoint,
     intent::{IntentBody, Verdict, judge},
     manifest::Digest,
 };
@@ -38,7 +39,9 @@ async fn settle(log: &Log, wanted: &Entry, body: &IntentBody, digest: &Digest) -
                 }
                 // The intent exists, so the one before it is finished and its staged files serve nobody any more.
                 publish::tidy(log, &state).await?;
+                failpoint::reach(failpoint::Point::Committing, body.sink.as_str()).await?;
                 if let Created::Mine = log.create(wanted).await? {
+                    failpoint::reach(failpoint::Point::Committed, body.sink.as_str()).await?;
                     return finish(log, wanted).await;
                 }
             }
