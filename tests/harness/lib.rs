@@ -3,8 +3,10 @@
 pub mod cluster;
 pub mod etcd;
 pub mod example;
+pub mod fault;
 pub mod process;
 pub mod proof;
 pub mod reader;
+pub mod s3;
 pub mod schema;
 pub mod skip;

@@ -23,9 +23,16 @@ pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
+/// windrow with arguments, for those who have more to say about how it runs.
+pub fn command(args: &[&str]) -> Result<Command> {
+    let mut command = Command::new(windrow()?);
+    command.args(args).stdin(Stdio::null());
+    Ok(command)
+}
+
 /// Runs windrow to its end.
 pub fn run(args: &[&str]) -> Result<Output> {
-    Ok(Command::new(windrow()?).args(args).stdin(Stdio::null()).output()?)
+    Ok(command(args)?.output()?)
 }
 
 /// Runs windrow to its end and reads its standard output as JSON. Fails unless it exits with 0.
@@ -45,8 +52,7 @@ impl Process {
     /// Starts windrow with its output in `log`.
     pub fn start(args: &[&str], log: &Path) -> Result<Self> {
         let file = File::create(log)?;
-        let child =
-            Command::new(windrow()?).args(args).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn()?;
+        let child = command(args)?.stdout(file.try_clone()?).stderr(file).spawn()?;
         Ok(Self { child, log: log.to_owned() })
     }
 

@@ -14,6 +14,10 @@ pub fn sink_error(cause: Error, place: impl Into<String>) -> WorkerError {
             .fix("free space or raise the quota; the work goes on by itself"),
         Kind::Forbidden => WorkerError::never(error::SINK_FORBIDDEN, "the sink refuses access")
             .fix("check the connection's credentials and their permissions on this place"),
+        Kind::NoBucket => {
+            WorkerError::later(error::SINK_UNREACHABLE, "there is no such bucket")
+                .fix("create the bucket, or correct the connection's root, region and endpoint")
+        }
         Kind::Missing => WorkerError::later(error::SINK_UNREACHABLE, "nothing is found where the sink should be")
             .fix("check the connection's root, bucket and endpoint"),
         Kind::Unsupported => {
@@ -31,6 +35,7 @@ pub fn sink_error(cause: Error, place: impl Into<String>) -> WorkerError {
 enum Kind {
     Full,
     Forbidden,
+    NoBucket,
     Missing,
     Unsupported,
     Unreachable,
@@ -39,6 +44,7 @@ enum Kind {
 fn kind_of(cause: &Error) -> Kind {
     match cause {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Kind::Forbidden,
+        cause if names_no_bucket(cause) => Kind::NoBucket,
         Error::NotFound { .. } => Kind::Missing,
         Error::NotSupported { .. } | Error::NotImplemented { .. } => Kind::Unsupported,
         other => io_kind(other).map_or(Kind::Unreachable, |kind| match kind {
@@ -47,6 +53,19 @@ fn kind_of(cause: &Error) -> Kind {
             _ => Kind::Unreachable,
         }),
     }
+}
+
+/// Whether a store says that the bucket itself is not there. Only the words of its answer tell that from an object that
+/// is not there, and answers without a body do not tell.
+pub fn names_no_bucket(cause: &Error) -> bool {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(cause);
+    while let Some(at) = next {
+        if at.to_string().contains("<Code>NoSuchBucket</Code>") {
+            return true;
+        }
+        next = at.source();
+    }
+    false
 }
 
 /// The kind of the first I/O error among the causes that says more than "other".

@@ -93,6 +93,7 @@ impl Sink for FilesSink {
     }
 
     async fn layout(&self, schema: SchemaRef) -> Result<Layout> {
+        self.storage.check_conditional_writes().await?;
         let state = self.log.refresh().await?;
         schema::layout(&schema, state.schema.as_ref(), &self.settings)
     }

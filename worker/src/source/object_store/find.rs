@@ -5,7 +5,10 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use windrow_common::{error, manifest::Input};
 
 use super::template::Target;
-use crate::error::{Result, WorkerError};
+use crate::{
+    error::{Result, WorkerError},
+    storage::names_no_bucket,
+};
 
 /// Most objects one window may be read from.
 const MAX_OBJECTS: usize = 100_000;
@@ -15,7 +18,11 @@ pub(super) async fn find(store: &dyn ObjectStore, target: &Target) -> Result<Vec
     match target {
         Target::Object(path) => match store.head(path).await {
             Ok(meta) => Ok(vec![pinned(&meta)]),
-            Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+            // The answer has no body, so it does not tell whether the bucket is there; a listing does.
+            Err(object_store::Error::NotFound { .. }) => {
+                store.list(Some(path)).try_next().await.map_err(|cause| unreadable(path.as_ref(), cause))?;
+                Ok(Vec::new())
+            }
             Err(cause) => Err(unreadable(path.as_ref(), cause)),
         },
         Target::Matching { folder, matcher, text } => {
@@ -85,6 +92,8 @@ pub(super) fn unreadable(name: &str, cause: object_store::Error) -> WorkerError 
             WorkerError::never(error::SOURCE_UNREADABLE, "the source may not be read")
                 .fix("give the connection's credentials the right to read and list")
         }
+        cause if names_no_bucket(cause) => WorkerError::later(error::SOURCE_MISSING, "there is no such bucket")
+            .fix("create the bucket, or correct the connection's root, region and endpoint"),
         _ => WorkerError::later(error::SOURCE_UNREADABLE, "the source cannot be read"),
     };
     error.at(name).because(cause)

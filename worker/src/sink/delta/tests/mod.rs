@@ -24,7 +24,7 @@ use super::{DeltaSink, output::Output, params::Params, table::without, types};
 use crate::{
     error::Result,
     sink::{Applied, Next, Sink},
-    storage::{DurableFolder, Storage},
+    storage::{Storage, tests::Ground},
 };
 
 mod commits;
@@ -45,6 +45,8 @@ type Found = (Option<i64>, i64, String);
 struct World {
     folder: tempfile::TempDir,
     objects: Arc<Faulty>,
+    /// What the storage calls itself.
+    place: Url,
     partition_by: Vec<String>,
     cursor: Option<&'static str>,
     target: &'static str,
@@ -52,10 +54,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let objects = Arc::new(Faulty::over(DurableFolder::open(folder.path()).unwrap()));
+        let Ground { folder, storage } = Ground::new();
+        let objects = Arc::new(Faulty::over(storage.objects().clone()));
         // Small staged files stay apart unless a test is about merging.
-        Self { folder, objects, partition_by: Vec::new(), cursor: Some("at"), target: "1" }
+        Self { folder, objects, place: storage.url().clone(), partition_by: Vec::new(), cursor: Some("at"), target: "1" }
     }
 
     fn partitioned() -> Self {
@@ -87,9 +89,10 @@ impl World {
     fn sink(&self) -> DeltaSink {
         let pipeline = self.pipeline();
         let params = Params::decode(&pipeline.sink.params).unwrap();
-        DeltaSink::new(&pipeline, params, Storage::over(self.objects.clone(), self.url()))
+        DeltaSink::new(&pipeline, params, Storage::over(self.objects.clone(), self.place.clone()))
     }
 
+    /// The folder, whoever else shows it.
     fn url(&self) -> Url {
         Url::from_directory_path(self.folder.path()).unwrap()
     }
