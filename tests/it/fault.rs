@@ -208,7 +208,9 @@ async fn plain_bytes_are_passed_on_both_ways_and_meet_faults_too() {
         }
     };
     assert_eq!(echoed(&proxy).await, Ok(5));
-    for (fault, sees) in [(Fault::Cut, Some(0)), (Fault::LoseReply, Some(0)), (Fault::HalfClose, Some(0)), (Fault::Silence, None)] {
+    for (fault, sees) in
+        [(Fault::Cut, Some(0)), (Fault::LoseReply, Some(0)), (Fault::HalfClose, Some(0)), (Fault::Silence, None)]
+    {
         proxy.meet(Rule::always().times(1).with(fault.clone())).unwrap();
         assert_eq!(echoed(&proxy).await.ok(), sees, "{fault:?}");
     }

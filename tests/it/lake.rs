@@ -58,8 +58,7 @@ pub(crate) async fn rows_by_log(store: &dyn ObjectStore, table: &str) -> u64 {
                 assert!(files.remove(path).is_some(), "version {version} removes {path}, which is not there");
             }
             if let Some(path) = action["add"]["path"].as_str() {
-                let stats: serde_json::Value =
-                    serde_json::from_str(action["add"]["stats"].as_str().unwrap()).unwrap();
+                let stats: serde_json::Value = serde_json::from_str(action["add"]["stats"].as_str().unwrap()).unwrap();
                 let before = files.insert(path.to_owned(), stats["numRecords"].as_u64().unwrap());
                 assert!(before.is_none(), "version {version} adds {path} again");
             }

@@ -48,8 +48,8 @@ async fn wrong_credentials_are_told_with_a_fix_and_nothing_is_written() {
     let Some(s3) = server("wrong_credentials_are_told_with_a_fix_and_nothing_is_written") else { return };
     for (key, secret) in [(KEY_ID, "${env:WINDROW_TEST_WRONG}"), ("nobody", "${env:WINDROW_TEST_WRONG}")] {
         let wrong = connection_as(&s3.address(), BUCKET, key, secret);
-        fails_saying(&visits_with("lake", &wrong), &["WR-K002", "credentials"]);
-        fails_saying(&visits_with("here", &wrong), &["WR-S002", "credentials"]);
+        fails_saying(&visits_with("lake", &wrong), &["WR-K002", "check the connection's credentials"]);
+        fails_saying(&visits_with("here", &wrong), &["WR-S002", "give the connection's credentials the right"]);
     }
     assert_eq!(s3.keys().unwrap(), Vec::<String>::new());
 }
@@ -109,8 +109,7 @@ fn forget_condition(request: &mut Request) {
     for (name, value) in request.headers() {
         signed.headers_mut().append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
     }
-    let credential =
-        AwsCredential { key_id: KEY_ID.to_owned(), secret_key: SECRET.to_owned(), token: None };
+    let credential = AwsCredential { key_id: KEY_ID.to_owned(), secret_key: SECRET.to_owned(), token: None };
     AwsAuthorizer::new(&credential, "s3", REGION).authorize(&mut signed, None);
     for header in ["authorization", "x-amz-date", "x-amz-content-sha256"] {
         request.set_header(header, signed.headers()[header].to_str().unwrap());
@@ -147,7 +146,10 @@ async fn no_secret_is_said_kept_or_sent() {
     // A failure says most of all.
     fs::write(folder.join("secret"), format!("{SECRET}-and-wrong")).unwrap();
     fs::remove_dir_all(folder.join(".windrow")).unwrap();
-    let failed = command(&["run", visits.arg()]).unwrap().envs([("WINDROW_LOG", "trace"), ("WINDROW_TEST_SECRET", SECRET)]).output();
+    let failed = command(&["run", visits.arg()])
+        .unwrap()
+        .envs([("WINDROW_LOG", "trace"), ("WINDROW_TEST_SECRET", SECRET)])
+        .output();
     let failed = said(&failed.unwrap());
     assert!(failed.contains("WR-S002"), "{failed}");
     everything += &failed;

@@ -52,8 +52,9 @@ impl Faulted {
 fn lines_of(folder: &Path) -> (u64, u64) {
     let files = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
     let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
-    let lines: Vec<String> =
-        files.flat_map(|path| fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let lines: Vec<String> = files
+        .flat_map(|path| fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
     let distinct: BTreeSet<&String> = lines.iter().collect();
     (lines.len() as u64, distinct.len() as u64)
 }
@@ -139,7 +140,10 @@ async fn in_a_storm_of_faults_every_row_arrives_once() {
         }
         let injected: Vec<u64> = met.iter().map(|met| met.times()).collect();
         assert!(injected.iter().all(|times| *times > 0), "seed {seed}: {injected:?}");
-        println!("seed {seed}: {} requests, faults met {injected:?}, rows lost 0, doubled 0", faulted.proxy.seen().len());
+        println!(
+            "seed {seed}: {} requests, faults met {injected:?}, rows lost 0, doubled 0",
+            faulted.proxy.seen().len()
+        );
     }
 }
 
@@ -149,6 +153,8 @@ async fn an_endpoint_that_is_away_for_twenty_seconds_loses_nothing() {
     let test = "an_endpoint_that_is_away_for_twenty_seconds_loses_nothing";
     let Some(faulted) = Faulted::new(test, 1).await else { return };
     let visits = faulted.visits("delta", "visits");
+    // As patient as everybody is.
+    edit(&visits.path().join("pipelines.yaml"), "    retries: { attempts: 20, backoff: 50ms }\n", "");
     let slow = Fault::Delay(Duration::from_millis(30), Duration::from_millis(60));
     faulted.proxy.meet(Rule::always().with(slow)).unwrap();
     let mut running = Process::start(&["run", visits.arg()], &visits.path().join("run.log")).unwrap();

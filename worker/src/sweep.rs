@@ -99,9 +99,9 @@ async fn unfinished(sink: &dyn Sink, oldest: i64) -> Vec<Listed> {
         tracing::warn!(error = %in_one_line(&error), "unfinished uploads cannot be listed, so none is aborted");
         Vec::new()
     });
-    let staged = found.into_iter().filter(|upload| {
-        upload.since.as_millisecond() < oldest && StagedName::parse(&upload.path).is_some()
-    });
+    let staged = found
+        .into_iter()
+        .filter(|upload| upload.since.as_millisecond() < oldest && StagedName::parse(&upload.path).is_some());
     staged.map(|upload| Listed { path: upload.path, bytes: 0, upload: Some(upload.id) }).collect()
 }
 

@@ -5,6 +5,7 @@ use std::{error::Error as StdError, io};
 use object_store::Error;
 use windrow_common::error;
 
+use super::said::{names_no_bucket, said};
 use crate::error::WorkerError;
 
 /// The error of a sink at `place` (a path or an address, never with credentials in it).
@@ -14,10 +15,8 @@ pub fn sink_error(cause: Error, place: impl Into<String>) -> WorkerError {
             .fix("free space or raise the quota; the work goes on by itself"),
         Kind::Forbidden => WorkerError::never(error::SINK_FORBIDDEN, "the sink refuses access")
             .fix("check the connection's credentials and their permissions on this place"),
-        Kind::NoBucket => {
-            WorkerError::later(error::SINK_UNREACHABLE, "there is no such bucket")
-                .fix("create the bucket, or correct the connection's root, region and endpoint")
-        }
+        Kind::NoBucket => WorkerError::later(error::SINK_UNREACHABLE, "there is no such bucket")
+            .fix("create the bucket, or correct the connection's root, region and endpoint"),
         Kind::Missing => WorkerError::later(error::SINK_UNREACHABLE, "nothing is found where the sink should be")
             .fix("check the connection's root, bucket and endpoint"),
         Kind::Unsupported => {
@@ -28,7 +27,7 @@ pub fn sink_error(cause: Error, place: impl Into<String>) -> WorkerError {
             WorkerError::later(error::SINK_UNREACHABLE, "the sink's storage does not answer as it should")
         }
     };
-    error.at(place).because(cause)
+    error.at(place).because(said(cause))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,19 +52,6 @@ fn kind_of(cause: &Error) -> Kind {
             _ => Kind::Unreachable,
         }),
     }
-}
-
-/// Whether a store says that the bucket itself is not there. Only the words of its answer tell that from an object that
-/// is not there, and answers without a body do not tell.
-pub fn names_no_bucket(cause: &Error) -> bool {
-    let mut next: Option<&(dyn StdError + 'static)> = Some(cause);
-    while let Some(at) = next {
-        if at.to_string().contains("<Code>NoSuchBucket</Code>") {
-            return true;
-        }
-        next = at.source();
-    }
-    false
 }
 
 /// The kind of the first I/O error among the causes that says more than "other".

@@ -1,9 +1,9 @@
 //! Object storage behind a connection: local folders and S3. Writes to a local folder are on the disk (file and folder
 //! synced) when they return. It may not know formats, tables or tasks.
 
-use std::{fmt, io::ErrorKind, path::Path as FsPath, sync::Arc};
+use std::{fmt, io::ErrorKind, path::Path as FsPath, sync::Arc, time::Duration};
 
-use object_store::{ObjectStore, aws::AmazonS3Builder, prefix::PrefixStore};
+use object_store::{BackoffConfig, ObjectStore, RetryConfig, aws::AmazonS3Builder, prefix::PrefixStore};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use url::Url;
@@ -19,16 +19,18 @@ mod disk;
 mod failure;
 mod local;
 mod object;
+mod said;
 mod secret;
 mod uploads;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use failure::{names_no_bucket, sink_error};
+pub use failure::sink_error;
 pub use local::DurableFolder;
 pub use object::Copied;
 pub(crate) use object::location;
+pub use said::{names_no_bucket, said};
 pub use secret::{Secret, resolve};
 pub use uploads::Unfinished;
 use uploads::Uploads;
@@ -123,12 +125,14 @@ impl Storage {
         let Some(bucket) = url.host_str().map(str::to_owned).filter(|_| url.scheme() == "s3") else {
             return Err(bad("root", format!("{root:?} is no s3:// address with a bucket")));
         };
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retries());
         for (param, value) in &connection.params {
             let Some(value) = value.as_str() else { continue };
             let value = resolve(value).map_err(|cause| ParamError {
                 code: error::SECRET_UNRESOLVED,
-                fix: Some("give this worker the variable or the file, or run the pipeline on one that has it".to_owned()),
+                fix: Some(
+                    "give this worker the variable or the file, or run the pipeline on one that has it".to_owned(),
+                ),
                 ..bad(param, cause.to_string())
             })?;
             builder = match param.as_str() {
@@ -150,6 +154,14 @@ impl Storage {
         let objects: Arc<dyn ObjectStore> = store;
         Ok(Self::new(Arc::new(PrefixStore::new(objects, prefix)), url, Some(uploads)))
     }
+}
+
+/// How long a request to a bucket is tried: some ten seconds, so that a short outage costs no attempt at a task, and an
+/// address that is wrong is still told soon. `object_store`'s own pauses hardly grow; together they are two seconds.
+fn retries() -> RetryConfig {
+    let backoff =
+        BackoffConfig { init_backoff: Duration::from_millis(200), max_backoff: Duration::from_secs(3), base: 2.5 };
+    RetryConfig { backoff, max_retries: 10, retry_timeout: Duration::from_secs(60) }
 }
 
 /// Folders are made for sinks alone.

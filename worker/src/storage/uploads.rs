@@ -129,7 +129,8 @@ impl Uploads {
         AwsAuthorizer::new(&credential, "s3", region).authorize(&mut request, None);
         let reply = client.execute(request).await.map_err(generic)?;
         let status = reply.status();
-        let text = reply.into_body().text().await.map_err(generic)?;
+        let bytes = reply.into_body().bytes().await.map_err(generic)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         match status {
             StatusCode::OK => quick_xml::de::from_str(&text).map(Some).map_err(generic),
             StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED => Ok(None),

@@ -7,7 +7,7 @@ use windrow_common::{error, manifest::Input};
 use super::template::Target;
 use crate::{
     error::{Result, WorkerError},
-    storage::names_no_bucket,
+    storage::{names_no_bucket, said},
 };
 
 /// Most objects one window may be read from.
@@ -17,7 +17,8 @@ const MAX_OBJECTS: usize = 100_000;
 pub(super) async fn find(store: &dyn ObjectStore, target: &Target) -> Result<Vec<Input>> {
     match target {
         Target::Object(path) => match store.head(path).await {
-            Ok(meta) => Ok(vec![pinned(&meta)]),
+            // By the name it was asked for: some stores answer with one that begins at their own root.
+            Ok(meta) => Ok(vec![pinned(path, &meta)]),
             // The answer has no body, so it does not tell whether the bucket is there; a listing does.
             Err(object_store::Error::NotFound { .. }) => {
                 store.list(Some(path)).try_next().await.map_err(|cause| unreadable(path.as_ref(), cause))?;
@@ -39,7 +40,7 @@ pub(super) async fn find(store: &dyn ObjectStore, target: &Target) -> Result<Vec
                     )
                     .fix("narrow the path, for example by a {window.start:..} placeholder"));
                 }
-                found.push(pinned(&meta));
+                found.push(pinned(&meta.location, &meta));
             }
             found.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(found)
@@ -48,8 +49,8 @@ pub(super) async fn find(store: &dyn ObjectStore, target: &Target) -> Result<Vec
 }
 
 /// An object with its present version.
-pub(super) fn pinned(meta: &ObjectMeta) -> Input {
-    Input { name: meta.location.to_string(), bytes: meta.size, version: Some(version(meta)) }
+pub(super) fn pinned(path: &Path, meta: &ObjectMeta) -> Input {
+    Input { name: path.to_string(), bytes: meta.size, version: Some(version(meta)) }
 }
 
 /// The ETag, or size and time where a store gives none.
@@ -96,5 +97,5 @@ pub(super) fn unreadable(name: &str, cause: object_store::Error) -> WorkerError 
             .fix("create the bucket, or correct the connection's root, region and endpoint"),
         _ => WorkerError::later(error::SOURCE_UNREADABLE, "the source cannot be read"),
     };
-    error.at(name).because(cause)
+    error.at(name).because(said(cause))
 }

@@ -57,7 +57,14 @@ impl World {
         let Ground { folder, storage } = Ground::new();
         let objects = Arc::new(Faulty::over(storage.objects().clone()));
         // Small staged files stay apart unless a test is about merging.
-        Self { folder, objects, place: storage.url().clone(), partition_by: Vec::new(), cursor: Some("at"), target: "1" }
+        Self {
+            folder,
+            objects,
+            place: storage.url().clone(),
+            partition_by: Vec::new(),
+            cursor: Some("at"),
+            target: "1",
+        }
     }
 
     fn partitioned() -> Self {
