@@ -14,9 +14,9 @@ use windrow_common::{
 
 use crate::{error::Result, source::Built, stage::Layout, storage::Storage};
 
+mod change;
 pub mod delta;
 pub mod files;
-mod parquet_input;
 
 /// A sink opened for one physical target.
 ///

@@ -3,8 +3,7 @@
 //! judged on, created or not at all. It may not know the coordinator, sessions or Flight.
 //!
 //! `params` what the pipeline may say; `types` and `guard` which rows and tables fit; `log`, `actions`, `table` the
-//! log in storage, as text, in memory; `prepare`, `plan`, `merge`, `rewrite` the next commit worked out; `commit` the
-//! commit; `checkpoint` what is done after it.
+//! log in storage, as text, in memory; `prepare` the next commit worked out, by `sink::change`; `commit` the commit; `checkpoint` what is done after it.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -43,13 +42,8 @@ mod commit;
 mod guard;
 mod layout;
 mod log;
-mod merge;
-mod output;
 mod params;
-mod plan;
 mod prepare;
-mod rewrite;
-mod stats;
 mod table;
 mod tag;
 #[cfg(test)]

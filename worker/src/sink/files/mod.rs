@@ -31,10 +31,8 @@ mod commit;
 mod entry;
 mod log;
 mod params;
-mod plan;
 mod prepare;
 mod publish;
-mod rewrite;
 mod schema;
 mod state;
 
@@ -77,6 +75,12 @@ fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
     let (settings, path) = params::settings(pipeline)?;
     let storage = Storage::open(&pipeline.sink.to, &path, true).map_err(|error| vec![error])?;
     Ok(Arc::new(FilesSink::new(storage, settings)))
+}
+
+impl Settings {
+    fn is_parquet(&self) -> bool {
+        matches!(self.format, FileFormat::Parquet { .. })
+    }
 }
 
 impl FilesSink {

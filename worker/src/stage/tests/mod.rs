@@ -73,7 +73,7 @@ fn layout(schema: SchemaRef, format: FileFormat) -> Layout {
         target_bytes: 128 << 20,
         folder: "data".to_owned(),
         cursor: None,
-        delta_stats: false,
+        stats: false,
     }
 }
 
