@@ -54,6 +54,27 @@ async fn wrong_credentials_are_told_with_a_fix_and_nothing_is_written() {
     assert_eq!(s3.keys().unwrap(), Vec::<String>::new());
 }
 
+/// A connection without keys asks the machine for its identity, and most machines have none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_without_anybodys_keys_is_told_as_that() {
+    let Some(s3) = server("a_bucket_without_anybodys_keys_is_told_as_that") else { return };
+    let machine = FaultProxy::start(s3.address(), Speaks::Http1, 1).await.unwrap();
+    machine.meet(Rule::always().with(Fault::Refuse(403))).unwrap();
+    let address = s3.address();
+    let keyless = format!("{{ type: s3, root: \"s3://{BUCKET}\", endpoint: \"http://{address}\", region: {REGION} }}");
+    for (name, code) in [("lake", "WR-K002"), ("here", "WR-S002")] {
+        let visits = visits_with(name, &keyless);
+        let mut command = command(&["run", visits.arg()]).unwrap();
+        for variable in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"] {
+            command.env_remove(variable);
+        }
+        let output = command.env("AWS_METADATA_ENDPOINT", format!("http://{}", machine.address())).output().unwrap();
+        let said = said(&output);
+        assert!(!output.status.success() && said.contains(code), "{said}");
+        assert!(said.contains("nobody said who") && said.contains("secret_access_key"), "{said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_is_not_there_is_told_by_its_name() {
     let Some(s3) = server("a_secret_that_is_not_there_is_told_by_its_name") else { return };

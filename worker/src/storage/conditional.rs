@@ -16,9 +16,10 @@ impl Storage {
     async fn create_twice(&self) -> Result<()> {
         let path = format!("_windrow/probe/{}", Uuid::new_v4());
         // The first may be told "exists" after a lost try of its own; then too the key is taken.
-        self.create(&path, Bytes::from_static(b"1")).await?;
-        let second = self.create(&path, Bytes::from_static(b"2")).await?;
-        self.delete(&path).await?;
+        let here = |error: WorkerError| error.at(self.url().to_string());
+        self.create(&path, Bytes::from_static(b"1")).await.map_err(here)?;
+        let second = self.create(&path, Bytes::from_static(b"2")).await.map_err(here)?;
+        self.delete(&path).await.map_err(here)?;
         if !second {
             return Ok(());
         }

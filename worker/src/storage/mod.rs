@@ -30,7 +30,7 @@ pub use failure::sink_error;
 pub use local::DurableFolder;
 pub use object::Copied;
 pub(crate) use object::location;
-pub use said::{names_no_bucket, said};
+pub use said::{SAY_WHO, names_no_bucket, names_no_credentials, said};
 pub use secret::{Secret, resolve};
 pub use uploads::Unfinished;
 use uploads::Uploads;

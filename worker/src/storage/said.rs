@@ -22,6 +22,16 @@ pub fn names_no_bucket(cause: &Error) -> bool {
     inside(&in_one_line(cause), "Code") == Some("NoSuchBucket")
 }
 
+/// Whether nobody said who asks: the last place where credentials are looked for, the machine's own identity, has none.
+pub fn names_no_credentials(cause: &Error) -> bool {
+    let text = in_one_line(cause);
+    ["/latest/api/token", "/latest/meta-data/iam", "//169.254.170.2"].iter().any(|place| text.contains(place))
+}
+
+/// How to say who asks.
+pub const SAY_WHO: &str = "give the connection `access_key_id` and `secret_access_key`, as ${env:NAME} or ${file:/path}, \
+                           or the worker an identity of its own";
+
 fn inside<'a>(text: &'a str, element: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("<{element}>"))?;
     rest.split_once(&format!("</{element}>")).map(|(inside, _)| inside)

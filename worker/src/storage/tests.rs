@@ -1,5 +1,6 @@
 //! Where tests of sinks and staging put their files: a folder, or, when `WINDROW_TEST_S3` names a server, a bucket whose
 //! objects that server keeps as files. In both cases the files can be looked at, and damaged, without the store.
+#![allow(clippy::unwrap_used)]
 
 use std::{env, path::PathBuf};
 

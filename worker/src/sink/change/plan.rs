@@ -290,6 +290,9 @@ mod tests {
         (IntentTask { task, pipeline, window, token, manifest: reference }, manifest)
     }
 
+    /// Files there are, tasks, and what is removed, taken and cut.
+    type Case<'a> = (&'a [(&'a str, i64, i64)], Vec<(IntentTask, Manifest)>, [&'a [&'a str]; 3]);
+
     /// What is removed, taken and cut, by path.
     fn outcome(
         active: &[(&str, i64, i64)],
@@ -308,7 +311,7 @@ mod tests {
     fn what_goes_stays_and_is_cut_follows_from_the_windows_in_the_order_of_the_tasks() {
         let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
         let three = [("a", 0, 10), ("b", 10, 20), ("c", 20, 30)];
-        let cases: [(&[(&str, i64, i64)], Vec<(IntentTask, Manifest)>, [&[&str]; 3]); 7] = [
+        let cases: [Case<'_>; 7] = [
             (&three, vec![replace(10, 20, &["new"])], [&["b"], &["new"], &[]]),
             (&three, vec![replace(10, 20, &[])], [&["b"], &[], &[]]),
             (&[("a", 0, 100)], vec![replace(10, 20, &[]), replace(90, 200, &[])], [&["a"], &[], &["a"]]),

@@ -7,7 +7,7 @@ use windrow_common::{error, manifest::Input};
 use super::template::Target;
 use crate::{
     error::{Result, WorkerError},
-    storage::{names_no_bucket, said},
+    storage::{SAY_WHO, names_no_bucket, names_no_credentials, said},
 };
 
 /// Most objects one window may be read from.
@@ -89,6 +89,9 @@ pub(super) fn changed(pin: &Input, how: &str) -> WorkerError {
 pub(super) fn unreadable(name: &str, cause: object_store::Error) -> WorkerError {
     use object_store::Error as E;
     let error = match &cause {
+        cause if names_no_credentials(cause) => {
+            WorkerError::later(error::SOURCE_UNREADABLE, "nobody said who reads the bucket").fix(SAY_WHO)
+        }
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
             WorkerError::never(error::SOURCE_UNREADABLE, "the source may not be read")
                 .fix("give the connection's credentials the right to read and list")
