@@ -68,6 +68,7 @@ catalogue! {
     SINK_ROLLED_BACK = "WR-K009": "the sink lacks commits the ledger knows of";
     STAGED_FILE_BAD = "WR-K010": "a staged file is missing or not what was sealed";
     SINK_BROKEN = "WR-K011": "the table's own records cannot be read";
+    SINK_UNCONDITIONAL = "WR-K012": "the store does not honour conditional writes";
     STORE_UNAVAILABLE = "WR-L001": "the store does not answer";
     STORE_FULL = "WR-L002": "the store has no space left";
     STORE_BROKEN = "WR-L003": "the store's content does not make sense";

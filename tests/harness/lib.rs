@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod etcd;
 pub mod example;
+pub mod fault;
 pub mod http;
 pub mod jaeger;
 pub mod network;
@@ -11,5 +12,6 @@ pub mod otlp;
 pub mod process;
 pub mod proof;
 pub mod reader;
+pub mod s3;
 pub mod schema;
 pub mod skip;

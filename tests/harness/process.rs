@@ -29,15 +29,22 @@ pub fn free_port_on(host: &str) -> Result<u16> {
     Ok(TcpListener::bind((host, 0))?.local_addr()?.port())
 }
 
+/// windrow with arguments, for those who have more to say about how it runs.
+pub fn command(args: &[&str]) -> Result<Command> {
+    let mut command = Command::new(windrow()?);
+    command.args(args).stdin(Stdio::null());
+    Ok(command)
+}
+
 /// Runs windrow to its end.
 pub fn run(args: &[&str]) -> Result<Output> {
-    run_in(args, &[])
+    Ok(command(args)?.output()?)
 }
 
 /// The same with more in its environment.
 pub fn run_in(args: &[&str], environment: &[(String, String)]) -> Result<Output> {
     let environment = environment.iter().map(|(name, value)| (name, value));
-    Ok(Command::new(windrow()?).args(args).envs(environment).stdin(Stdio::null()).output()?)
+    Ok(command(args)?.envs(environment).output()?)
 }
 
 /// Runs windrow to its end and reads its standard output as JSON. Fails unless it exits with 0.

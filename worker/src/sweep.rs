@@ -1,16 +1,15 @@
-//! The sweep: takes away staged files that nothing refers to any more. Its order is what makes it safe: first it lists,
-//! then it asks what lives. A file that becomes live after it was listed was live, or claimed, when the question was
-//! asked; the other way round it would be deleted.
+//! The sweep: takes away staged files that nothing refers to any more, and uploads of such files that were never
+//! finished. Its order is what makes it safe: first it lists, then it asks what lives. A file that becomes live after it
+//! was listed was live, or claimed, when the question was asked; the other way round it would be deleted.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use object_store::{ObjectStoreExt, path::Path};
 use windrow_common::{claim::Token, id::TaskId};
 
 use crate::{
-    error::Result,
+    error::{Result, in_one_line},
     sink::Sink,
     stage::{StagedName, dead_letters},
     storage::sink_error,
@@ -39,11 +38,13 @@ pub struct Swept {
     pub bytes: u64,
 }
 
-/// A staged file that is old enough to be looked at.
+/// A staged file, or an unfinished upload of one, that is old enough to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     pub path: String,
     pub bytes: u64,
+    /// Of an upload: what the store calls it.
+    pub upload: Option<String>,
 }
 
 /// Takes away what was listed and is neither live nor part of the table. `live` must have been asked for after the
@@ -52,18 +53,25 @@ pub async fn take_away(sink: &dyn Sink, listed: &[Listed], live: &LiveSet) -> Re
     let referenced = sink.referenced().await?;
     let doomed = doomed(listed, live, &referenced);
     let swept = Swept { files: doomed.len() as u64, bytes: doomed.iter().map(|file| file.bytes).sum() };
-    let paths: Vec<String> = doomed.into_iter().map(|file| file.path.clone()).collect();
-    stream::iter(paths.into_iter().map(Ok))
-        .try_for_each_concurrent(DELETES_AT_A_TIME, |path| async move { delete(sink, &path).await })
+    let doomed: Vec<Listed> = doomed.into_iter().cloned().collect();
+    stream::iter(doomed.into_iter().map(Ok))
+        .try_for_each_concurrent(DELETES_AT_A_TIME, |file| async move {
+            match &file.upload {
+                Some(upload) => sink.storage().abort_upload(&file.path, upload).await,
+                None => sink.storage().delete(&file.path).await,
+            }
+        })
         .await?;
     Ok(swept)
 }
 
-/// The listed files in neither set. Dead letters stay: published ones are no part of the table.
+/// The listed files in neither set. Dead letters stay: published ones are no part of the table. An upload is not the
+/// file it was to become, so only a live attempt keeps it.
 pub fn doomed<'a>(listed: &'a [Listed], live: &LiveSet, referenced: &BTreeSet<String>) -> Vec<&'a Listed> {
     let is_live = |name: &StagedName| live.attempts.contains(&(name.task16.clone(), name.token));
     let letters = |path: &str| path.strip_prefix(dead_letters::FOLDER).is_some_and(|rest| rest.starts_with('/'));
     let orphan = |file: &&Listed| match StagedName::parse(&file.path) {
+        Some(name) if file.upload.is_some() => !is_live(&name),
         Some(name) => !is_live(&name) && !referenced.contains(&file.path) && !letters(&file.path),
         // Not windrow's own.
         None => false,
@@ -78,16 +86,23 @@ pub async fn list(sink: &dyn Sink, now: Timestamp, grace: Duration) -> Result<Ve
         let path = object.location.to_string();
         let old = object.last_modified.timestamp_millis() < oldest;
         let staged = old && StagedName::parse(&path).is_some();
-        std::future::ready(Ok(staged.then_some(Listed { path, bytes: object.size })))
+        std::future::ready(Ok(staged.then_some(Listed { path, bytes: object.size, upload: None })))
     });
-    found.take(MOST_FILES).try_collect().await
+    let mut listed: Vec<Listed> = found.take(MOST_FILES).try_collect().await?;
+    listed.extend(unfinished(sink, oldest).await);
+    Ok(listed)
 }
 
-async fn delete(sink: &dyn Sink, path: &str) -> Result<()> {
-    match sink.storage().objects().delete(&Path::from(path)).await {
-        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-        Err(cause) => Err(sink_error(cause, path)),
-    }
+/// Uploads begun before `oldest`, in milliseconds. Files are worth sweeping even when these cannot be had.
+async fn unfinished(sink: &dyn Sink, oldest: i64) -> Vec<Listed> {
+    let found = sink.storage().unfinished_uploads().await.unwrap_or_else(|error| {
+        tracing::warn!(error = %in_one_line(&error), "unfinished uploads cannot be listed, so none is aborted");
+        Vec::new()
+    });
+    let staged = found
+        .into_iter()
+        .filter(|upload| upload.since.as_millisecond() < oldest && StagedName::parse(&upload.path).is_some());
+    staged.map(|upload| Listed { path: upload.path, bytes: 0, upload: Some(upload.id) }).collect()
 }
 
 #[cfg(test)]
@@ -97,7 +112,7 @@ mod tests {
     fn staged(task: u8, revision: i64) -> Listed {
         let task16 = TaskId::from_bytes([task; 16]).short();
         let path = format!("day=1/part-{task16}-e1-t{revision}-0-00000000-0000-4000-8000-000000000000.parquet");
-        Listed { path, bytes: 1 }
+        Listed { path, bytes: 1, upload: None }
     }
 
     fn live(attempts: &[(u8, i64)]) -> LiveSet {
@@ -116,8 +131,16 @@ mod tests {
     }
 
     #[test]
+    fn an_upload_is_kept_by_a_live_attempt_alone() {
+        let upload = |task, revision| Listed { upload: Some("u".to_owned()), ..staged(task, revision) };
+        let listed = [upload(1, 10), upload(1, 20)];
+        let referenced = BTreeSet::from([listed[0].path.clone()]);
+        assert_eq!(doomed(&listed, &live(&[(1, 20)]), &referenced), [&listed[0]]);
+    }
+
+    #[test]
     fn files_that_are_not_staged_ones_and_dead_letters_are_left_alone() {
-        let strange = |path: &str| Listed { path: path.to_owned(), bytes: 1 };
+        let strange = |path: &str| Listed { path: path.to_owned(), bytes: 1, upload: None };
         let mut letter = staged(9, 9);
         letter.path = letter.path.replace("day=1", dead_letters::FOLDER);
         let listed =

@@ -89,7 +89,7 @@ impl Sink for Scripted {
             target_bytes: 1 << 20,
             folder: String::new(),
             cursor: None,
-            delta_stats: false,
+            stats: false,
         })
     }
 

@@ -14,9 +14,9 @@ use windrow_common::{
 
 use crate::{error::Result, source::Built, stage::Layout, storage::Storage};
 
+mod change;
 pub mod delta;
 pub mod files;
-mod parquet_input;
 
 /// A sink opened for one physical target.
 ///
@@ -28,7 +28,8 @@ pub trait Sink: Send + Sync + 'static {
     fn storage(&self) -> &Storage;
 
     /// How rows of `schema` are staged: the file format, the table's column types, partitioning, target size.
-    /// Fails with `SINK_UNSUPPORTED_TYPE` or `SINK_SCHEMA` before anything is written.
+    /// Fails with `SINK_UNSUPPORTED_TYPE` or `SINK_SCHEMA` before anything is written, and with `SINK_UNCONDITIONAL`
+    /// where the store cannot fence commits.
     async fn layout(&self, schema: SchemaRef) -> Result<Layout>;
 
     /// The newest commit windrow made here, or `None` before the first.

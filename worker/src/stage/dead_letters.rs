@@ -39,7 +39,7 @@ pub fn layout() -> Layout {
         target_bytes: 64 << 20,
         folder: FOLDER.to_owned(),
         cursor: None,
-        delta_stats: false,
+        stats: false,
     }
 }
 

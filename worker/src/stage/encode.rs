@@ -25,26 +25,33 @@ use crate::error::{Result, WorkerError};
 
 mod csv;
 
-/// Encoded bytes a row group may reach before it is closed, so that readers and writers hold little.
-const ROW_GROUP_BYTES: usize = 64 << 20;
-
 /// One file's encoder.
 pub(super) enum Encoder {
-    Parquet(Box<ArrowWriter<Vec<u8>>>),
-    Csv { out: Vec<u8>, delimiter: u8 },
-    Json { out: Vec<u8> },
+    /// A row group is ended when it reaches so many encoded bytes, so that readers and writers hold little.
+    Parquet {
+        writer: Box<ArrowWriter<Vec<u8>>>,
+        row_group_bytes: usize,
+    },
+    Csv {
+        out: Vec<u8>,
+        delimiter: u8,
+    },
+    Json {
+        out: Vec<u8>,
+    },
 }
 
 impl Encoder {
     /// `SINK_UNSUPPORTED_TYPE` when the format has no form for a column.
-    pub(super) fn new(format: &FileFormat, schema: &SchemaRef) -> Result<Self> {
+    pub(super) fn new(format: &FileFormat, schema: &SchemaRef, row_group_bytes: usize) -> Result<Self> {
         check(format, schema)?;
         Ok(match format {
             FileFormat::Parquet { metadata } => {
                 let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties(schema, metadata)));
-                Self::Parquet(Box::new(writer.map_err(|cause| {
+                let writer = writer.map_err(|cause| {
                     WorkerError::never(error::SINK_UNSUPPORTED_TYPE, "Parquet has no form for a column").because(cause)
-                })?))
+                })?;
+                Self::Parquet { writer: Box::new(writer), row_group_bytes }
             }
             FileFormat::Csv { delimiter, header } => {
                 let mut out = Vec::new();
@@ -59,9 +66,9 @@ impl Encoder {
 
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         match self {
-            Self::Parquet(writer) => {
+            Self::Parquet { writer, row_group_bytes } => {
                 writer.write(batch).map_err(unencodable)?;
-                if writer.in_progress_size() >= ROW_GROUP_BYTES {
+                if writer.in_progress_size() >= *row_group_bytes {
                     writer.flush().map_err(unencodable)?;
                 }
                 Ok(())
@@ -74,14 +81,14 @@ impl Encoder {
     /// Bytes of the file that exist but have not been taken, about.
     pub(super) fn pending(&self) -> usize {
         match self {
-            Self::Parquet(writer) => writer.in_progress_size(),
+            Self::Parquet { writer, .. } => writer.in_progress_size(),
             Self::Csv { out, .. } | Self::Json { out } => out.len(),
         }
     }
 
     pub(super) fn memory(&self) -> usize {
         match self {
-            Self::Parquet(writer) => writer.memory_size(),
+            Self::Parquet { writer, .. } => writer.memory_size(),
             Self::Csv { out, .. } | Self::Json { out } => out.capacity(),
         }
     }
@@ -89,7 +96,7 @@ impl Encoder {
     /// The bytes finished since the last call.
     pub(super) fn take(&mut self) -> Bytes {
         let out = match self {
-            Self::Parquet(writer) => writer.inner_mut(),
+            Self::Parquet { writer, .. } => writer.inner_mut(),
             Self::Csv { out, .. } | Self::Json { out } => out,
         };
         Bytes::from(std::mem::take(out))
@@ -97,7 +104,7 @@ impl Encoder {
 
     /// Ends the file and gives its last bytes.
     pub(super) fn finish(mut self) -> Result<Bytes> {
-        if let Self::Parquet(writer) = &mut self {
+        if let Self::Parquet { writer, .. } = &mut self {
             writer.finish().map_err(unencodable)?;
         }
         Ok(self.take())

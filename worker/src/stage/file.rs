@@ -7,7 +7,7 @@ use arrow_schema::SchemaRef;
 use object_store::path::Path;
 use windrow_common::{error, manifest::StagedFile, window::Window};
 
-use super::{Layout, encode::Encoder, stats::Stats, upload::Upload};
+use super::{FileFormat, encode::Encoder, stats::Stats, upload::Upload};
 use crate::{
     error::{Result, WorkerError},
     storage::Storage,
@@ -16,11 +16,10 @@ use crate::{
 /// Encoded bytes text formats pile up before they are handed to the upload.
 const HAND_OVER_BYTES: usize = 1 << 20;
 
-/// A file that does not exist until it is finished.
-pub(super) struct OpenFile {
+/// A file that does not exist until it is finished. Dropped, it never will.
+pub(crate) struct OpenFile {
     path: String,
     partition: BTreeMap<String, Option<String>>,
-    window: Window,
     rows: u64,
     encoder: Encoder,
     upload: Upload,
@@ -28,44 +27,53 @@ pub(super) struct OpenFile {
 }
 
 /// What a file is to be.
-pub(super) struct Plan {
-    pub(super) path: String,
-    pub(super) partition: BTreeMap<String, Option<String>>,
-    pub(super) window: Window,
+pub(crate) struct FilePlan<'a> {
+    pub(crate) path: String,
+    pub(crate) partition: BTreeMap<String, Option<String>>,
+    pub(crate) format: &'a FileFormat,
+    /// Without the partition columns.
+    pub(crate) schema: &'a SchemaRef,
+    /// Whether to collect statistics.
+    pub(crate) stats: bool,
+    /// Encoded bytes of Parquet after which a row group is ended: what the file may hold in memory.
+    pub(crate) row_group_bytes: usize,
 }
 
 impl OpenFile {
-    pub(super) fn new(storage: &Storage, layout: &Layout, schema: &SchemaRef, plan: Plan) -> Result<Self> {
+    pub(crate) fn new(storage: &Storage, plan: FilePlan<'_>) -> Result<Self> {
         let location = Path::parse(&plan.path).map_err(|cause| {
             WorkerError::never(error::VALUE_MALFORMED, "a partition value makes no valid path")
                 .at(plan.path.clone())
                 .because(cause)
         })?;
         Ok(Self {
-            encoder: Encoder::new(&layout.format, schema)?,
+            encoder: Encoder::new(plan.format, plan.schema, plan.row_group_bytes)?,
             upload: Upload::new(storage.objects(), plan.path.clone(), location),
-            stats: layout.delta_stats.then(|| Stats::new(schema)),
+            stats: plan.stats.then(|| Stats::new(plan.schema)),
             path: plan.path,
             partition: plan.partition,
-            window: plan.window,
             rows: 0,
         })
     }
 
-    pub(super) async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+    pub(crate) async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         self.encoder.write(rows).map_err(|error| error.at(self.path.clone()))?;
         self.rows += rows.num_rows() as u64;
         if let Some(stats) = &mut self.stats {
             stats.add(rows);
         }
         let finished = match &self.encoder {
-            Encoder::Parquet(_) => true,
+            Encoder::Parquet { .. } => true,
             text => text.pending() >= HAND_OVER_BYTES,
         };
         if finished {
             self.upload.write(self.encoder.take()).await?;
         }
         Ok(())
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
     }
 
     /// The file's size if it were finished now, about.
@@ -77,7 +85,8 @@ impl OpenFile {
         self.encoder.memory() + self.upload.memory()
     }
 
-    pub(super) async fn finish(mut self) -> Result<StagedFile> {
+    /// Makes it exist. `window` holds all its rows.
+    pub(crate) async fn finish(mut self, window: Window) -> Result<StagedFile> {
         let rest = match self.encoder.finish() {
             Ok(rest) => rest,
             Err(error) => {
@@ -95,7 +104,7 @@ impl OpenFile {
             bytes: uploaded.bytes,
             sha256: uploaded.sha256,
             rows: self.rows,
-            window: self.window,
+            window,
             partition: self.partition,
             stats: self.stats.map(Stats::into_json),
         })

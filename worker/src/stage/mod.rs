@@ -24,6 +24,8 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use file::{FilePlan, OpenFile};
+pub(crate) use name::joined;
 pub use name::{StagedName, hive_folder};
 
 /// Rows on their way into files; all batches have one schema.
@@ -60,8 +62,8 @@ pub struct Layout {
     /// Column of the written rows that tells their window, by which rows of a replaced window are found later. A staged
     /// file's window is always the attempt's whole window: sinks replace windows by it.
     pub cursor: Option<String>,
-    /// Whether to collect Delta statistics (`numRecords`, `minValues`, `maxValues`, `nullCount`).
-    pub delta_stats: bool,
+    /// Whether to collect statistics in Delta's form (`numRecords`, `minValues`, `maxValues`, `nullCount`).
+    pub stats: bool,
 }
 
 /// The formats staging writes.

@@ -21,7 +21,7 @@ pub struct StagedName {
 }
 
 impl StagedName {
-    pub(super) fn new(task: &TaskId, token: Token, number: u32, extension: &str) -> Self {
+    pub(crate) fn new(task: &TaskId, token: Token, number: u32, extension: &str) -> Self {
         Self { task16: task.short(), token, number, extension: extension.to_owned(), unique: Uuid::new_v4() }
     }
 

@@ -9,7 +9,7 @@ use windrow_common::{failpoint, manifest::StagedFile};
 use super::{
     Attempt, BatchStream, Layout,
     cast::Caster,
-    file::{OpenFile, Plan},
+    file::{FilePlan, OpenFile},
     name::{StagedName, joined},
     partition::{Key, Partitioner},
 };
@@ -19,6 +19,8 @@ use crate::{error::Result, storage::Storage};
 const MAX_OPEN_FILES: usize = 64;
 /// Most memory the open files of one attempt may take, about; past it the largest is ended.
 const MAX_OPEN_BYTES: usize = 256 << 20;
+/// Encoded bytes a row group may reach.
+const ROW_GROUP_BYTES: usize = 64 << 20;
 /// Rows encoded at a time: some milliseconds, after which other tasks of the runtime get their turn.
 const ROWS_AT_A_TIME: usize = 8_192;
 
@@ -116,19 +118,22 @@ impl<'a> StageWriter<'a> {
     fn begin(&mut self, key: &Key) -> Result<Open> {
         let number = self.begun;
         let name = StagedName::new(&self.attempt.task, self.attempt.token, number, self.layout.format.extension());
-        let plan = Plan {
+        let plan = FilePlan {
             path: joined(&[&self.layout.folder, &self.partitioner.folder(key)?, &name.to_string()]),
             partition: self.partitioner.names().iter().cloned().zip(key.iter().cloned()).collect(),
-            window: self.attempt.window,
+            format: &self.layout.format,
+            schema: self.partitioner.file_schema(),
+            stats: self.layout.stats,
+            row_group_bytes: ROW_GROUP_BYTES,
         };
-        let file = OpenFile::new(self.storage, self.layout, self.partitioner.file_schema(), plan)?;
+        let file = OpenFile::new(self.storage, plan)?;
         self.begun += 1;
         Ok(Open { file, number, last_used: self.clock })
     }
 
     async fn end(&mut self, key: &Key) -> Result<()> {
         let Some(open) = self.open.remove(key) else { return Ok(()) };
-        self.done.push((open.number, open.file.finish().await?));
+        self.done.push((open.number, open.file.finish(self.attempt.window).await?));
         Ok(())
     }
 

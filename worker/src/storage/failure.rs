@@ -5,6 +5,7 @@ use std::{error::Error as StdError, io};
 use object_store::Error;
 use windrow_common::error;
 
+use super::said::{SAY_WHO, names_no_bucket, names_no_credentials, said};
 use crate::error::WorkerError;
 
 /// The error of a sink at `place` (a path or an address, never with credentials in it).
@@ -14,6 +15,11 @@ pub fn sink_error(cause: Error, place: impl Into<String>) -> WorkerError {
             .fix("free space or raise the quota; the work goes on by itself"),
         Kind::Forbidden => WorkerError::never(error::SINK_FORBIDDEN, "the sink refuses access")
             .fix("check the connection's credentials and their permissions on this place"),
+        Kind::NoCredentials => {
+            WorkerError::later(error::SINK_FORBIDDEN, "nobody said who writes to the bucket").fix(SAY_WHO)
+        }
+        Kind::NoBucket => WorkerError::later(error::SINK_UNREACHABLE, "there is no such bucket")
+            .fix("create the bucket, or correct the connection's root, region and endpoint"),
         Kind::Missing => WorkerError::later(error::SINK_UNREACHABLE, "nothing is found where the sink should be")
             .fix("check the connection's root, bucket and endpoint"),
         Kind::Unsupported => {
@@ -24,13 +30,15 @@ pub fn sink_error(cause: Error, place: impl Into<String>) -> WorkerError {
             WorkerError::later(error::SINK_UNREACHABLE, "the sink's storage does not answer as it should")
         }
     };
-    error.at(place).because(cause)
+    error.at(place).because(said(cause))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Full,
     Forbidden,
+    NoCredentials,
+    NoBucket,
     Missing,
     Unsupported,
     Unreachable,
@@ -38,7 +46,9 @@ enum Kind {
 
 fn kind_of(cause: &Error) -> Kind {
     match cause {
+        cause if names_no_credentials(cause) => Kind::NoCredentials,
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Kind::Forbidden,
+        cause if names_no_bucket(cause) => Kind::NoBucket,
         Error::NotFound { .. } => Kind::Missing,
         Error::NotSupported { .. } | Error::NotImplemented { .. } => Kind::Unsupported,
         other => io_kind(other).map_or(Kind::Unreachable, |kind| match kind {

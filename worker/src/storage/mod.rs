@@ -1,10 +1,11 @@
 //! Object storage behind a connection: local folders and S3. Writes to a local folder are on the disk (file and folder
 //! synced) when they return. It may not know formats, tables or tasks.
 
-use std::{fmt, io::ErrorKind, path::Path as FsPath, sync::Arc};
+use std::{fmt, io::ErrorKind, path::Path as FsPath, sync::Arc, time::Duration};
 
-use object_store::{ObjectStore, aws::AmazonS3Builder, prefix::PrefixStore};
+use object_store::{BackoffConfig, ObjectStore, RetryConfig, aws::AmazonS3Builder, prefix::PrefixStore};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use url::Url;
 use windrow_common::{
     error::{self, ErrorCode},
@@ -13,23 +14,36 @@ use windrow_common::{
 
 use crate::source::ParamError;
 
+mod conditional;
 mod disk;
 mod failure;
 mod local;
 mod object;
+mod said;
 mod secret;
+mod uploads;
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use failure::sink_error;
 pub use local::DurableFolder;
 pub use object::Copied;
 pub(crate) use object::location;
+pub use said::{SAY_WHO, names_no_bucket, names_no_credentials, said};
 pub use secret::{Secret, resolve};
+pub use uploads::Unfinished;
+use uploads::Uploads;
 
 /// A folder of an object store.
 #[derive(Clone)]
 pub struct Storage {
     objects: Arc<dyn ObjectStore>,
     url: Url,
+    /// Of a bucket; a folder has none that outlive their writer.
+    uploads: Option<Arc<Uploads>>,
+    /// Whether it was seen to honour conditional writes.
+    conditional: Arc<OnceCell<()>>,
 }
 
 impl Storage {
@@ -53,7 +67,11 @@ impl Storage {
 
     /// A store of the caller's own, rooted at the folder; `url` is for people and for Delta.
     pub fn over(objects: Arc<dyn ObjectStore>, url: Url) -> Self {
-        Self { objects, url }
+        Self::new(objects, url, None)
+    }
+
+    fn new(objects: Arc<dyn ObjectStore>, url: Url, uploads: Option<Uploads>) -> Self {
+        Self { objects, url, uploads: uploads.map(Arc::new), conditional: Arc::default() }
     }
 
     /// The store, rooted at the folder: paths are relative to it.
@@ -91,7 +109,7 @@ impl Storage {
             DurableFolder::open(&folder).map_err(|cause| bad(cause.to_string(), "check the folder's permissions"))?;
         let url = Url::from_directory_path(&folder)
             .map_err(|()| bad(format!("{} is no absolute path", folder.display()), "write an absolute path"))?;
-        Ok(Self { objects: Arc::new(objects), url })
+        Ok(Self::new(Arc::new(objects), url, None))
     }
 
     fn open_s3(connection: &Connection, path: &str) -> Result<Self, ParamError> {
@@ -107,10 +125,16 @@ impl Storage {
         let Some(bucket) = url.host_str().map(str::to_owned).filter(|_| url.scheme() == "s3") else {
             return Err(bad("root", format!("{root:?} is no s3:// address with a bucket")));
         };
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retries());
         for (param, value) in &connection.params {
             let Some(value) = value.as_str() else { continue };
-            let value = resolve(value).map_err(|cause| bad(param, cause.to_string()))?;
+            let value = resolve(value).map_err(|cause| ParamError {
+                code: error::SECRET_UNRESOLVED,
+                fix: Some(
+                    "give this worker the variable or the file, or run the pipeline on one that has it".to_owned(),
+                ),
+                ..bad(param, cause.to_string())
+            })?;
             builder = match param.as_str() {
                 "region" => builder.with_region(value.reveal()),
                 "endpoint" => {
@@ -125,9 +149,19 @@ impl Storage {
         let prefix = [url.path().trim_matches('/'), path.trim_matches('/')].join("/");
         let prefix = prefix.trim_matches('/');
         url.set_path(&format!("{prefix}/"));
-        let store = builder.build().map_err(|cause| bad("root", cause.to_string()))?;
-        Ok(Self { objects: Arc::new(PrefixStore::new(store, prefix)), url })
+        let store = Arc::new(builder.build().map_err(|cause| bad("root", cause.to_string()))?);
+        let uploads = Uploads::of(Arc::clone(&store), prefix);
+        let objects: Arc<dyn ObjectStore> = store;
+        Ok(Self::new(Arc::new(PrefixStore::new(objects, prefix)), url, Some(uploads)))
     }
+}
+
+/// How long a request to a bucket is tried: some ten seconds, so that a short outage costs no attempt at a task, and an
+/// address that is wrong is still told soon. `object_store`'s own pauses hardly grow; together they are two seconds.
+fn retries() -> RetryConfig {
+    let backoff =
+        BackoffConfig { init_backoff: Duration::from_millis(200), max_backoff: Duration::from_secs(3), base: 2.5 };
+    RetryConfig { backoff, max_retries: 10, retry_timeout: Duration::from_secs(60) }
 }
 
 /// Folders are made for sinks alone.

@@ -30,7 +30,7 @@ pub(super) fn layout(schema: &Schema, table: Option<&Table>, params: &Params, cu
         partition_by: params.partition_by.clone(),
         target_bytes: params.target_file_size.0,
         folder: String::new(),
-        delta_stats: true,
+        stats: true,
     })
 }
 

@@ -3,15 +3,14 @@
 //! judged on, created or not at all. It may not know the coordinator, sessions or Flight.
 //!
 //! `params` what the pipeline may say; `types` and `guard` which rows and tables fit; `log`, `actions`, `table` the
-//! log in storage, as text, in memory; `prepare`, `plan`, `merge`, `rewrite` the next commit worked out; `commit` the
-//! commit; `checkpoint` what is done after it.
+//! log in storage, as text, in memory; `prepare` the next commit worked out, by `sink::change`; `commit` the commit; `checkpoint` what is done after it.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use futures::StreamExt;
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use tokio::sync::{Mutex, MutexGuard};
 use windrow_common::{
     clock::{Clock, SystemClock},
     error,
@@ -40,17 +39,11 @@ mod actions;
 mod bounds;
 mod checkpoint;
 mod commit;
-mod conditional;
 mod guard;
 mod layout;
 mod log;
-mod merge;
-mod output;
 mod params;
-mod plan;
 mod prepare;
-mod rewrite;
-mod stats;
 mod table;
 mod tag;
 #[cfg(test)]
@@ -87,8 +80,6 @@ pub struct DeltaSink {
     /// `None` until it is loaded, and while there is no table.
     table: Mutex<Option<Arc<Table>>>,
     checkpoints: Checkpoints,
-    /// Whether the store was seen to honour conditional creates.
-    conditional: OnceCell<()>,
     clock: SystemClock,
 }
 
@@ -99,6 +90,7 @@ impl Sink for DeltaSink {
     }
 
     async fn layout(&self, schema: SchemaRef) -> Result<Layout> {
+        self.storage.check_conditional_writes().await?;
         let table = self.newest().await?;
         layout::layout(&schema, table.as_deref(), &self.params, self.cursor.as_deref())
     }
@@ -111,17 +103,17 @@ impl Sink for DeltaSink {
     }
 
     async fn prepare(&self, next: Next) -> Result<IntentBody> {
-        self.conditional.get_or_try_init(|| conditional::check(&self.storage)).await?;
+        self.storage.check_conditional_writes().await?;
         self.work_out(next).await
     }
 
     async fn commit(&self, body: &IntentBody, digest: &Digest) -> Result<Applied> {
-        self.conditional.get_or_try_init(|| conditional::check(&self.storage)).await?;
+        self.storage.check_conditional_writes().await?;
         self.carry_out(Deed::Apply, body, digest).await
     }
 
     async fn abort(&self, body: &IntentBody, digest: &Digest) -> Result<Applied> {
-        self.conditional.get_or_try_init(|| conditional::check(&self.storage)).await?;
+        self.storage.check_conditional_writes().await?;
         self.carry_out(Deed::Abort, body, digest).await
     }
 
@@ -155,7 +147,6 @@ impl DeltaSink {
             cursor,
             log,
             table: Mutex::new(None),
-            conditional: OnceCell::new(),
             clock: SystemClock::new(),
         }
     }

@@ -2,35 +2,27 @@
 //! too, small files are merged. Only invisible files are written.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU32},
 };
 
 use arrow_schema::{Field, Schema};
 use futures::{TryStreamExt, stream};
 use serde_json::Value;
-use uuid::Uuid;
 use windrow_common::{
     error,
     intent::{IntentBody, IntentTask},
     manifest::{Manifest, StagedFile},
-    window::{Axis, Window},
+    window::Window,
 };
 
-use super::{
-    DeltaSink, guard, layout,
-    merge::{self, Rule},
-    plan::{self, Plan, Rewrite},
-    rewrite::{Rewriter, no_cursor},
-    table::{Table, without},
-    types,
-};
+use super::{DeltaSink, guard, layout, table::Table, types};
 use crate::{
     error::{Result, WorkerError},
-    sink::Next,
+    sink::{
+        Next,
+        change::{self, Plan, Rewriter, Rule, without},
+    },
     storage::Storage,
 };
 
@@ -43,7 +35,7 @@ impl DeltaSink {
         let schema = self.schema_after(table.as_deref(), &next.tasks)?;
         verify(&self.storage, &next.tasks).await?;
         let none = HashMap::new();
-        let plan = plan::plan(table.as_deref().map_or(&none, |table| &table.files), &next.tasks);
+        let plan = change::plan(table.as_deref().map_or(&none, |table| &table.files), &next.tasks);
         if let Some(table) = table.as_deref() {
             check_removals(&plan, table)?;
         }
@@ -51,18 +43,23 @@ impl DeltaSink {
             schema.field_with_name(name).is_ok_and(|field| layout::is_cursor(field.data_type()))
                 && !self.params.partition_by.iter().any(|column| column == name)
         });
-        check_rewrites(&plan.rewrite, cursor)?;
+        change::check_rewrites(&plan.rewrite, cursor)?;
         let file_schema = match table.as_deref() {
             Some(table) => table.file_schema(),
             None => without(&schema, &self.params.partition_by),
         };
-        let count = AtomicU32::new(0);
-        let name = |folder: &str, task: usize| name(folder, next.tasks.get(task).map(|(task, _)| task), &count);
-        let rewriter = Rewriter { storage: &self.storage, schema: file_schema, cursor, name: &name };
+        let rewriter = Rewriter {
+            storage: &self.storage,
+            schema: file_schema,
+            cursor,
+            tasks: &next.tasks,
+            folder: str::to_owned,
+            count: AtomicU32::new(0),
+        };
         let remove = plan.remove.iter().cloned().collect();
         let windows: Vec<Window> = next.tasks.iter().map(|(task, _)| task.window).collect();
         let rule = Rule { target_bytes: self.params.target_file_size.0, cursor, windows: &windows };
-        let add = write(&rewriter, plan, rule).await?;
+        let add = change::write(&rewriter, plan, rule).await?;
         Ok(IntentBody {
             sink: self.id.clone(),
             seq: next.seq,
@@ -162,37 +159,4 @@ fn check_removals(plan: &Plan, table: &Table) -> Result<()> {
                 .fix("purge the table's deletion vectors (REORG TABLE .. APPLY (PURGE)) and switch them off"))
         }
     }
-}
-
-fn check_rewrites(rewrites: &[Rewrite], cursor: Option<&str>) -> Result<()> {
-    let untellable = |rewrite: &&Rewrite| cursor.is_none() || rewrite.cuts.iter().any(|cut| cut.axis() != Axis::Time);
-    rewrites.iter().find(untellable).map_or(Ok(()), |rewrite| Err(no_cursor(rewrite)))
-}
-
-/// Rewrites and merges; the files to add, in an order that depends on the tasks alone.
-async fn write(rewriter: &Rewriter<'_>, plan: Plan, rule: Rule<'_>) -> Result<Vec<StagedFile>> {
-    let mut add: BTreeMap<(usize, Window, String), StagedFile> = BTreeMap::new();
-    let mut insert = |task: usize, order: String, file: StagedFile| add.insert((task, file.window, order), file);
-    for rewrite in &plan.rewrite {
-        for (part, file) in rewriter.cut(rewrite).await?.into_iter().enumerate() {
-            insert(rewrite.task, format!("{}/{part}", rewrite.path), file);
-        }
-    }
-    let merge = merge::merge(plan.take, rule);
-    for bin in &merge.bins {
-        let (Some(first), Some(window)) = (bin.first(), merge::hull(bin)) else { continue };
-        insert(first.task, first.file.path.clone(), rewriter.join(bin, window).await?);
-    }
-    for taken in merge.alone {
-        insert(taken.task, taken.file.path.clone(), taken.file);
-    }
-    Ok(add.into_values().collect())
-}
-
-/// `part-<task16>-<token>-<n>-<uuid>.parquet` in the folder.
-fn name(folder: &str, task: Option<&IntentTask>, count: &AtomicU32) -> String {
-    let n = count.fetch_add(1, Ordering::Relaxed);
-    let owner = task.map(|task| format!("{}-{}", task.task.short(), task.token)).unwrap_or_default();
-    let file = format!("part-{owner}-{n}-{}.parquet", Uuid::new_v4());
-    if folder.is_empty() { file } else { format!("{folder}/{file}") }
 }

@@ -1,12 +1,9 @@
 //! The table as one version of its log describes it, kept in memory and advanced commit by commit, so that a commit
 //! costs the same after three thousand others as after three. Pure.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap};
 
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::SchemaRef;
 use deltalake_core::kernel::{Add, DeletionVectorDescriptor};
 use windrow_common::{
     id::SinkId,
@@ -15,6 +12,7 @@ use windrow_common::{
 };
 
 use super::{actions::Commit, bounds::Bounds, tag};
+use crate::sink::change::{Standing, without};
 
 /// The table at one version.
 #[derive(Clone, Debug)]
@@ -102,12 +100,6 @@ impl Table {
     }
 }
 
-/// `schema` without the named columns.
-pub(super) fn without(schema: &Schema, columns: &[String]) -> SchemaRef {
-    let fields: Vec<_> = schema.fields().iter().filter(|field| !columns.contains(field.name())).cloned().collect();
-    Arc::new(Schema::new(fields))
-}
-
 /// The sink's record in the log does not make sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HalfRecord;
@@ -146,5 +138,23 @@ impl ActiveFile {
             bounds,
             deletion_vector: add.deletion_vector.clone().map(Box::new),
         }
+    }
+}
+
+impl Standing for ActiveFile {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn partition(&self) -> &BTreeMap<String, Option<String>> {
+        &self.partition
+    }
+
+    fn window(&self) -> Option<Window> {
+        self.window
+    }
+
+    fn may_hold(&self, window: &Window) -> bool {
+        self.bounds.is_none_or(|bounds| bounds.touch(window))
     }
 }

@@ -10,7 +10,7 @@ use windrow_common::{
 };
 
 use super::STAGE_FOLDER;
-use crate::stage::StagedName;
+use crate::{sink::change::Standing, stage::StagedName};
 
 /// The only form there is so far.
 pub(super) const FORM: u32 = 1;
@@ -82,6 +82,20 @@ impl Entry {
             remove: Vec::new(),
             dead_letters: Vec::new(),
         }
+    }
+}
+
+impl Standing for File {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn partition(&self) -> &BTreeMap<String, Option<String>> {
+        &self.partition
+    }
+
+    fn window(&self) -> Option<Window> {
+        Some(self.window)
     }
 }
 

@@ -8,8 +8,7 @@ use std::sync::{
 
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::sync::{Mutex, OnceCell};
-use uuid::Uuid;
+use tokio::sync::Mutex;
 use windrow_common::{error, intent::Seq};
 
 use super::{entry::Entry, state::State};
@@ -29,7 +28,6 @@ const NEWEST_SNAPSHOT: &str = "_windrow/log/_newest_snapshot.json";
 pub(super) struct Log {
     storage: Storage,
     known: Mutex<Option<Arc<State>>>,
-    conditional: OnceCell<()>,
     /// The newest commit this very process saw published.
     published: AtomicU64,
 }
@@ -50,7 +48,7 @@ struct Hint {
 
 impl Log {
     pub(super) fn new(storage: Storage) -> Self {
-        Self { storage, known: Mutex::new(None), conditional: OnceCell::new(), published: AtomicU64::new(0) }
+        Self { storage, known: Mutex::new(None), published: AtomicU64::new(0) }
     }
 
     pub(super) fn storage(&self) -> &Storage {
@@ -97,7 +95,7 @@ impl Log {
 
     /// Creates an entry. An error means that nothing is known about it.
     pub(super) async fn create(&self, entry: &Entry) -> Result<Created> {
-        self.check_conditional_puts().await?;
+        self.storage.check_conditional_writes().await?;
         let path = entry_path(entry.seq);
         let bytes = encoded(entry)?;
         // A store may answer "exists" while a try for the key is on its way, and then show none.
@@ -149,26 +147,6 @@ impl Log {
         serde_json::from_slice(&bytes).map(Some).map_err(|cause| {
             WorkerError::never(error::SINK_BROKEN, "the log of commits is not readable").at(path).because(cause)
         })
-    }
-
-    /// A store that ignores "create only if absent" would let two commits take one seq.
-    async fn check_conditional_puts(&self) -> Result<()> {
-        self.conditional.get_or_try_init(|| self.try_two_creates()).await?;
-        Ok(())
-    }
-
-    async fn try_two_creates(&self) -> Result<()> {
-        let path = format!("_windrow/probe/{}", Uuid::new_v4());
-        let first = self.storage.create(&path, "a".into()).await?;
-        let second = self.storage.create(&path, "b".into()).await?;
-        self.storage.delete(&path).await?;
-        // The first may have been told "exists" after a lost try of its own.
-        if second {
-            tracing::error!(first, "the store overwrites what must be created once");
-            return Err(WorkerError::never(error::SINK_UNSUPPORTED, "the store has no conditional writes")
-                .fix("use a store with If-None-Match: AWS S3, MinIO from 2024-09 on, R2, or a local folder"));
-        }
-        Ok(())
     }
 }
 

@@ -31,10 +31,8 @@ mod commit;
 mod entry;
 mod log;
 mod params;
-mod plan;
 mod prepare;
 mod publish;
-mod rewrite;
 mod schema;
 mod state;
 
@@ -79,6 +77,12 @@ fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
     Ok(Arc::new(FilesSink::new(storage, settings)))
 }
 
+impl Settings {
+    fn is_parquet(&self) -> bool {
+        matches!(self.format, FileFormat::Parquet { .. })
+    }
+}
+
 impl FilesSink {
     fn new(storage: Storage, settings: Settings) -> Self {
         let log = log::Log::new(storage.clone());
@@ -93,6 +97,7 @@ impl Sink for FilesSink {
     }
 
     async fn layout(&self, schema: SchemaRef) -> Result<Layout> {
+        self.storage.check_conditional_writes().await?;
         let state = self.log.refresh().await?;
         schema::layout(&schema, state.schema.as_ref(), &self.settings)
     }

@@ -1,41 +1,54 @@
-//! Working out the next commit completely, in invisible files only.
+//! Working out the next commit completely, in invisible files only: windows are cut out of files that hold others too,
+//! and small files of Parquet are merged.
+
+use std::sync::atomic::AtomicU32;
 
 use arrow_schema::{Schema, SchemaRef};
 use windrow_common::{
     error,
     intent::{IntentBody, IntentTask},
     manifest::{Manifest, WriteMode},
+    window::Window,
 };
 
 use super::{
-    FilesSink,
-    plan::{Contribution, plan},
-    rewrite::rewrite,
-    schema::{file_schema, fitted},
+    FilesSink, STAGE_FOLDER,
+    schema::{file_schema, fitted, is_instant},
     state::State,
 };
 use crate::{
     error::{Result, WorkerError},
-    sink::Next,
-    stage::Attempt,
+    sink::{
+        Next,
+        change::{self, Rewriter, Rule, without},
+    },
+    stage::joined,
 };
 
 pub(super) async fn prepare(sink: &FilesSink, next: Next) -> Result<IntentBody> {
     let state = sink.log.refresh().await?;
     check_position(&state, &next)?;
     let schema = schema_after(&state, &next.tasks)?;
-    let contributions: Vec<Contribution<'_>> = next
-        .tasks
-        .iter()
-        .map(|(task, manifest)| Contribution { write: manifest.write, window: task.window, files: &manifest.files })
-        .collect();
-    let plan = plan(&state, &contributions);
-    let mut add = plan.add;
-    for cut in &plan.rewrites {
-        let Some((task, _)) = next.tasks.get(cut.by) else { continue };
-        let by = Attempt { task: task.task, token: task.token, window: task.window };
-        add.extend(rewrite(sink, cut, &by).await?);
-    }
+    let plan = change::plan(&state.files, &next.tasks);
+    let cursor = sink.settings.cursor.as_deref().filter(|name| {
+        sink.settings.is_parquet()
+            && is_instant(&schema, name)
+            && !sink.settings.partition_by.iter().any(|column| column == name)
+    });
+    change::check_rewrites(&plan.rewrite, cursor)?;
+    let remove = plan.remove.iter().cloned().collect();
+    let rewriter = Rewriter {
+        storage: &sink.storage,
+        schema: without(&schema, &sink.settings.partition_by),
+        cursor,
+        tasks: &next.tasks,
+        folder: staged_folder,
+        count: AtomicU32::new(0),
+    };
+    let windows: Vec<Window> = next.tasks.iter().map(|(task, _)| task.window).collect();
+    // Files of text are never merged: nobody could tell later which of their rows are of which window.
+    let target_bytes = if sink.settings.is_parquet() { sink.settings.target_bytes } else { 0 };
+    let add = change::write(&rewriter, plan, Rule { target_bytes, cursor, windows: &windows }).await?;
     let Some((_, first)) = next.tasks.first() else {
         return Err(WorkerError::never(error::INTERNAL, "an intent without tasks was asked for"));
     };
@@ -47,10 +60,15 @@ pub(super) async fn prepare(sink: &FilesSink, next: Next) -> Result<IntentBody> 
             WorkerError::never(error::INTERNAL, "a schema cannot be written as JSON").because(cause)
         })?,
         add,
-        remove: plan.remove,
+        remove,
         dead_letters: next.tasks.iter().flat_map(|(_, manifest)| manifest.dead_letters.clone()).collect(),
         tasks: next.tasks.into_iter().map(|(task, _)| task).collect(),
     })
+}
+
+/// Where rows of a published or staged file in `folder` are staged again.
+fn staged_folder(folder: &str) -> String {
+    joined(&[STAGE_FOLDER, folder.strip_prefix(STAGE_FOLDER).unwrap_or(folder)])
 }
 
 fn check_position(state: &State, next: &Next) -> Result<()> {

@@ -34,12 +34,14 @@ pub(super) fn layout(rows: &Schema, table: Option<&SchemaRef>, settings: &Settin
         partition_by: settings.partition_by.clone(),
         target_bytes: settings.target_bytes,
         folder: STAGE_FOLDER.to_owned(),
+        // Which windows a file's rows are of is told by how many have no cursor.
+        stats: cursor.is_some() && settings.is_parquet(),
         cursor,
-        delta_stats: false,
     })
 }
 
-fn is_instant(schema: &Schema, name: &str) -> bool {
+/// Whether rows can be told apart by the column.
+pub(super) fn is_instant(schema: &Schema, name: &str) -> bool {
     schema
         .field_with_name(name)
         .is_ok_and(|field| matches!(field.data_type(), DataType::Timestamp(..) | DataType::Int64))

@@ -315,7 +315,7 @@ mod tests {
         let path = object_store::path::Path::from("in.csv.gz");
         let put = async |text: &[u8]| {
             store.put(&path, PutPayload::from(packed(Compression::Gzip, text))).await.unwrap();
-            find::pinned(&store.head(&path).await.unwrap())
+            find::pinned(&path, &store.head(&path).await.unwrap())
         };
         let pin = put(b"a\n1\n").await;
         let opened = open(&store, &pin).await.unwrap();

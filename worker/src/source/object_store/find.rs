@@ -5,7 +5,10 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use windrow_common::{error, manifest::Input};
 
 use super::template::Target;
-use crate::error::{Result, WorkerError};
+use crate::{
+    error::{Result, WorkerError},
+    storage::{SAY_WHO, names_no_bucket, names_no_credentials, said},
+};
 
 /// Most objects one window may be read from.
 const MAX_OBJECTS: usize = 100_000;
@@ -14,8 +17,13 @@ const MAX_OBJECTS: usize = 100_000;
 pub(super) async fn find(store: &dyn ObjectStore, target: &Target) -> Result<Vec<Input>> {
     match target {
         Target::Object(path) => match store.head(path).await {
-            Ok(meta) => Ok(vec![pinned(&meta)]),
-            Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+            // By the name it was asked for: some stores answer with one that begins at their own root.
+            Ok(meta) => Ok(vec![pinned(path, &meta)]),
+            // The answer has no body, so it does not tell whether the bucket is there; a listing does.
+            Err(object_store::Error::NotFound { .. }) => {
+                store.list(Some(path)).try_next().await.map_err(|cause| unreadable(path.as_ref(), cause))?;
+                Ok(Vec::new())
+            }
             Err(cause) => Err(unreadable(path.as_ref(), cause)),
         },
         Target::Matching { folder, matcher, text } => {
@@ -32,7 +40,7 @@ pub(super) async fn find(store: &dyn ObjectStore, target: &Target) -> Result<Vec
                     )
                     .fix("narrow the path, for example by a {window.start:..} placeholder"));
                 }
-                found.push(pinned(&meta));
+                found.push(pinned(&meta.location, &meta));
             }
             found.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(found)
@@ -41,8 +49,8 @@ pub(super) async fn find(store: &dyn ObjectStore, target: &Target) -> Result<Vec
 }
 
 /// An object with its present version.
-pub(super) fn pinned(meta: &ObjectMeta) -> Input {
-    Input { name: meta.location.to_string(), bytes: meta.size, version: Some(version(meta)) }
+pub(super) fn pinned(path: &Path, meta: &ObjectMeta) -> Input {
+    Input { name: path.to_string(), bytes: meta.size, version: Some(version(meta)) }
 }
 
 /// The ETag, or size and time where a store gives none.
@@ -81,11 +89,16 @@ pub(super) fn changed(pin: &Input, how: &str) -> WorkerError {
 pub(super) fn unreadable(name: &str, cause: object_store::Error) -> WorkerError {
     use object_store::Error as E;
     let error = match &cause {
+        cause if names_no_credentials(cause) => {
+            WorkerError::later(error::SOURCE_UNREADABLE, "nobody said who reads the bucket").fix(SAY_WHO)
+        }
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
             WorkerError::never(error::SOURCE_UNREADABLE, "the source may not be read")
                 .fix("give the connection's credentials the right to read and list")
         }
+        cause if names_no_bucket(cause) => WorkerError::later(error::SOURCE_MISSING, "there is no such bucket")
+            .fix("create the bucket, or correct the connection's root, region and endpoint"),
         _ => WorkerError::later(error::SOURCE_UNREADABLE, "the source cannot be read"),
     };
-    error.at(name).because(cause)
+    error.at(name).because(said(cause))
 }

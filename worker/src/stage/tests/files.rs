@@ -125,7 +125,7 @@ async fn odd_partition_values_become_folders_that_lead_back_to_them() {
 async fn statistics_are_those_of_the_file() {
     let place = Place::new();
     let given: Vec<_> = (0..3).map(|n| numbers(n * 10_000..(n + 1) * 10_000)).collect();
-    let layout = Layout { delta_stats: true, ..layout(given[0].schema(), parquet()) };
+    let layout = Layout { stats: true, ..layout(given[0].schema(), parquet()) };
     let staged = stage(&place.storage, &layout, &attempt(), rows(given)).await.unwrap();
     let stats = staged[0].stats.as_ref().unwrap();
     assert_eq!(

@@ -16,7 +16,7 @@ use windrow_common::{
 };
 
 use super::*;
-use crate::error::WorkerError;
+use crate::{error::WorkerError, storage::tests::Ground};
 
 mod failing;
 mod files;
@@ -30,9 +30,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let connection = json!({ "name": "here", "type": "local", "root": folder.path() });
-        let storage = Storage::open(&serde_json::from_value(connection).unwrap(), "", true).unwrap();
+        let Ground { folder, storage } = Ground::new();
         Self { folder, storage }
     }
 
@@ -75,7 +73,7 @@ fn layout(schema: SchemaRef, format: FileFormat) -> Layout {
         target_bytes: 128 << 20,
         folder: "data".to_owned(),
         cursor: None,
-        delta_stats: false,
+        stats: false,
     }
 }
 

@@ -57,7 +57,7 @@ async fn a_damaged_or_missing_manifest_is_noticed() {
     let written = async || manifest::put_manifest(&place.storage, &given).await.map(|_| ());
     assert_eq!(code(read().await), error::STAGED_FILE_BAD);
     assert_eq!(code(written().await), error::STAGED_FILE_BAD);
-    std::fs::remove_file(&path).unwrap();
+    place.storage.delete(&reference.path).await.unwrap();
     assert_eq!(code(read().await), error::STAGED_FILE_BAD);
     written().await.unwrap();
     read().await.unwrap();

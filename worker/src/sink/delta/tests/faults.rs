@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -15,8 +15,6 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
-
-use crate::storage::DurableFolder;
 
 /// What happens to the next commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +29,7 @@ pub(super) enum Fault {
 
 #[derive(Debug)]
 pub(super) struct Faulty {
-    inner: DurableFolder,
+    inner: Arc<dyn ObjectStore>,
     faults: Mutex<Vec<Fault>>,
     /// A commit that somebody else makes between the look at the log and the next write to it.
     rival: Mutex<Option<Bytes>>,
@@ -51,7 +49,7 @@ pub(super) struct Requests {
 }
 
 impl Faulty {
-    pub(super) fn over(inner: DurableFolder) -> Self {
+    pub(super) fn over(inner: Arc<dyn ObjectStore>) -> Self {
         Self {
             inner,
             faults: Mutex::default(),

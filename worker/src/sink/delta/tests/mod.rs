@@ -1,30 +1,31 @@
 //! Tests of the sink on real folders with real Parquet files. Rows are read back through delta-rs' own loader.
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, cast::AsArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use deltalake_core::{DeltaTable, DeltaTableBuilder};
+use futures::StreamExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use url::Url;
-use uuid::Uuid;
 use windrow_common::{
     claim::Token,
     id::TaskId,
     intent::{IntentBody, IntentTask, Seq},
-    manifest::{Counts, Digest, Manifest, ManifestRef, StagedFile, WriteMode},
+    manifest::{Counts, Digest, Manifest, ManifestRef, WriteMode},
     pipeline::Pipeline,
     window::{Axis, Window},
 };
 
-use super::{DeltaSink, output::Output, params::Params, table::without, types};
+use super::{DeltaSink, params::Params, types};
 use crate::{
     error::Result,
     sink::{Applied, Next, Sink},
-    storage::{DurableFolder, Storage},
+    stage::Attempt,
+    storage::{Storage, tests::Ground},
 };
 
 mod commits;
@@ -45,6 +46,8 @@ type Found = (Option<i64>, i64, String);
 struct World {
     folder: tempfile::TempDir,
     objects: Arc<Faulty>,
+    /// What the storage calls itself.
+    place: Url,
     partition_by: Vec<String>,
     cursor: Option<&'static str>,
     target: &'static str,
@@ -52,10 +55,17 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let objects = Arc::new(Faulty::over(DurableFolder::open(folder.path()).unwrap()));
+        let Ground { folder, storage } = Ground::new();
+        let objects = Arc::new(Faulty::over(storage.objects().clone()));
         // Small staged files stay apart unless a test is about merging.
-        Self { folder, objects, partition_by: Vec::new(), cursor: Some("at"), target: "1" }
+        Self {
+            folder,
+            objects,
+            place: storage.url().clone(),
+            partition_by: Vec::new(),
+            cursor: Some("at"),
+            target: "1",
+        }
     }
 
     fn partitioned() -> Self {
@@ -87,9 +97,10 @@ impl World {
     fn sink(&self) -> DeltaSink {
         let pipeline = self.pipeline();
         let params = Params::decode(&pipeline.sink.params).unwrap();
-        DeltaSink::new(&pipeline, params, Storage::over(self.objects.clone(), self.url()))
+        DeltaSink::new(&pipeline, params, Storage::over(self.objects.clone(), self.place.clone()))
     }
 
+    /// The folder, whoever else shows it.
     fn url(&self) -> Url {
         Url::from_directory_path(self.folder.path()).unwrap()
     }
@@ -212,16 +223,9 @@ async fn stage(sink: &DeltaSink, load: &Load) -> (IntentTask, Manifest) {
     let task = TaskId::of(&pipeline, 0, &load.window, load.revision);
     let token = Token { epoch: 1, revision: 40 + i64::from(load.revision) };
     let layout = sink.layout(schema()).await.unwrap();
-    let mut groups: BTreeMap<Option<String>, Vec<Row>> = BTreeMap::new();
-    for row in &load.rows {
-        groups.entry(layout.partition_by.first().map(|_| row.2.to_owned())).or_default().push(*row);
-    }
-    let mut files = Vec::new();
-    for (n, (region, rows)) in groups.into_iter().enumerate() {
-        let name = format!("part-{}-{token}-{n}-{}.parquet", task.short(), Uuid::new_v4());
-        let path = region.as_ref().map_or(name.clone(), |region| format!("region={region}/{name}"));
-        files.push(staged(sink, path, &layout, load.window, region, &rows).await);
-    }
+    let attempt = Attempt { task, token, window: load.window };
+    let rows = futures::stream::iter([Ok(batch(&load.rows))]).boxed();
+    let files = crate::stage::stage(&sink.storage, &layout, &attempt, rows).await.unwrap();
     let counts = Counts { rows_written: load.rows.len() as u64, ..Counts::default() };
     let manifest_ref = ManifestRef { path: format!("_windrow/{task}"), sha256: Digest([1; 32]), counts };
     let intent = IntentTask { task, pipeline: pipeline.clone(), window: load.window, token, manifest: manifest_ref };
@@ -240,32 +244,6 @@ async fn stage(sink: &DeltaSink, load: &Load) -> (IntentTask, Manifest) {
         counts,
     };
     (intent, manifest)
-}
-
-async fn staged(
-    sink: &DeltaSink,
-    path: String,
-    layout: &crate::stage::Layout,
-    window: Window,
-    region: Option<String>,
-    rows: &[Row],
-) -> StagedFile {
-    let file_schema = without(&layout.schema, &layout.partition_by);
-    let batch = batch(rows);
-    let columns = file_schema.fields().iter().map(|field| batch.column_by_name(field.name()).unwrap().clone());
-    let batch = RecordBatch::try_new(file_schema.clone(), columns.collect()).unwrap();
-    let mut output = Output::create(&sink.storage, path, file_schema, 1 << 20).unwrap();
-    output.write(&batch).await.unwrap();
-    let finished = output.finish().await.unwrap();
-    StagedFile {
-        path: finished.path,
-        bytes: finished.bytes,
-        sha256: finished.sha256,
-        rows: finished.rows,
-        window,
-        partition: region.map(|region| ("region".to_owned(), Some(region))).into_iter().collect(),
-        stats: Some(finished.stats),
-    }
 }
 
 /// An intent as the ledger would record it.

@@ -161,7 +161,7 @@ async fn a_store_without_conditional_writes_is_refused() {
     let place = Place::new();
     let sink = faulty(&place, Fault::NoConditionalPuts, 0);
     let (body, digest) = first_intent(&sink).await;
-    assert_eq!(sink.commit(&body, &digest).await.unwrap_err().code(), error::SINK_UNSUPPORTED);
+    assert_eq!(sink.commit(&body, &digest).await.unwrap_err().code(), error::SINK_UNCONDITIONAL);
     assert_eq!(sink.probe().await.unwrap(), None);
 }
 

@@ -51,6 +51,37 @@ async fn many_windows_are_published_by_one_commit() {
     let (body, digest) = intent(&sink, 1, None, tasks).await;
     assert_eq!(sink.commit(&body, &digest).await.unwrap(), Applied::Committed { version: 1 });
     assert_eq!(visible(&place), expected(&[(10, 210, "x")]));
+    assert_eq!(visible_files(&place), ["part-0101010101010101-0.parquet"], "small neighbours are one file");
+}
+
+#[tokio::test]
+async fn small_files_are_merged_up_to_a_gap_and_their_windows_can_still_be_replaced() {
+    let place = Place::new();
+    let sink = sink(&place);
+    let mut tasks = Vec::new();
+    for id in [1, 2, 3, 5, 6_u8] {
+        let window = hours(i64::from(id) * 10, i64::from(id) * 10 + 10);
+        tasks.push(sealed(&sink, id, WriteMode::ReplaceWindow, window, rows_of(window, "x")).await);
+    }
+    let (body, digest) = intent(&sink, 1, None, tasks).await;
+    let spans: Vec<_> = body.add.iter().map(|file| (file.window.start(), file.window.end(), file.rows)).collect();
+    assert_eq!(spans, [(10, 40, 30), (50, 70, 20)]);
+    sink.commit(&body, &digest).await.unwrap();
+    load(&sink, 2, Some(digest), 9, WriteMode::ReplaceWindow, hours(20, 30)).await;
+    assert_eq!(visible(&place), expected(&[(10, 20, "x"), (20, 30, "task 9"), (30, 40, "x"), (50, 70, "x")]));
+}
+
+#[tokio::test]
+async fn files_of_text_stay_apart_since_their_rows_could_not_be_told_apart() {
+    let place = Place::new();
+    let sink = FilesSink::new(place.storage.clone(), Settings { format: FileFormat::JsonLines, ..settings() });
+    let mut tasks = Vec::new();
+    for id in 1..=3_u8 {
+        let window = hours(i64::from(id) * 10, i64::from(id) * 10 + 10);
+        tasks.push(sealed(&sink, id, WriteMode::ReplaceWindow, window, rows_of(window, "x")).await);
+    }
+    let (body, _) = intent(&sink, 1, None, tasks).await;
+    assert_eq!(body.add.len(), 3);
 }
 
 #[tokio::test]

@@ -9,25 +9,25 @@ use super::plan::Taken;
 
 /// Files to be merged, in order, and those that stay as they are.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Merge {
-    pub(super) bins: Vec<Vec<Taken>>,
-    pub(super) alone: Vec<Taken>,
+pub(in crate::sink) struct Merge {
+    pub(in crate::sink) bins: Vec<Vec<Taken>>,
+    pub(in crate::sink) alone: Vec<Taken>,
 }
 
 /// How merging is bounded.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rule<'a> {
+pub(in crate::sink) struct Rule<'a> {
     /// The size of a merged file, about.
-    pub(super) target_bytes: u64,
+    pub(in crate::sink) target_bytes: u64,
     /// The column by which rows of different windows can be told apart later. Without it, and for files with rows
     /// that have no value there, each window keeps its own files.
-    pub(super) cursor: Option<&'a str>,
+    pub(in crate::sink) cursor: Option<&'a str>,
     /// The windows of the tasks.
-    pub(super) windows: &'a [Window],
+    pub(in crate::sink) windows: &'a [Window],
 }
 
 /// Gathers files of one partition whose windows meet, smaller than half the target, up to the target.
-pub(super) fn merge(files: Vec<Taken>, rule: Rule<'_>) -> Merge {
+pub(in crate::sink) fn merge(files: Vec<Taken>, rule: Rule<'_>) -> Merge {
     let mut merge = Merge::default();
     let mut partitions: BTreeMap<_, Vec<Taken>> = BTreeMap::new();
     for taken in files {
@@ -84,7 +84,7 @@ fn is_told_apart(taken: &Taken, cursor: Option<&str>) -> bool {
 }
 
 /// The stretch that holds all the files' rows.
-pub(super) fn hull(bin: &[Taken]) -> Option<Window> {
+pub(in crate::sink) fn hull(bin: &[Taken]) -> Option<Window> {
     let first = bin.first()?.file.window;
     bin.iter().try_fold(first, |hull, taken| {
         let window = taken.file.window;

@@ -1,37 +1,43 @@
 //! Data files made of data files: what is left when windows are cut out, and several small ones in one. Batches stream
 //! through; memory is bounded by [`BUFFER`] whatever the files' sizes.
 
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
 use arrow_array::{
     Array, BooleanArray, RecordBatch, TimestampMicrosecondArray, cast::AsArray, new_null_array,
     types::TimestampMicrosecondType,
 };
 use arrow_cast::cast;
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::{ArrowError, DataType, SchemaRef, TimeUnit};
 use arrow_select::filter::filter_record_batch;
 use futures::TryStreamExt;
-use object_store::path::Path;
-use parquet::arrow::{ParquetRecordBatchStreamBuilder, async_reader::ParquetRecordBatchStream};
 use windrow_common::{
     error,
-    manifest::StagedFile,
+    intent::IntentTask,
+    manifest::{Manifest, StagedFile},
     window::{Axis, Window},
 };
 
 use super::{
-    output::{Finished, Output, failure},
+    input::{self, failure},
     plan::{Rewrite, Taken, kept},
-    types,
 };
 use crate::{
     error::{Result, WorkerError},
-    sink::parquet_input::Input,
+    stage::{FileFormat, FilePlan, OpenFile, StagedName, joined},
     storage::Storage,
 };
+
+const PARQUET: FileFormat = FileFormat::Parquet { metadata: BTreeMap::new() };
+
+type Partition = BTreeMap<String, Option<String>>;
 
 /// Encoded bytes held back by all files being written together.
 const BUFFER: usize = 64 << 20;
 const SMALLEST_BUFFER: usize = 1 << 20;
-const BATCH_ROWS: usize = 8_192;
 
 /// Where the remainder's rows without a cursor are said to lie: outside every window there will ever be.
 fn nowhere() -> Option<Window> {
@@ -39,13 +45,17 @@ fn nowhere() -> Option<Window> {
 }
 
 /// What reading and writing needs to know about the table.
-pub(super) struct Rewriter<'a> {
-    pub(super) storage: &'a Storage,
+pub(in crate::sink) struct Rewriter<'a> {
+    pub(in crate::sink) storage: &'a Storage,
     /// Of the data files: partition columns are not in them.
-    pub(super) schema: SchemaRef,
-    pub(super) cursor: Option<&'a str>,
-    /// Names the next file of a folder and a task.
-    pub(super) name: &'a (dyn Fn(&str, usize) -> String + Sync),
+    pub(in crate::sink) schema: SchemaRef,
+    pub(in crate::sink) cursor: Option<&'a str>,
+    /// Of the intent, in its order: new files carry the name of one of them.
+    pub(in crate::sink) tasks: &'a [(IntentTask, Manifest)],
+    /// The folder for the rows of a file in that folder.
+    pub(in crate::sink) folder: fn(&str) -> String,
+    /// Files named so far.
+    pub(in crate::sink) count: AtomicU32,
 }
 
 /// One of the files a rewritten file falls into.
@@ -54,7 +64,7 @@ struct Part {
     span: Option<(i64, i64)>,
     /// The stretch it is known to fill; otherwise that of its rows is taken.
     window: Option<Window>,
-    output: Option<Output>,
+    output: Option<OpenFile>,
     /// Least and greatest cursor written.
     seen: Option<(i64, i64)>,
 }
@@ -62,11 +72,11 @@ struct Part {
 impl Rewriter<'_> {
     /// Writes what is left of a file: one file for each stretch between the cuts, and one for the rows without a
     /// cursor, as far as there are such rows.
-    pub(super) async fn cut(&self, rewrite: &Rewrite) -> Result<Vec<StagedFile>> {
+    pub(in crate::sink) async fn cut(&self, rewrite: &Rewrite) -> Result<Vec<StagedFile>> {
         let Some(cursor) = self.cursor else { return Err(no_cursor(rewrite)) };
         let mut parts = parts_of(rewrite);
         let buffer = (BUFFER / parts.len().max(1)).max(SMALLEST_BUFFER);
-        let mut batches = self.read(&rewrite.path, rewrite.bytes).await?;
+        let mut batches = input::read(self.storage, &rewrite.path, rewrite.bytes).await?;
         let (mut read, mut dropped) = (0_u64, 0_u64);
         while let Some(batch) = batches.try_next().await.map_err(|cause| failure(cause, &rewrite.path))? {
             let instants = instants(&batch, cursor, &rewrite.path)?;
@@ -76,15 +86,14 @@ impl Rewriter<'_> {
             for part in &mut parts {
                 let Some(rows) = part.rows_of(&batch, &instants, &rewrite.path)? else { continue };
                 if part.output.is_none() {
-                    let path = (self.name)(folder_of(&rewrite.path), rewrite.task);
-                    part.output = Some(Output::create(self.storage, path, self.schema.clone(), buffer)?);
+                    part.output = Some(self.create(&rewrite.path, rewrite.task, &rewrite.partition, buffer)?);
                 }
                 if let Some(output) = &mut part.output {
                     output.write(&rows).await?;
                 }
             }
         }
-        let written: u64 = parts.iter().filter_map(|part| part.output.as_ref()).map(Output::rows).sum();
+        let written: u64 = parts.iter().filter_map(|part| part.output.as_ref()).map(OpenFile::rows).sum();
         if written + dropped != read {
             return Err(outside_its_stretch(rewrite, read - dropped - written));
         }
@@ -96,34 +105,41 @@ impl Rewriter<'_> {
     }
 
     /// Writes several files as one, in their order.
-    pub(super) async fn join(&self, bin: &[Taken], window: Window) -> Result<StagedFile> {
+    pub(in crate::sink) async fn join(&self, bin: &[Taken], window: Window) -> Result<StagedFile> {
         let Some(first) = bin.first() else {
             return Err(WorkerError::never(error::INTERNAL, "nothing was to be merged"));
         };
-        let path = (self.name)(folder_of(&first.file.path), first.task);
-        let mut output = Output::create(self.storage, path, self.schema.clone(), BUFFER)?;
+        let mut output = self.create(&first.file.path, first.task, &first.file.partition, BUFFER)?;
         for Taken { file, .. } in bin {
-            let mut batches = self.read(&file.path, file.bytes).await?;
+            let mut batches = input::read(self.storage, &file.path, file.bytes).await?;
             while let Some(batch) = batches.try_next().await.map_err(|cause| failure(cause, &file.path))? {
                 output.write(&self.shape(&batch, &file.path)?).await?;
             }
         }
-        let finished = output.finish().await?;
-        let expected: u64 = bin.iter().map(|taken| taken.file.rows).sum();
-        if finished.rows != expected {
-            let message = format!("staged files hold {} rows, their manifests say {expected}", finished.rows);
+        let (found, expected) = (output.rows(), bin.iter().map(|taken| taken.file.rows).sum::<u64>());
+        if found != expected {
+            let message = format!("staged files hold {found} rows, their manifests say {expected}");
             return Err(WorkerError::later(error::STAGED_FILE_BAD, message).at(first.file.path.clone()));
         }
-        Ok(staged(finished, window, first.file.partition.clone()))
+        output.finish(window).await
     }
 
-    async fn read(&self, path: &str, bytes: u64) -> Result<ParquetRecordBatchStream<Input>> {
-        let location = Path::parse(path).map_err(|cause| elsewhere(path).because(cause))?;
-        let input = Input { objects: self.storage.objects().clone(), path: location, bytes };
-        ParquetRecordBatchStreamBuilder::new(input)
-            .await
-            .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build())
-            .map_err(|cause| failure(cause, path))
+    /// A new file for rows of the one at `path`, in the name of a task.
+    fn create(&self, path: &str, task: usize, partition: &Partition, buffer: usize) -> Result<OpenFile> {
+        let Some((task, _)) = self.tasks.get(task) else {
+            return Err(WorkerError::never(error::INTERNAL, "a file was to be written for no task").at(path));
+        };
+        let name = StagedName::new(&task.task, task.token, self.count.fetch_add(1, Ordering::Relaxed), "parquet");
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let plan = FilePlan {
+            path: joined(&[&(self.folder)(folder), &name.to_string()]),
+            partition: partition.clone(),
+            format: &PARQUET,
+            schema: &self.schema,
+            stats: true,
+            row_group_bytes: buffer,
+        };
+        OpenFile::new(self.storage, plan)
     }
 
     /// The rows in the table's types and order; columns the file lacks are null.
@@ -172,19 +188,7 @@ impl Part {
             return Err(WorkerError::never(error::SINK_UNSUPPORTED, "a row lies at the very end of time")
                 .at(rewrite.path.clone()));
         };
-        Ok(Some(staged(output.finish().await?, window, rewrite.partition.clone())))
-    }
-}
-
-fn staged(file: Finished, window: Window, partition: std::collections::BTreeMap<String, Option<String>>) -> StagedFile {
-    StagedFile {
-        path: file.path,
-        bytes: file.bytes,
-        sha256: file.sha256,
-        rows: file.rows,
-        window,
-        partition,
-        stats: Some(file.stats),
+        output.finish(window).await.map(Some)
     }
 }
 
@@ -219,12 +223,9 @@ fn instants(batch: &RecordBatch, cursor: &str, path: &str) -> Result<TimestampMi
         .at(format!("column {cursor:?} of {path}"))
         .fix("do not partition by the cursor column itself, and keep it in the table")
     })?;
-    let column = cast(column, &types::timestamp()).map_err(|cause| misshapen(path, cause))?;
+    let microseconds = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let column = cast(column, &microseconds).map_err(|cause| misshapen(path, cause))?;
     Ok(column.as_primitive::<TimestampMicrosecondType>().clone())
-}
-
-fn folder_of(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 fn misshapen(path: &str, cause: ArrowError) -> WorkerError {
@@ -233,22 +234,16 @@ fn misshapen(path: &str, cause: ArrowError) -> WorkerError {
         .because(cause)
 }
 
-fn elsewhere(path: &str) -> WorkerError {
-    WorkerError::never(error::SINK_UNSUPPORTED, "a data file lies outside the table's folder")
-        .at(path.to_owned())
-        .fix("replace windows only in tables that hold their own files: no shallow clones")
-}
-
 fn outside_its_stretch(rewrite: &Rewrite, rows: u64) -> WorkerError {
     let message = format!("{rows} rows lie outside the stretch their file is said to hold");
     WorkerError::never(error::SINK_BROKEN, message)
         .at(rewrite.path.clone())
-        .fix("the file's windrow.window tag is wrong: load its windows again with `write: replace_all`")
+        .fix("what is written down about the file is wrong: load its windows again with `write: replace_all`")
 }
 
-pub(super) fn no_cursor(rewrite: &Rewrite) -> WorkerError {
+pub(in crate::sink) fn no_cursor(rewrite: &Rewrite) -> WorkerError {
     let window = rewrite.cuts.first().map(ToString::to_string).unwrap_or_default();
     WorkerError::never(error::SINK_UNSUPPORTED, format!("a file holds rows of {window} and of other windows"))
         .at(rewrite.path.clone())
-        .fix("name a timestamp column as source.cursor and keep it in the table, so that the rows can be told apart; or replace whole stretches as they were loaded")
+        .fix("name a timestamp column as source.cursor and keep it in files of Parquet, so that rows can be told apart; or set `window.per_task: 1`, or replace whole stretches as they were loaded")
 }
