@@ -54,10 +54,11 @@ test: protoc tools ## all tests
 	@grep -h '^SKIPPED ' $(LOG) | sort -u || true
 	@echo "skipped: $$(grep -c '^SKIPPED ' $(LOG) || true)"
 
+# `make bench NAME="year claims"` measures some; ARGS=--gate fails when a goal is missed, ARGS=--long takes longer.
 .PHONY: bench
-bench: protoc ## measure, with optimisation (not yet: says so and fails)
+bench: protoc tools ## measure beside limits and peers, with optimisation
 	cargo build $(ALL) --release --bins
-	$(TARGET)/release/windrow-benches
+	$(TARGET)/release/windrow-benches $(NAME) $(ARGS)
 
 # CELLS=F3-*-delta chooses, SEED=n varies, FRESH=1 begins anew instead of going on after what held.
 .PHONY: chaos

@@ -10,10 +10,14 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-/// The binary under test: beside the test executable, where `cargo test --workspace` puts it.
+/// The binary under test: where `cargo build --workspace` of the same profile puts it.
 pub fn windrow() -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let folder = test.ancestors().nth(2).context("the test executable lies in target/<profile>/deps")?;
+    let own = std::env::current_exe()?;
+    // Tests lie in target/<profile>/deps, other binaries a folder above.
+    let mut folder = own.parent().context("an executable lies in a folder")?;
+    if folder.ends_with("deps") {
+        folder = folder.parent().context("deps lies in a folder")?;
+    }
     let binary = folder.join("windrow");
     ensure!(binary.exists(), "there is no {}: build it with `cargo build --workspace`", binary.display());
     Ok(binary)

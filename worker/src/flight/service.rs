@@ -112,11 +112,13 @@ impl StageService {
             WorkerError::later(error::FLIGHT_BROKEN, "the sink worker is shutting down").because(cause)
         })?;
         let sink = &claim.sink;
-        let layout = match part {
-            Part::Rows => sink.layout(without_dictionaries(&schema)).await?,
-            Part::DeadLetters => dead_letters::layout(),
-        };
-        stage(sink.storage(), &layout, &claim.attempt(), rows).await
+        match part {
+            Part::Rows => {
+                let layout = sink.layout(without_dictionaries(&schema)).await?;
+                sink.stage(&layout, &claim.attempt(), rows).await
+            }
+            Part::DeadLetters => stage(sink.storage(), &dead_letters::layout(), &claim.attempt(), rows).await,
+        }
     }
 
     /// Checks a claim's manifest, sums its counts up and writes it; what it returns may be sealed. `rows_read` is taken

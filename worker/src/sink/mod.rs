@@ -8,11 +8,16 @@ use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use windrow_common::{
     intent::{Committed, IntentBody, IntentTask, Seq},
-    manifest::{Digest, Manifest, WriteMode},
+    manifest::{Digest, Manifest, StagedFile, WriteMode},
     pipeline::{Pipeline, SinkSpec},
 };
 
-use crate::{error::Result, source::Built, stage::Layout, storage::Storage};
+use crate::{
+    error::Result,
+    source::Built,
+    stage::{self, Attempt, BatchStream, Layout},
+    storage::Storage,
+};
 
 mod change;
 pub mod delta;
@@ -31,6 +36,11 @@ pub trait Sink: Send + Sync + 'static {
     /// Fails with `SINK_UNSUPPORTED_TYPE` or `SINK_SCHEMA` before anything is written, and with `SINK_UNCONDITIONAL`
     /// where the store cannot fence commits.
     async fn layout(&self, schema: SchemaRef) -> Result<Layout>;
+
+    /// Puts rows where no reader sees them, as [`stage`](stage::stage) does: the same for every sink that keeps files.
+    async fn stage(&self, layout: &Layout, attempt: &Attempt, rows: BatchStream) -> Result<Vec<StagedFile>> {
+        stage::stage(self.storage(), layout, attempt, rows).await
+    }
 
     /// The newest commit windrow made here, or `None` before the first.
     async fn probe(&self) -> Result<Option<Committed>>;

@@ -1,0 +1,194 @@
+//! The hop to a sink worker in another process: our DoPut beside a bare arrow-flight DoPut, pyarrow's and one TCP stream,
+//! all over loopback, all with the same rows; with staging behind it; and what it holds when the sink is slow.
+
+mod bare;
+mod data;
+mod other;
+mod python;
+mod sink;
+mod tcp;
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use futures::StreamExt;
+use serde_json::json;
+use tokio::{runtime::Runtime, time::Instant};
+use windrow_common::{
+    manifest::StagedFile,
+    window::{Axis, Window},
+};
+use windrow_worker::flight::{Hop, Part};
+
+use self::{data::Data, other::Other};
+use crate::{
+    Settings,
+    pass::{self, Claims},
+    report::{Goal, Report, grouped, mebibytes, rounded},
+    sample::median,
+    usage,
+};
+
+const ROUNDS: usize = 5;
+const GB: f64 = 1e9;
+
+pub(crate) fn run(runtime: &Runtime, _: &Settings, report: &mut Report) -> Result<()> {
+    runtime.block_on(async {
+        let data = Data::make()?;
+        report.say(format!(
+            "{} rows of 8 columns, {:.0} MB in memory, from one process to another; medians of {ROUNDS} rounds",
+            grouped(data.rows()),
+            data.bytes() as f64 / 1e6
+        ));
+        carry(&data, report).await?;
+        stage(&data, report).await?;
+        hold_back(&data, report).await
+    })
+}
+
+/// Is the other process of this bench.
+pub(crate) fn be(runtime: &Runtime, part: &[String]) -> Result<()> {
+    let part: Vec<&str> = part.iter().map(String::as_str).collect();
+    match part.as_slice() {
+        ["tcp"] => tcp::serve(),
+        ["bare"] => runtime.block_on(bare::serve()),
+        ["discard", pause_ms] => runtime.block_on(sink::serve_discarding(Duration::from_millis(pause_ms.parse()?))),
+        ["stage", folder] => runtime.block_on(sink::serve_staging(Path::new(folder))),
+        _ => anyhow::bail!("nobody can be {part:?}"),
+    }
+}
+
+/// What moving the rows once took.
+#[derive(Clone, Copy)]
+struct Moved {
+    wall: Duration,
+    /// Of both processes.
+    cpu: Duration,
+}
+
+async fn carry(data: &Data, report: &mut Report) -> Result<()> {
+    let (tcp, bare, discard) = (Other::be(&["tcp"])?, Other::be(&["bare"])?, Other::be(&["discard", "0"])?);
+    let mut python = python::Pair::start(data)?;
+    let hop = sink::hop(discard.port)?;
+    let claims = Claims::of(pass::pipeline("/lake".as_ref(), "delta", "append", json!({})))?;
+    let (mut tcp_moved, mut bare_moved, mut python_moved, mut ours) = (vec![], vec![], vec![], vec![]);
+    for round in 0..=ROUNDS {
+        let moved = [
+            timed(&tcp, tcp::send(tcp.port, data)).await?,
+            timed(&bare, bare::send(bare.port, data)).await?,
+            timed(&discard, put(&hop, &claims, data)).await?,
+            python.put()?,
+        ];
+        // The first round opens connections and warms up.
+        if round > 0 {
+            for (all, moved) in [&mut tcp_moved, &mut bare_moved, &mut ours, &mut python_moved].into_iter().zip(moved) {
+                all.push(moved);
+            }
+        }
+    }
+    tell(report, "limit: the same bytes over one TCP stream", &tcp_moved, data);
+    tell(report, "bare arrow-flight DoPut with our HTTP/2 windows, rows discarded", &bare_moved, data);
+    tell(report, &format!("pyarrow {} DoPut, rows discarded", python.version), &python_moved, data);
+    tell(report, "windrow: DoPut under a ticket to a sink that discards", &ours, data);
+    report.goal("  rate to that of TCP", speed(&ours, &tcp_moved), Goal::AtLeast(0.5), "x");
+    report.goal("  rate to that of pyarrow", speed(&ours, &python_moved), Goal::AtLeast(0.8), "x");
+    report.goal("  rate to that of bare arrow-flight", speed(&ours, &bare_moved), Goal::AtLeast(0.8), "x");
+    Ok(())
+}
+
+/// The hop in front of what it is for: Parquet staged on the disk.
+async fn stage(data: &Data, report: &mut Report) -> Result<()> {
+    let (there, here) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let other = Other::be(&["stage", &there.path().to_string_lossy()])?;
+    let remote = sink::hop(other.port)?;
+    let far = Claims::of(pass::pipeline(there.path(), "delta", "append", json!({})))?;
+    let near = Claims::of(pass::pipeline(here.path(), "delta", "append", json!({})))?;
+    let local = Hop::Local(sink::staging(&near)?);
+    let (mut over, mut by_hand) = (vec![], vec![]);
+    for _ in 0..3 {
+        by_hand.push(timed(&other, put(&local, &near, data)).await?);
+        over.push(timed(&other, put(&remote, &far, data)).await?);
+    }
+    tell(report, "staged as Parquet in this process, by hand", &by_hand, data);
+    tell(report, "staged as Parquet on the other side of the hop", &over, data);
+    let cpu = |moved: &[Moved]| median(moved.iter().map(|moved| moved.cpu.as_secs_f64()));
+    report.figure(
+        "  processor time of the hop beside that of staging",
+        format!("{:+.0} %", (cpu(&over) / cpu(&by_hand) - 1.0) * 1e2),
+    );
+    Ok(())
+}
+
+/// A sink that takes a tenth of what the sender could give.
+async fn hold_back(data: &Data, report: &mut Report) -> Result<()> {
+    let slow = Other::be(&["discard", "20"])?;
+    let hop = sink::hop(slow.port)?;
+    let claims = Claims::of(pass::pipeline("/lake".as_ref(), "delta", "append", json!({})))?;
+    put(&hop, &claims, &data.part(1)).await?;
+    let mut growth = Vec::new();
+    for part in [4, 1] {
+        let me = std::process::id();
+        usage::forget_peak(slow.process())?;
+        usage::forget_peak(me)?;
+        let before = (usage::resident(slow.process())?, usage::resident(me)?);
+        let part = data.part(part);
+        put(&hop, &claims, &part).await?;
+        growth.push((
+            part.bytes(),
+            usage::peak(slow.process())?.saturating_sub(before.0),
+            usage::peak(me)?.saturating_sub(before.1),
+        ));
+    }
+    for (bytes, receiver, sender) in growth {
+        report.say(format!("  {:.0} MB to a sink that takes 100 MB/s:", bytes as f64 / 1e6));
+        report.goal(
+            "    the sink worker grows by (4 messages of the largest size)",
+            mebibytes(receiver),
+            Goal::AtMost(64.0),
+            " MiB",
+        );
+        report.goal("    the sender grows by", mebibytes(sender), Goal::AtMost(64.0), " MiB");
+    }
+    Ok(())
+}
+
+/// Our way: a claim's rows, put under its pass.
+async fn put(hop: &Hop, claims: &Claims, data: &Data) -> Result<()> {
+    let claim = claims.claim(Window::new(Axis::Time, 0, 10)?, 2)?;
+    let rows = data.clone().stream().map(Ok).boxed();
+    let files = hop.put(&claim.pass, Part::Rows, data.schema(), rows).await?;
+    let rows: u64 = files.iter().map(|file| file.rows).sum();
+    ensure!(rows == data.rows(), "{rows} of {} rows arrived", data.rows());
+    for sum in files.iter().filter_map(sum_of) {
+        ensure!(sum == data.sum(), "the rows' numbers sum up to {sum}, not {}", data.sum());
+    }
+    Ok(())
+}
+
+/// What a sink that discards says of the rows it saw.
+fn sum_of(file: &StagedFile) -> Option<i64> {
+    file.stats.as_ref()?.get("sum")?.as_i64()
+}
+
+async fn timed(other: &Other, moving: impl Future<Output = Result<()>>) -> Result<Moved> {
+    let both = || anyhow::Ok(usage::cpu(other.process())? + usage::cpu(std::process::id())?);
+    let (before, began) = (both()?, Instant::now());
+    moving.await?;
+    Ok(Moved { wall: began.elapsed(), cpu: both()?.saturating_sub(before) })
+}
+
+fn tell(report: &mut Report, what: &str, moved: &[Moved], data: &Data) {
+    let bytes = data.bytes() as f64;
+    let rate = median(moved.iter().map(|moved| bytes / 1e6 / moved.wall.as_secs_f64()));
+    let cpu = median(moved.iter().map(|moved| moved.cpu.as_secs_f64() / (bytes / GB)));
+    report.figure(what, format!("{rate:.0} MB/s, {} CPU s/GB", rounded(cpu)));
+}
+
+/// The median of the rounds' ratios of rates.
+fn speed(mine: &[Moved], theirs: &[Moved]) -> f64 {
+    median(mine.iter().zip(theirs).map(|(mine, theirs)| theirs.wall.as_secs_f64() / mine.wall.as_secs_f64()))
+}
+
+fn port_of(line: &str) -> Result<u16> {
+    line.trim().parse().with_context(|| format!("the other process said {line:?}"))
+}

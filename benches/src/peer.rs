@@ -1,0 +1,60 @@
+//! Peers in Python: scripts that are told on their standard input what to do next and answer with what they measured,
+//! so that rounds of theirs and of ours alternate.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use anyhow::{Context, Result, anyhow};
+use serde_json::Value;
+use windrow_tests::reader;
+
+/// The Python with the peers and the readers in it.
+pub(crate) fn python() -> Result<PathBuf> {
+    reader::python().map_err(|reason| anyhow!("{reason}; `make tools` installs it"))
+}
+
+/// A running script.
+pub(crate) struct Peer {
+    child: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Peer {
+    /// Starts a script on a folder of its own.
+    pub(crate) fn start(script: &str, folder: &Path) -> Result<Self> {
+        let mut child = Command::new(python()?)
+            .args(["-c", script])
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let ask = child.stdin.take().context("no way in")?;
+        let answers = BufReader::new(child.stdout.take().context("no way out")?);
+        Ok(Self { child, ask, answers })
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Says a line and waits for the answer, a line of JSON.
+    pub(crate) fn ask(&mut self, what: &str) -> Result<Value> {
+        writeln!(self.ask, "{what}")?;
+        self.ask.flush()?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer)?;
+        serde_json::from_str(&answer).with_context(|| format!("the peer answered {answer:?}"))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // If it cannot be killed it has ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
