@@ -18,6 +18,7 @@ pub(crate) struct Metrics {
     fenced: Counter<u64>,
     commit_retries: Counter<u64>,
     commits: Counter<u64>,
+    violations: Counter<u64>,
     windows: Gauge<u64>,
     backlog: Gauge<u64>,
     freshness: Gauge<f64>,
@@ -35,6 +36,7 @@ impl Metrics {
             fenced: counter("windrow_fenced_writes", "Seals refused because the claim had passed on"),
             commit_retries: counter("windrow_commit_retries", "Commits asked for again"),
             commits: counter("windrow_commits", "Intents published"),
+            violations: counter("windrow_invariant_violations", "Changes that broke what must always hold"),
             windows: gauge("windrow_windows", "Windows by state"),
             backlog: gauge("windrow_backlog_windows", "Windows that are due and not published"),
             freshness: meter
@@ -63,6 +65,10 @@ impl Metrics {
 
     pub(crate) fn published(&self, sink: &SinkId) {
         self.commits.add(1, &[KeyValue::new("sink", sink.to_string())]);
+    }
+
+    pub(crate) fn violated(&self, invariant: &'static str) {
+        self.violations.add(1, &[KeyValue::new("invariant", invariant)]);
     }
 
     /// Measures where a pipeline stands.

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod assign;
+pub mod audit;
 pub mod backfill;
 pub mod calendar;
 pub mod commit;
