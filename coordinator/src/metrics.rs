@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     commit_retries: Counter<u64>,
     commits: Counter<u64>,
     window_duration: Histogram<f64>,
+    violations: Counter<u64>,
     windows: Gauge<u64>,
     parked: Gauge<u64>,
     backlog: Gauge<u64>,
@@ -61,6 +62,7 @@ impl Metrics {
                 .with_boundaries(DURATIONS.to_vec())
                 .build(),
             parked: gauge("windrow_parked_windows", "Windows given up until somebody looks: quarantined"),
+            violations: counter("windrow_invariant_violations", "Changes that broke what must always hold"),
             windows: gauge("windrow_windows", "Windows by state"),
             backlog: gauge("windrow_backlog_windows", "Windows that are due and not published"),
             freshness: meter
@@ -107,6 +109,10 @@ impl Metrics {
             let took = now.as_microsecond().saturating_sub(task.created.as_microsecond()).max(0) as f64 / 1e6;
             self.window_duration.record(took, &[KeyValue::new("pipeline", task.pipeline.to_string())]);
         }
+    }
+
+    pub(crate) fn violated(&self, invariant: &'static str) {
+        self.violations.add(1, &[KeyValue::new("invariant", invariant)]);
     }
 
     /// Measures where a pipeline stands.

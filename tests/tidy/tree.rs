@@ -15,7 +15,8 @@ pub(crate) struct File {
 }
 
 /// The workspace's crates, by folder.
-pub(crate) const CRATES: [&str; 7] = ["common", "proto", "coordinator", "worker", "cli", "tests", "benches"];
+pub(crate) const CRATES: [&str; 8] =
+    ["common", "proto", "coordinator", "worker", "cli", "tests", "tests/model", "benches"];
 
 pub(crate) fn root() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -38,12 +38,15 @@ pub fn committed_once(tasks: &[TaskId]) -> Result<(), Violation> {
 
 /// INV-4: a sink's commits count up by one from 1, and each names the digest of the one before.
 pub fn commits_chain(commits: &[Link]) -> Result<(), Violation> {
-    let (mut seq, mut previous) = (0, None);
-    commits.iter().try_for_each(|commit| {
-        let chained = commit.seq == seq + 1 && commit.previous == previous;
-        let before = seq;
-        (seq, previous) = (commit.seq, Some(commit.digest));
-        holds("INV-4", chained, || format!("commit {} does not follow from commit {before}", commit.seq))
+    let mut before = None;
+    commits.iter().try_for_each(|commit| commit_follows(before.replace(*commit).as_ref(), commit))
+}
+
+/// INV-4, where the chain up to the commit before is known to hold.
+pub fn commit_follows(before: Option<&Link>, commit: &Link) -> Result<(), Violation> {
+    let (seq, digest) = before.map_or((0, None), |before| (before.seq, Some(before.digest)));
+    holds("INV-4", commit.seq == seq + 1 && commit.previous == digest, || {
+        format!("commit {} does not follow from commit {seq}", commit.seq)
     })
 }
 

@@ -13,7 +13,8 @@ mod timeline;
 
 pub use self::{
     commits::{
-        Link, SinkPosition, commits_chain, committed_once, intent_is_immutable, published_is_listed, sink_matches_head,
+        Link, SinkPosition, commit_follows, commits_chain, committed_once, intent_is_immutable, published_is_listed,
+        sink_matches_head,
     },
     fencing::{leaders_never_go_back, stores_agree, table_equals_store, tokens_never_go_back},
     files::{

@@ -26,6 +26,7 @@ pub use self::message::{Command, CommandError, Draft, Message, PrepareFailed, Pr
 use self::sweeps::Sweep;
 use crate::{
     core::{
+        audit::audit,
         commit::SinkRun,
         lifecycle::{self, Now},
         table::{Change, Key, Table, Versioned},
@@ -243,6 +244,12 @@ impl Controller {
 
     /// Persists a change and takes it over; the revision it was written at.
     async fn persist(&mut self, change: &Change) -> Result<i64, LedgerError> {
+        // Told and not prevented: the store's compares and the sink's seq stand between a mistake here and the data, and a
+        // leader that refused to go on would not be better off under the next one.
+        if let Err(violation) = audit(&self.table, self.ledger.epoch(), change) {
+            tracing::error!(invariant = violation.id, message = violation.message, "a change breaks an invariant");
+            self.metrics.violated(violation.id);
+        }
         let revision = self.ledger.write(change).await?;
         self.take_over(change, revision);
         Ok(revision)

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod assign;
+pub mod audit;
 pub mod backfill;
 pub mod blame;
 pub mod calendar;

@@ -3,6 +3,7 @@
 
 mod apply;
 mod assign;
+mod audit;
 mod backfill;
 mod bench;
 mod blame;

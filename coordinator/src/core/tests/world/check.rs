@@ -24,10 +24,6 @@ impl World {
     pub(super) fn look_at(&mut self, change: &Change) -> Outcome {
         for record in &change.put {
             match record {
-                Record::Task(task) => {
-                    let retries = self.leader.table.pipeline(&task.pipeline).unwrap().spec().retries.clone();
-                    invariant::attempts_are_capped(task, &retries)?;
-                }
                 Record::Intent(sink, intent) => {
                     if let Some(before) = self.intents.insert(sink.clone(), intent.clone()) {
                         invariant::intent_is_immutable(&before, intent)?;

@@ -15,10 +15,11 @@ use windrow_common::{
 };
 
 use super::{
-    bench::{applied, hour, worker},
+    bench::{EPOCH, applied, hour, worker},
     store::Store,
 };
 use crate::core::{
+    audit::audit,
     commit::{Draft, SinkRun},
     coverage::IntervalSet,
     lifecycle::{HeldClaim, Now},
@@ -206,6 +207,7 @@ impl World {
             self.restart(false);
             return Ok(None);
         }
+        audit(&self.leader.table, EPOCH, change)?;
         let Some(revision) = self.store.write(self.leader.elected, change)? else {
             let message = format!("the store refused its only leader {change:?}");
             return Err(Violation { id: "INV-14", message });

@@ -1,0 +1,66 @@
+//! What a change must not break, looked at before it is written. It costs a few comparisons, so the leader does it always:
+//! a violation is a mistake of ours, and whoever runs windrow is to hear of it where it happened.
+
+use windrow_common::{
+    claim::Token,
+    invariant::{self, Link, Violation},
+    task::{Task, TaskState},
+};
+
+use super::table::{Change, Record, SinkEntry, Table, Versioned};
+
+/// The first invariant the change breaks on this table, if it breaks one.
+pub fn audit(table: &Table, epoch: i64, change: &Change) -> Result<(), Violation> {
+    let nothing = SinkEntry::default();
+    change.put.iter().try_for_each(|record| match record {
+        Record::Task(task) => audit_task(table, epoch, task),
+        Record::Intent(sink, intent) => {
+            let entry = table.sink(sink).unwrap_or(&nothing);
+            if let Some(before) = &entry.intent {
+                invariant::intent_is_immutable(&before.value, intent)?;
+            }
+            follows_head(entry, &Link { seq: intent.seq, digest: intent.digest, previous: intent.previous })
+        }
+        // What is published is the intent, all of it and nothing else.
+        Record::Head(sink, head) => {
+            let entry = table.sink(sink).unwrap_or(&nothing);
+            let intent = entry.intent.as_ref().map(|intent| &intent.value);
+            match intent.filter(|intent| (intent.seq, Some(intent.digest)) == (head.seq, head.digest)) {
+                Some(intent) => {
+                    follows_head(entry, &Link { seq: intent.seq, digest: intent.digest, previous: intent.previous })
+                }
+                None => {
+                    let message = format!("seq {} of {sink} is published and is not the recorded intent", head.seq);
+                    Err(Violation { id: "INV-7", message })
+                }
+            }
+        }
+        _ => Ok(()),
+    })
+}
+
+fn follows_head(entry: &SinkEntry, commit: &Link) -> Result<(), Violation> {
+    let head = entry.head.as_ref().and_then(|head| Some((head.value.seq, head.value.digest?)));
+    let before = head.map(|(seq, digest)| Link { seq, digest, previous: None });
+    invariant::commit_follows(before.as_ref(), commit)
+}
+
+fn audit_task(table: &Table, epoch: i64, task: &Task) -> Result<(), Violation> {
+    if let Some(entry) = table.pipeline(&task.pipeline) {
+        invariant::attempts_are_capped(task, &entry.spec().retries)?;
+    }
+    let TaskState::Sealed { token, .. } = &task.state else { return Ok(()) };
+    match table.task(&task.id).and_then(|before| acted(before, epoch)) {
+        Some(before) => invariant::tokens_never_go_back(&[before, *token]),
+        None => Ok(()),
+    }
+}
+
+/// The newest token that changed a task.
+fn acted(entry: &Versioned<Task>, epoch: i64) -> Option<Token> {
+    match &entry.value.state {
+        TaskState::Claimed { .. } => Some(Token { epoch, revision: entry.revision }),
+        TaskState::Sealed { token, .. } => Some(*token),
+        _ => None,
+    }
+}
