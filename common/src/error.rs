@@ -68,6 +68,7 @@ catalogue! {
     SINK_ROLLED_BACK = "WR-K009": "the sink lacks commits the ledger knows of";
     STAGED_FILE_BAD = "WR-K010": "a staged file is missing or not what was sealed";
     SINK_BROKEN = "WR-K011": "the table's own records cannot be read";
+    SINK_HISTORY = "WR-K015": "the sink's record of its commits is not complete";
     STORE_UNAVAILABLE = "WR-L001": "the store does not answer";
     STORE_FULL = "WR-L002": "the store has no space left";
     STORE_BROKEN = "WR-L003": "the store's content does not make sense";

@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_sink;
 mod cluster;
 mod demo;
+mod recovery;
 mod schema;
 mod store;
 mod visits;

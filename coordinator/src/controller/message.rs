@@ -4,6 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 use windrow_common::{
     error::{self, ErrorCode},
     id::{BackfillId, PipelineName, TaskId, WorkerId},
+    intent::Seq,
     manifest::{Digest, ManifestRef},
     pipeline::Pipeline,
     task::Failure,
@@ -17,6 +18,7 @@ use crate::{
         backfill::{self, Backfill, BadCommand, BadRequest},
         commit::Answer,
         lifecycle::HeldClaim,
+        recovery::PastCommit,
         workers::WorkerInfo,
     },
     ledger::LedgerError,
@@ -78,6 +80,12 @@ pub enum SessionEvent {
         files: u64,
         bytes: u64,
     },
+    /// What a sink knows of windrow's commits.
+    Recalled {
+        request: u64,
+        sink: windrow_common::id::SinkId,
+        recalled: Result<Recalled, Failure>,
+    },
     Goodbye,
     Closed,
 }
@@ -95,6 +103,15 @@ pub struct Progress {
 pub struct Draft {
     pub path: String,
     pub digest: Digest,
+}
+
+/// A sink's commits as its storage has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recalled {
+    /// The seq of the newest one.
+    pub newest: Seq,
+    /// The next ones, oldest first.
+    pub commits: Vec<PastCommit>,
 }
 
 /// Why it could not.
@@ -124,6 +141,11 @@ pub enum Command {
         validate_only: bool,
         reply: Reply<Backfill>,
     },
+    /// Makes the ledger good from what the sinks know, with these pipelines besides those it has.
+    Recover {
+        pipelines: Vec<Pipeline>,
+        reply: Reply<()>,
+    },
     Steer {
         id: BackfillId,
         command: backfill::Command,
@@ -146,6 +168,8 @@ pub enum CommandError {
     Steering(#[from] BadCommand),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    #[error("the ledger is being made good; try again when that is done")]
+    Recovering,
     #[error("this coordinator does not lead any more")]
     Stopped,
 }
@@ -157,7 +181,7 @@ impl CommandError {
             Self::NotFound(_)
             | Self::Backfill(BadRequest::UnknownPipeline(_))
             | Self::Steering(BadCommand::Unknown(_)) => error::NOT_FOUND,
-            Self::Steering(_) | Self::Pipeline(BadPipeline::Frozen { .. }) => error::CONFLICT,
+            Self::Steering(_) | Self::Pipeline(BadPipeline::Frozen { .. }) | Self::Recovering => error::CONFLICT,
             Self::Pipeline(BadPipeline::Window { .. }) => error::BAD_WINDOW,
             Self::Pipeline(BadPipeline::TooMany(_)) => error::USAGE,
             Self::Backfill(BadRequest::EmptyRange) => error::BAD_RANGE,

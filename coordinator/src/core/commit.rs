@@ -83,6 +83,8 @@ pub struct Draft {
     pub seq: Seq,
     /// The digest of the intent before it.
     pub previous: Option<Digest>,
+    /// Whether the one before was aborted.
+    pub previous_aborted: bool,
     /// Sealed tasks and the revisions of their seals.
     pub tasks: Vec<(TaskId, i64)>,
 }
@@ -110,8 +112,19 @@ pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, now:
     }
     let tasks = choose(table, sink, run.batch);
     let head = entry.head.as_ref().map(|head| head.value).unwrap_or_default();
-    let draft = Draft { seq: head.seq + 1, previous: head.digest, tasks };
+    let draft = Draft { seq: head.seq + 1, previous: head.digest, previous_aborted: head.aborted, tasks };
     (!draft.tasks.is_empty()).then_some(Todo::Prepare { worker, draft })
+}
+
+/// T6 alone: gives the sink a committer if it has none that can.
+pub fn appoint(table: &Table, workers: &Workers, sink: &SinkId) -> Option<Change> {
+    let nothing = SinkEntry::default();
+    let entry = table.sink(sink).unwrap_or(&nothing);
+    let able = entry.committer.as_ref().is_some_and(|committer| workers.can_commit(&committer.value));
+    match (able, take(table, workers, sink, entry)) {
+        (false, Some(Todo::Take(change))) => Some(change),
+        _ => None,
+    }
 }
 
 /// T6. A committer that is gone is replaced; its revision tells that nobody else did so meanwhile.
@@ -175,7 +188,7 @@ pub fn record(table: &Table, sink: &SinkId, draft: &Draft, path: String, digest:
 
 /// T9: the sink holds the intent; its tasks leave the ledger and their windows are covered.
 pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
-    let (intent, mut change) = close_intent(table, sink)?;
+    let (intent, mut change) = close_intent(table, sink, false)?;
     let tasks: Vec<&Versioned<Task>> = intent.tasks.iter().filter_map(|(id, _)| table.task(id)).collect();
     let mut coverages: BTreeMap<&PipelineName, Coverage> = BTreeMap::new();
     let mut published: BTreeMap<&Lane, u64> = BTreeMap::new();
@@ -203,7 +216,7 @@ pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
 
 /// T11: the sink holds the intent's abort; its tasks run again, or are quarantined if that cannot help.
 pub fn finalize_abort(table: &Table, sink: &SinkId, failure: &Failure, now: Now) -> Option<Change> {
-    let (intent, change) = close_intent(table, sink)?;
+    let (intent, change) = close_intent(table, sink, true)?;
     let alone = intent.tasks.len() == 1;
     let tasks = intent.tasks.iter().filter_map(|(id, _)| table.task(id));
     Some(
@@ -213,10 +226,10 @@ pub fn finalize_abort(table: &Table, sink: &SinkId, failure: &Failure, now: Now)
 
 /// What T9 and T11 share: the intent as it was recorded goes, the head moves onto it. T9 compares no task: while the
 /// intent that names their seals exists, nothing else may touch them.
-fn close_intent(table: &Table, sink: &SinkId) -> Option<(IntentRef, Change)> {
+fn close_intent(table: &Table, sink: &SinkId, aborted: bool) -> Option<(IntentRef, Change)> {
     let entry = table.sink(sink)?;
     let intent = entry.intent.as_ref()?;
-    let head = Head { seq: intent.value.seq, digest: Some(intent.value.digest) };
+    let head = Head { seq: intent.value.seq, digest: Some(intent.value.digest), aborted };
     let change = Change {
         expect: vec![(Key::Intent(sink.clone()), Some(intent.revision))],
         put: vec![Record::Head(sink.clone(), head)],

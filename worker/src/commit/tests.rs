@@ -103,6 +103,7 @@ impl Sink for Scripted {
             sink: self.pipeline.sink.id(),
             seq: next.seq,
             previous: next.previous,
+            previous_aborted: next.previous_aborted,
             tasks: next.tasks.into_iter().map(|(task, _)| task).collect(),
             schema: json!({}),
             add,

@@ -19,7 +19,7 @@ pub(in crate::core::tests) struct Act {
 
 impl Act {
     /// How many kinds there are.
-    pub(in crate::core::tests) const KINDS: u8 = 40;
+    pub(in crate::core::tests) const KINDS: u8 = 42;
 }
 
 impl World {
@@ -45,6 +45,8 @@ impl World {
             36 => self.operate(arg)?,
             37 => self.steer_one(arg)?,
             38 => self.disturb_mail(arg),
+            39 => self.back_up(),
+            40 if arg.is_multiple_of(3) => self.lose_the_store(arg.is_multiple_of(2))?,
             _ => self.prepare_fault(arg),
         }
         self.check()

@@ -15,7 +15,7 @@ use windrow_common::{
 };
 
 use super::{
-    bench::{applied, hour, worker},
+    bench::{EPOCH, applied, hour, worker},
     store::Store,
 };
 use crate::core::{
@@ -30,6 +30,7 @@ mod acts;
 mod check;
 mod committing;
 mod leading;
+mod losing;
 mod sink;
 
 use sink::{Body, ModelSink, Moved};
@@ -104,6 +105,10 @@ pub(super) struct World {
     intents: BTreeMap<SinkId, IntentRef>,
     checked: i64,
     backfills: u32,
+    pipelines: Vec<Pipeline>,
+    /// Raised with every restored or lost store.
+    epoch: i64,
+    backup: Option<losing::Backup>,
 }
 
 #[derive(Clone, Debug)]
@@ -170,6 +175,9 @@ impl World {
             intents: BTreeMap::new(),
             checked: 0,
             backfills: 0,
+            pipelines: pipelines.clone(),
+            epoch: EPOCH,
+            backup: None,
         };
         for pipeline in pipelines {
             world.write(&applied(pipeline))?;

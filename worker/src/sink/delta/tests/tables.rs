@@ -164,7 +164,10 @@ async fn every_type_makes_a_table_with_bounds_that_hold_every_value() {
         partition: BTreeMap::new(),
         stats: Some(finished.stats),
     });
-    let body = sink.prepare(Next { seq: 1, previous: None, tasks: vec![(task, manifest)] }).await.unwrap();
+    let body = sink
+        .prepare(Next { seq: 1, previous: None, previous_aborted: false, tasks: vec![(task, manifest)] })
+        .await
+        .unwrap();
     sink.commit(&body, &Digest([3; 32])).await.unwrap();
 
     let table = world.table().await;
