@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use windrow_common::{
-    id::{PipelineName, SinkId, TaskId},
+    id::{BackfillId, PipelineName, SinkId, TaskId},
     intent::Seq,
     manifest::{Counts, Digest},
     pipeline::Pipeline,
@@ -19,6 +19,7 @@ use windrow_common::{
 
 use super::{
     apply::{self, BadPipeline},
+    backfill::Backfill,
     coverage::IntervalSet,
     lifecycle::{self, Now},
     table::{Change, Coverage, Cursor, Head, Key, Record, Recovery, SinkEntry, Table, Versioned},
@@ -67,6 +68,8 @@ pub enum Step {
 /// What a change that replaces open tasks may come to, so that counts of backfills still fit the transaction. One task
 /// falls into a part more at most than the commit has tasks.
 const MOST_REPLACED: usize = 110;
+/// Most backfills whose counts one change sets right.
+const MOST_BACKFILLS: usize = 10;
 /// Most claims one change takes back.
 const MOST_DROPPED: usize = 100;
 
@@ -113,38 +116,51 @@ pub fn finish(table: &Table) -> Option<Change> {
     Some(Change { expect: vec![(Key::Recovery, Some(recovery.revision))], put: Vec::new(), delete })
 }
 
-/// Open tasks over windows that are published in their own revision or a later one: what is left of them stays to be
-/// done. An earlier revision says nothing of them: they were to load its windows again.
+/// Open tasks, and what backfills have yet to plan, over windows that are published in their own revision or a later one:
+/// what is left of them stays to be done. An earlier revision says nothing of them: they were to load its windows again.
 fn make_room(table: &Table, published: &[PastTask], now: Now) -> Option<Change> {
     let mut change = Change::default();
-    let mut backfills: BTreeMap<_, u64> = BTreeMap::new();
+    let mut backfills: BTreeMap<BackfillId, Backfill> = BTreeMap::new();
     let pipelines: BTreeSet<&PipelineName> = published.iter().map(|task| &task.pipeline).collect();
-    for task in pipelines.into_iter().flat_map(|pipeline| table.tasks_of(pipeline)) {
-        let done = done_of(&task.value, published);
+    for task in pipelines.iter().flat_map(|pipeline| table.tasks_of(pipeline)) {
+        let done = published_since(&task.value.pipeline, task.value.revision, published);
         if !done.overlaps(task.value.window.start(), task.value.window.end()) {
             continue;
         }
         let (replaced, windows) = without(task, &done, now);
-        if !change.is_empty() && change.size() + replaced.size() > MOST_REPLACED {
+        let full = change.size() + replaced.size() > MOST_REPLACED || backfills.len() == MOST_BACKFILLS;
+        if full && !change.is_empty() {
             break;
         }
         change = change.and(replaced);
-        if let Lane::Backfill(id) = &task.value.lane {
-            *backfills.entry(id.clone()).or_default() += windows;
+        if let Lane::Backfill(id) = &task.value.lane
+            && let Some(found) = table.backfill(id)
+        {
+            backfills.entry(id.clone()).or_insert_with(|| found.value.clone()).published += windows;
         }
     }
-    for (id, windows) in backfills {
-        let Some(backfill) = table.backfill(&id) else { continue };
-        let mut next = backfill.value.clone();
-        next.published += windows;
-        change = change.and(Change::replace(Record::Backfill(next), backfill.revision));
+    for backfill in table.backfills().map(|found| &found.value).filter(|found| found.phase.is_unsettled()) {
+        let done = published_since(&backfill.pipeline, backfill.revision, published);
+        let overlaps = done.iter().any(|(start, end)| backfill.todo.overlaps(start, end));
+        if let Some(entry) = table.pipeline(&backfill.pipeline).filter(|_| overlaps)
+            && backfills.len() < MOST_BACKFILLS
+        {
+            let left = backfills.entry(backfill.id.clone()).or_insert_with(|| backfill.clone());
+            let before = entry.windows_in(&left.todo);
+            done.iter().for_each(|(start, end)| left.todo.remove(start, end));
+            left.published += before - entry.windows_in(&left.todo);
+        }
+    }
+    for backfill in backfills.into_values() {
+        let Some(before) = table.backfill(&backfill.id) else { continue };
+        change = change.and(Change::replace(Record::Backfill(backfill), before.revision));
     }
     (!change.is_empty()).then_some(change)
 }
 
-/// What of a pipeline's time is published as far as an open task is concerned.
-fn done_of(open: &Task, published: &[PastTask]) -> IntervalSet {
-    let concern = |task: &&PastTask| task.pipeline == open.pipeline && task.revision >= open.revision;
+/// What of a pipeline's time is published in a revision or a later one.
+fn published_since(pipeline: &PipelineName, revision: u32, published: &[PastTask]) -> IntervalSet {
+    let concern = |task: &&PastTask| task.pipeline == *pipeline && task.revision >= revision;
     published.iter().filter(concern).map(|task| (task.window.start(), task.window.end())).collect()
 }
 

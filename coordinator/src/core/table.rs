@@ -399,10 +399,14 @@ impl PipelineEntry {
 
     /// How many windows are published.
     pub fn windows_published(&self) -> u64 {
-        let intervals = self.coverage.value.published.iter();
+        self.windows_in(&self.coverage.value.published)
+    }
+
+    /// How many windows a part of its time holds.
+    pub fn windows_in(&self, set: &IntervalSet) -> u64 {
         match &self.tiling {
-            Some(tiling) => intervals.map(|(start, end)| tiling.count(start, end)).sum(),
-            None => intervals.map(|(start, end)| u64::try_from(end - start).unwrap_or(0)).sum(),
+            Some(tiling) => set.iter().map(|(start, end)| tiling.count(start, end)).sum(),
+            None => set.iter().map(|(start, end)| u64::try_from(end - start).unwrap_or(0)).sum(),
         }
     }
 }

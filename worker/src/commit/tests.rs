@@ -169,6 +169,7 @@ async fn sealed(sink: &Scripted, number: u8) -> v1::SealedTask {
         task: attempt.task.as_bytes().to_vec(),
         pipeline: sink.pipeline.name.to_string(),
         window: Some(window.into()),
+        revision: 0,
         token: Some(attempt.token.into()),
         manifest: Some((&reference).into()),
     }
@@ -176,7 +177,15 @@ async fn sealed(sink: &Scripted, number: u8) -> v1::SealedTask {
 
 fn question(sink: &Scripted, seq: u64, tasks: Vec<v1::SealedTask>) -> v1::Prepare {
     let pipeline = serde_json::to_vec(&sink.pipeline).unwrap();
-    v1::Prepare { request: 1, sink: sink.pipeline.sink.id().to_string(), pipeline, seq, previous: Vec::new(), tasks }
+    v1::Prepare {
+        request: 1,
+        sink: sink.pipeline.sink.id().to_string(),
+        pipeline,
+        seq,
+        previous: Vec::new(),
+        previous_aborted: false,
+        tasks,
+    }
 }
 
 async fn draft(committer: &Committer, sink: &Scripted, seq: u64) -> v1::IntentDraft {
