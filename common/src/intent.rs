@@ -24,6 +24,9 @@ pub struct IntentBody {
     pub seq: Seq,
     /// The digest of the intent before this one; absent for the first.
     pub previous: Option<Digest>,
+    /// Whether the one before was aborted: nothing of it is in the sink, although the chain leads over it.
+    #[serde(default)]
+    pub previous_aborted: bool,
     pub tasks: Vec<IntentTask>,
     /// The table's schema after the commit, in the JSON form of arrow-schema's serde.
     pub schema: serde_json::Value,
@@ -42,6 +45,9 @@ pub struct IntentTask {
     pub task: TaskId,
     pub pipeline: PipelineName,
     pub window: Window,
+    /// The task's revision: 0 for the first time a window is moved.
+    #[serde(default)]
+    pub revision: u32,
     pub token: Token,
     pub manifest: ManifestRef,
 }

@@ -221,6 +221,9 @@ async fn dispatch(
             Order::SweepDelete(asked, answer) => {
                 work.spawn(async move { answer.swept(committer.sweep_delete(asked).await).await });
             }
+            Order::Recall(asked, answer) => {
+                work.spawn(async move { answer.recalled(committer.recall(asked).await).await });
+            }
             Order::Commit(asked, answer) => {
                 work.spawn(async move { answer.settled(committer.commit(asked).await).await });
             }

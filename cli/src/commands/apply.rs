@@ -35,7 +35,7 @@ pub struct Args {
 }
 
 /// Most pipelines the cluster takes in one request.
-const BATCH: usize = 40;
+pub const BATCH: usize = 40;
 
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     let loaded = file::load(&args.paths, &Options::new(SystemClock::new().now(), false));

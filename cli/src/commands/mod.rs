@@ -6,6 +6,7 @@ use clap::Subcommand;
 
 use crate::telemetry::Telemetry;
 
+pub mod admin;
 pub mod apply;
 pub mod backfill;
 pub mod coordinator;
@@ -40,6 +41,7 @@ pub enum Command {
     Backfill(backfill::Args),
     Pause(pipeline::PauseArgs),
     Resume(pipeline::ResumeArgs),
+    Admin(admin::Args),
     Dev(dev::Args),
     Coordinator(coordinator::Args),
     Worker(worker::Args),
@@ -70,6 +72,7 @@ impl Command {
             Self::Backfill(args) => args.verb(),
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
+            Self::Admin(args) => args.verb(),
             Self::Dev(_) => "dev",
             Self::Coordinator(_) => "coordinator",
             Self::Worker(_) => "worker",
@@ -99,6 +102,7 @@ impl Command {
             Self::Backfill(args) => backfill::run(args).await.map(Into::into),
             Self::Pause(args) => pipeline::pause(args).await.map(Into::into),
             Self::Resume(args) => pipeline::resume(args).await.map(Into::into),
+            Self::Admin(args) => admin::run(args).await.map(Into::into),
             Self::Dev(args) => dev::run(args).await.map(Into::into),
             Self::Coordinator(args) => coordinator::run(args, telemetry).await.map(Into::into),
             Self::Worker(args) => worker::run(args, telemetry).await.map(Into::into),

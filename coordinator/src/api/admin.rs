@@ -249,6 +249,22 @@ impl AdminService for Admin {
         controller.command(|reply| Command::Steer { id: changed, command, reply }).await.map_err(refused)?;
         Ok(Response::new(v1::SetBackfillStateResponse { backfill: Some(self.backfill(id).await?) }))
     }
+
+    async fn recover(&self, request: Request<v1::RecoverRequest>) -> Result<Response<v1::RecoverResponse>, Status> {
+        let request = request.into_inner();
+        let pipelines = request.pipelines.iter().enumerate().map(|(i, spec)| pipeline_in(i, spec));
+        let pipelines = pipelines.collect::<Result<Vec<Pipeline>, Status>>()?;
+        let controller = leading(&self.standing)?;
+        controller.command(|reply| Command::Recover { pipelines, reply }).await.map_err(refused)?;
+        Ok(Response::new(v1::RecoverResponse {}))
+    }
+
+    async fn get_recovery(
+        &self,
+        _: Request<v1::GetRecoveryRequest>,
+    ) -> Result<Response<v1::GetRecoveryResponse>, Status> {
+        self.read(view::recovery).await.map(Response::new)
+    }
 }
 
 /// Sends the backfill now and whenever it has changed, until it is settled or nobody listens.

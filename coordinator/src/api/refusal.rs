@@ -75,6 +75,7 @@ pub(super) fn refused_of(error: CommandError, pipelines: &[Pipeline]) -> Status 
             let key = what.split_whitespace().next().unwrap_or_default();
             (Code::InvalidArgument, facts, field(&place(name, key)))
         }
+        CommandError::Recovering => (Code::FailedPrecondition, Vec::new(), Vec::new()),
         CommandError::Stopped | CommandError::Ledger(_) => {
             let about = About { retry_after: Some(ASK_AGAIN), ..About::default() };
             return status_about(Code::Unavailable, error.code(), error.to_string(), about);

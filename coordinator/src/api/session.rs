@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::warn;
-use windrow_common::{error, id::WorkerId, shutdown::Shutdown};
+use windrow_common::{error, id::WorkerId, shutdown::Shutdown, task::Failure};
 use windrow_proto::{
-    convert::{Malformed, digest, required, task_id},
+    convert::{Malformed, digest, optional_digest, required, task_id},
     status::status,
     v1::{
         self, Hello, NotLeader, SessionRequest, SessionResponse, session_request::Message as In,
@@ -24,10 +24,11 @@ use windrow_proto::{
 };
 
 use crate::{
-    controller::{Draft, Handle, PrepareFailed, Progress, SessionEvent},
+    controller::{Draft, Handle, PrepareFailed, Progress, Recalled, SessionEvent},
     core::{
         commit::Answer,
         lifecycle::HeldClaim,
+        recovery::{PastCommit, PastTask},
         workers::{Role, WorkerInfo},
     },
     run::Standing,
@@ -186,6 +187,11 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
                 bytes: swept.bytes,
             }
         }
+        In::Recalled(recalled) => SessionEvent::Recalled {
+            request: recalled.request,
+            sink: recalled.sink.parse()?,
+            recalled: recalled_in(recalled)?,
+        },
         In::Settled(settled) => {
             let (request, sink) = (settled.request, settled.sink.parse()?);
             let trace = trace::short(settled.trace.clone());
@@ -218,6 +224,35 @@ fn draft_in(outcome: v1::prepared::Outcome) -> Result<Result<Draft, PrepareFaile
             task: if failed.task.is_empty() { None } else { Some(task_id(&failed.task)?) },
             staged_files_bad: failed.staged_files_bad,
         }),
+    })
+}
+
+fn recalled_in(recalled: v1::Recalled) -> Result<Result<Recalled, Failure>, Malformed> {
+    if let Some(failure) = recalled.failure {
+        return Ok(Err(failure.try_into()?));
+    }
+    let commits = recalled.commits.into_iter().map(past_commit_in).collect::<Result<_, _>>()?;
+    Ok(Ok(Recalled { newest: recalled.newest, commits }))
+}
+
+fn past_commit_in(commit: v1::PastCommit) -> Result<PastCommit, Malformed> {
+    Ok(PastCommit {
+        seq: commit.seq,
+        digest: digest(&commit.digest)?,
+        previous: optional_digest(&commit.previous)?,
+        aborted: commit.aborted,
+        tasks: commit.tasks.into_iter().map(past_task_in).collect::<Result<_, _>>()?,
+    })
+}
+
+fn past_task_in(task: v1::PastTask) -> Result<PastTask, Malformed> {
+    Ok(PastTask {
+        task: task_id(&task.task)?,
+        pipeline: task.pipeline.parse()?,
+        window: required(task.window, "window")?.try_into()?,
+        revision: task.revision,
+        epoch: required(task.token, "token")?.epoch,
+        counts: required(task.counts, "counts")?.into(),
     })
 }
 

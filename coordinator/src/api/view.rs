@@ -1,5 +1,7 @@
 //! What readers get to see, in the words of the API.
 
+use std::collections::BTreeSet;
+
 use windrow_common::{
     id::SinkId,
     pipeline::Pipeline,
@@ -8,7 +10,7 @@ use windrow_common::{
 use windrow_proto::v1;
 
 use crate::{
-    controller::View,
+    controller::{Recalling, View},
     core::{
         assign,
         backfill::{Backfill, Preview},
@@ -62,6 +64,34 @@ fn trouble_out(trouble: &Trouble) -> v1::SinkTrouble {
         halted: trouble.halted,
         failures: trouble.failures,
         retry_in_ms: i64::try_from(trouble.retry_in.as_millis()).unwrap_or(i64::MAX),
+    }
+}
+
+pub(super) fn recovery(view: &View<'_>) -> v1::GetRecoveryResponse {
+    let under_way = view.table.recovery().map(|recovery| recovery.value);
+    let sinks: BTreeSet<&SinkId> = match under_way {
+        Some(_) => view.table.pipelines().map(|(_, entry)| &entry.sink).collect(),
+        None => BTreeSet::new(),
+    };
+    let sinks = sinks.into_iter().map(|sink| {
+        let found = view.recalling.get(sink);
+        let head = view.table.sink(sink).and_then(|entry| entry.head.as_ref());
+        v1::RecoveringSink {
+            sink: sink.to_string(),
+            seq: head.map(|head| head.value.seq).unwrap_or_default(),
+            done: found == Some(&Recalling::Done),
+            stuck: match found {
+                Some(Recalling::Stuck { reason, .. }) => reason.clone(),
+                None => "no worker with the role `sink` is connected".to_owned(),
+                _ => String::new(),
+            },
+        }
+    });
+    v1::GetRecoveryResponse {
+        active: under_way.is_some(),
+        since_us: under_way.map(|recovery| recovery.since.as_microsecond()).unwrap_or_default(),
+        epoch: view.epoch,
+        sinks: sinks.collect(),
     }
 }
 

@@ -32,6 +32,7 @@ impl Controller {
                 let answer = self.create_backfill(&request, origin, validate_only).await;
                 respond(reply, answer)
             }
+            Command::Recover { pipelines, reply } => self.begin_recovery(&pipelines, reply).await,
             Command::Steer { id, command, reply } => {
                 let answer = self.steer(&id, command).await;
                 respond(reply, answer)
@@ -70,6 +71,9 @@ impl Controller {
         origin: backfill::Origin,
         validate_only: bool,
     ) -> Result<Backfill, CommandError> {
+        if self.table.recovery().is_some() {
+            return Err(CommandError::Recovering);
+        }
         let id = backfill::id_of(&origin.request_id);
         if let Some(existing) = self.table.backfill(&id) {
             return Ok(existing.value.clone());
@@ -100,7 +104,7 @@ impl Controller {
 }
 
 /// Answers, and passes on what ends the leadership.
-fn respond<T>(reply: super::Reply<T>, answer: Result<T, CommandError>) -> Result<(), LedgerError> {
+pub(super) fn respond<T>(reply: super::Reply<T>, answer: Result<T, CommandError>) -> Result<(), LedgerError> {
     match answer {
         Err(CommandError::Ledger(error @ LedgerError::TooLarge { .. })) => {
             let _ = reply.send(Err(CommandError::Ledger(error)));

@@ -36,6 +36,9 @@ const TICKET_MARGIN: Duration = Duration::from_secs(300);
 
 impl Controller {
     pub(super) async fn drive(&mut self) -> Result<(), LedgerError> {
+        if self.table.recovery().is_some() {
+            return self.recover().await;
+        }
         self.reap().await?;
         self.plan().await?;
         self.commit().await?;
@@ -132,6 +135,7 @@ impl Controller {
                     pipeline,
                     seq: draft.seq,
                     previous: digest_bytes(draft.previous.as_ref()),
+                    previous_aborted: draft.previous_aborted,
                     tasks: tasks.filter_map(|task| sealed(&task.value)).collect(),
                     trace: origins.parent.unwrap_or_default(),
                     links: origins.links,
@@ -258,6 +262,7 @@ fn sealed(task: &windrow_common::task::Task) -> Option<v1::SealedTask> {
         task: task.id.as_bytes().to_vec(),
         pipeline: task.pipeline.to_string(),
         window: Some(task.window.into()),
+        revision: task.revision,
         token: Some((*token).into()),
         manifest: Some(manifest.into()),
     })

@@ -4,6 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 use windrow_common::{
     error::{self, ErrorCode},
     id::{BackfillId, PipelineName, TaskId, WorkerId},
+    intent::Seq,
     manifest::{Digest, ManifestRef},
     pipeline::Pipeline,
     task::Failure,
@@ -17,6 +18,7 @@ use crate::{
         backfill::{self, Backfill, BadCommand, BadRequest},
         commit::Answer,
         lifecycle::HeldClaim,
+        recovery::PastCommit,
         workers::WorkerInfo,
     },
     ledger::LedgerError,
@@ -90,6 +92,12 @@ pub enum SessionEvent {
         files: u64,
         bytes: u64,
     },
+    /// What a sink knows of windrow's commits.
+    Recalled {
+        request: u64,
+        sink: windrow_common::id::SinkId,
+        recalled: Result<Recalled, Failure>,
+    },
     Goodbye,
     Closed,
 }
@@ -107,6 +115,15 @@ pub struct Progress {
 pub struct Draft {
     pub path: String,
     pub digest: Digest,
+}
+
+/// A sink's commits as its storage has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recalled {
+    /// The seq of the newest one.
+    pub newest: Seq,
+    /// The next ones, oldest first.
+    pub commits: Vec<PastCommit>,
 }
 
 /// Why it could not.
@@ -136,6 +153,11 @@ pub enum Command {
         validate_only: bool,
         reply: Reply<Backfill>,
     },
+    /// Makes the ledger good from what the sinks know, with these pipelines besides those it has.
+    Recover {
+        pipelines: Vec<Pipeline>,
+        reply: Reply<()>,
+    },
     Steer {
         id: BackfillId,
         command: backfill::Command,
@@ -158,6 +180,8 @@ pub enum CommandError {
     Steering(#[from] BadCommand),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    #[error("the ledger is being made good; try again when that is done")]
+    Recovering,
     #[error("this coordinator does not lead any more")]
     Stopped,
 }
@@ -169,7 +193,7 @@ impl CommandError {
             Self::NotFound { .. }
             | Self::Backfill(BadRequest::UnknownPipeline(_))
             | Self::Steering(BadCommand::Unknown(_)) => error::NOT_FOUND,
-            Self::Steering(_) | Self::Pipeline(BadPipeline::Frozen { .. }) => error::CONFLICT,
+            Self::Steering(_) | Self::Pipeline(BadPipeline::Frozen { .. }) | Self::Recovering => error::CONFLICT,
             Self::Pipeline(BadPipeline::Window { .. }) => error::BAD_WINDOW,
             Self::Pipeline(BadPipeline::TooMany(_)) => error::USAGE,
             Self::Backfill(BadRequest::EmptyRange) => error::BAD_RANGE,

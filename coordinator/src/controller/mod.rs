@@ -4,6 +4,7 @@
 mod commands;
 mod drive;
 mod message;
+mod recovery;
 mod sessions;
 mod sweeps;
 mod traces;
@@ -22,8 +23,11 @@ use windrow_common::{
 };
 use windrow_proto::v1;
 
-pub use self::message::{Command, CommandError, Draft, Message, PrepareFailed, Progress, Reply, SessionEvent};
 use self::sweeps::Sweep;
+pub use self::{
+    message::{Command, CommandError, Draft, Message, PrepareFailed, Progress, Recalled, Reply, SessionEvent},
+    recovery::Recalling,
+};
 use crate::{
     core::{
         audit::audit,
@@ -77,6 +81,8 @@ pub struct Controller {
     workers: Workers,
     sinks: BTreeMap<SinkId, SinkRun>,
     sweeps: BTreeMap<SinkId, Sweep>,
+    /// How far each sink is while the ledger is being made good.
+    recalling: BTreeMap<SinkId, Recalling>,
     sessions: BTreeMap<WorkerId, Session>,
     progress: BTreeMap<TaskId, Progress>,
     attempts: traces::Attempts,
@@ -124,6 +130,7 @@ pub struct View<'a> {
     pub workers: &'a Workers,
     pub sinks: &'a BTreeMap<SinkId, SinkRun>,
     pub progress: &'a BTreeMap<TaskId, Progress>,
+    pub recalling: &'a BTreeMap<SinkId, Recalling>,
     /// What the tokens of present claims carry.
     pub epoch: i64,
     pub now: Now,
@@ -158,6 +165,7 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         workers: Workers::default(),
         sinks: BTreeMap::new(),
         sweeps: BTreeMap::new(),
+        recalling: BTreeMap::new(),
         sessions: BTreeMap::new(),
         progress: BTreeMap::new(),
         attempts: traces::Attempts::default(),
@@ -221,6 +229,9 @@ impl Controller {
 
     /// Claims found in the ledger: their workers have one full lease to appear.
     fn adopt_claims(&mut self) {
+        if self.table.recovery().is_some() {
+            return;
+        }
         let now = self.clock.elapsed();
         for task in self.table.tasks() {
             if let TaskState::Claimed { worker, .. } = &task.value.state {
@@ -304,6 +315,7 @@ impl Controller {
         self.workers.disconnect(worker);
         let now = self.clock.elapsed();
         self.sinks.values_mut().for_each(|run| run.lost(worker, now));
+        self.recalling.values_mut().for_each(|recalling| recalling.lost(worker));
     }
 
     fn now(&self) -> Now {
@@ -316,6 +328,7 @@ impl Controller {
             workers: &self.workers,
             sinks: &self.sinks,
             progress: &self.progress,
+            recalling: &self.recalling,
             epoch: self.ledger.epoch(),
             now: self.now(),
             elapsed: self.clock.elapsed(),

@@ -62,6 +62,7 @@ impl Controller {
                 self.swept(&sink, request, files, bytes);
                 Ok(())
             }
+            SessionEvent::Recalled { request, sink, recalled } => self.recalled(&sink, request, recalled).await,
             SessionEvent::Goodbye => self.goodbye(&worker).await,
             SessionEvent::Closed => {
                 self.hang_up(&worker);
@@ -293,7 +294,14 @@ impl Controller {
                 self.run(sink).failed(failure, elapsed);
                 return Ok(());
             }
-            Answer::Stale | Answer::Unknown(None) => {
+            // The recorded intent is the newest there is, so the sink can be past it only if the ledger went back.
+            Answer::Stale => {
+                let failure = went_back(self.now().wall);
+                tracing::error!(%sink, code = %failure.code, message = %failure.message, "the sink is halted");
+                self.run(sink).halt(failure, elapsed);
+                return Ok(());
+            }
+            Answer::Unknown(None) => {
                 self.metrics.commit_retried();
                 self.run(sink).again(elapsed);
                 return Ok(());
@@ -347,6 +355,19 @@ impl Controller {
 
     pub(super) fn run(&mut self, sink: &SinkId) -> &mut commit::SinkRun {
         self.sinks.entry(sink.clone()).or_default()
+    }
+}
+
+fn went_back(at: jiff::Timestamp) -> Failure {
+    Failure {
+        code: windrow_common::error::SINK_FORKED.code.to_owned(),
+        message:
+            "the sink holds commits the ledger does not know of: the ledger was lost or restored from a backup, or \
+                  another cluster writes here; `windrow admin restore` or `rebuild` makes the ledger good"
+                .to_owned(),
+        retry: windrow_common::task::Retry::Later,
+        at,
+        worker: None,
     }
 }
 

@@ -215,6 +215,9 @@ fn newest_first(table: &Table, lane: &Lane) -> bool {
 }
 
 fn paused(table: &Table, pipeline: &PipelineName, lane: &Lane) -> Option<String> {
+    if table.recovery().is_some() {
+        return Some("the ledger is being made good from what the sinks know".to_owned());
+    }
     if let Some(note) = table.pipeline(pipeline).and_then(|entry| entry.state.value.paused.as_ref()) {
         return Some(format!("the pipeline is paused: {note}"));
     }

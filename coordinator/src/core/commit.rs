@@ -105,6 +105,8 @@ pub struct Draft {
     pub seq: Seq,
     /// The digest of the intent before it.
     pub previous: Option<Digest>,
+    /// Whether the one before was aborted.
+    pub previous_aborted: bool,
     /// Sealed tasks and the revisions of their seals.
     pub tasks: Vec<(TaskId, i64)>,
 }
@@ -118,10 +120,9 @@ const MAX_PIPELINES: usize = 10;
 pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, now: Duration) -> Option<Todo> {
     let nothing = SinkEntry::default();
     let entry = table.sink(sink).unwrap_or(&nothing);
-    let serves = |worker: &WorkerId| workers.can_commit(worker) && !workers.gives_way(worker, now);
-    let committer = entry.committer.as_ref().filter(|committer| serves(&committer.value));
-    let Some(committer) = committer else { return take(table, workers, sink, now) };
-    let worker = committer.value.clone();
+    let Some(worker) = serving(table, workers, sink, now).cloned() else {
+        return appoint(table, workers, sink, now).map(Todo::Take);
+    };
     match &run.step {
         Step::Idle { not_before } | Step::Halted { not_before } if *not_before <= now => {}
         // Whoever was asked is not the committer any more: its answer will not come, or no longer counts.
@@ -133,20 +134,30 @@ pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, now:
     }
     let tasks = choose(table, sink, run.batch);
     let head = entry.head.as_ref().map(|head| head.value).unwrap_or_default();
-    let draft = Draft { seq: head.seq + 1, previous: head.digest, tasks };
+    let draft = Draft { seq: head.seq + 1, previous: head.digest, previous_aborted: head.aborted, tasks };
     (!draft.tasks.is_empty()).then_some(Todo::Prepare { worker, draft })
 }
 
-/// T6. A committer that is gone, or that its peers cannot reach, is replaced; its revision tells that nobody else did so
-/// meanwhile. What the old one still does is harmless: intents are fixed, and the sink takes each once.
-fn take(table: &Table, workers: &Workers, sink: &SinkId, now: Duration) -> Option<Todo> {
+/// T6: gives the sink a committer if it has none that serves. One that is gone, or that its peers cannot reach, is
+/// replaced; its revision tells that nobody else did so meanwhile. What the old one still does is harmless: intents are
+/// fixed, and the sink takes each once.
+pub fn appoint(table: &Table, workers: &Workers, sink: &SinkId, now: Duration) -> Option<Change> {
+    if serving(table, workers, sink, now).is_some() {
+        return None;
+    }
     let load = |worker: &WorkerId| {
         table.sinks().filter(|(_, other)| other.committer.as_ref().is_some_and(|found| found.value == *worker)).count()
     };
     let worker = workers.best_committer(load, now)?;
     let expect = table.sink(sink).and_then(|entry| entry.committer.as_ref()).map(|committer| committer.revision);
     let record = Record::Committer(sink.clone(), worker);
-    Some(Todo::Take(Change { expect: vec![(record.key(), expect)], put: vec![record], delete: Vec::new() }))
+    Some(Change { expect: vec![(record.key(), expect)], put: vec![record], delete: Vec::new() })
+}
+
+/// The sink's committer, if it can be asked.
+fn serving<'a>(table: &'a Table, workers: &Workers, sink: &SinkId, now: Duration) -> Option<&'a WorkerId> {
+    let committer = table.sink(sink)?.committer.as_ref().map(|committer| &committer.value);
+    committer.filter(|worker| workers.can_commit(worker) && !workers.gives_way(worker, now))
 }
 
 /// The oldest seals first, as many as one intent and its finalizing transaction can take.
@@ -199,7 +210,7 @@ pub fn record(table: &Table, sink: &SinkId, draft: &Draft, path: String, digest:
 
 /// T9: the sink holds the intent; its tasks leave the ledger and their windows are covered.
 pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
-    let (intent, mut change) = close_intent(table, sink)?;
+    let (intent, mut change) = close_intent(table, sink, false)?;
     let tasks: Vec<&Versioned<Task>> = intent.tasks.iter().filter_map(|(id, _)| table.task(id)).collect();
     let mut coverages: BTreeMap<&PipelineName, Coverage> = BTreeMap::new();
     let mut published: BTreeMap<&Lane, u64> = BTreeMap::new();
@@ -227,7 +238,7 @@ pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
 
 /// T11: the sink holds the intent's abort; its tasks run again, or are quarantined if that cannot help.
 pub fn finalize_abort(table: &Table, sink: &SinkId, failure: &Failure, now: Now) -> Option<Change> {
-    let (intent, change) = close_intent(table, sink)?;
+    let (intent, change) = close_intent(table, sink, true)?;
     let alone = intent.tasks.len() == 1;
     let tasks = intent.tasks.iter().filter_map(|(id, _)| table.task(id));
     Some(
@@ -237,10 +248,10 @@ pub fn finalize_abort(table: &Table, sink: &SinkId, failure: &Failure, now: Now)
 
 /// What T9 and T11 share: the intent as it was recorded goes, the head moves onto it. T9 compares no task: while the
 /// intent that names their seals exists, nothing else may touch them.
-fn close_intent(table: &Table, sink: &SinkId) -> Option<(IntentRef, Change)> {
+fn close_intent(table: &Table, sink: &SinkId, aborted: bool) -> Option<(IntentRef, Change)> {
     let entry = table.sink(sink)?;
     let intent = entry.intent.as_ref()?;
-    let head = Head { seq: intent.value.seq, digest: Some(intent.value.digest) };
+    let head = Head { seq: intent.value.seq, digest: Some(intent.value.digest), aborted };
     let change = Change {
         expect: vec![(Key::Intent(sink.clone()), Some(intent.revision))],
         put: vec![Record::Head(sink.clone(), head)],

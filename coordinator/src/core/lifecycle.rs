@@ -206,12 +206,12 @@ fn split_or_quarantine(table: &Table, entry: &Versioned<Task>, mut task: Task, f
     let gone = Change { expect: vec![(key.clone(), Some(entry.revision))], put: Vec::new(), delete: vec![key] };
     [left, right]
         .into_iter()
-        .filter_map(|half| part(&task, half, &failure, now))
+        .filter_map(|half| part(&task, half, Some(failure.clone()), now))
         .fold(gone, |change, half| change.and(Change::create(Record::Task(half))))
 }
 
 /// The task over some of a run's windows, as if it had been planned that way.
-fn part(run: &Task, windows: &[Window], failure: &Failure, now: Now) -> Option<Task> {
+pub(super) fn part(run: &Task, windows: &[Window], last_failure: Option<Failure>, now: Now) -> Option<Task> {
     let (first, last) = (windows.first()?, windows.last()?);
     let window = Window::new(run.window.axis(), first.start(), last.end()).ok()?;
     let seams = match (&run.seams, windows.len()) {
@@ -227,7 +227,7 @@ fn part(run: &Task, windows: &[Window], failure: &Failure, now: Now) -> Option<T
         errors: 0,
         lost_leases: 0,
         outage: Outage::default(),
-        state: TaskState::Pending { not_before: now.wall, last_failure: Some(failure.clone()) },
+        state: TaskState::Pending { not_before: now.wall, last_failure },
         ..run.clone()
     })
 }

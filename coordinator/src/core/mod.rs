@@ -13,6 +13,7 @@ pub mod commit;
 pub mod coverage;
 pub mod lifecycle;
 pub mod plan;
+pub mod recovery;
 pub mod report;
 pub mod table;
 pub mod timeline;

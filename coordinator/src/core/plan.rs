@@ -49,14 +49,17 @@ fn plan_time(table: &Table, entry: &PipelineEntry, room: usize, now: Now) -> Opt
     let closed_to = tiling.closed_to(now.wall);
     let per_task = usize::try_from(spec.per_task.max(1)).unwrap_or(usize::MAX);
     let due = tiling.windows_from(cursor.next).take_while(|window| window.end() <= closed_to);
-    let due: Vec<Window> = due.take(room.saturating_mul(per_task)).collect();
-    let last = due.last()?;
-    let mut tasks: Vec<Task> =
-        due.chunks(per_task).filter_map(|run| task(entry, run, 0, Lane::Live, None, now)).collect();
+    let mut due: Vec<Window> = due.take(room.saturating_mul(per_task)).collect();
+    let next = due.last()?.end();
+    // Only after a loss of the ledger: what the sink was found to hold is not loaded again.
+    due.retain(|window| !entry.is_published(window));
+    let stretches = due.chunk_by(|left, right| left.end() == right.start());
+    let runs = stretches.flat_map(|stretch| stretch.chunks(per_task));
+    let mut tasks: Vec<Task> = runs.filter_map(|run| task(entry, run, 0, Lane::Live, None, now)).collect();
     let again = look_back(table, entry, cursor.revision + 1, now);
     let revision = cursor.revision + u32::from(!again.is_empty());
     tasks.extend(again);
-    let next = Cursor { next: last.end(), revision };
+    let next = Cursor { next, revision };
     let advance = Change::replace(Record::Cursor(entry.spec().name.clone(), next), entry.cursor.revision);
     Some(tasks.into_iter().fold(advance, |change, task| change.and(Change::create(Record::Task(task)))))
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use windrow_common::{
     id::{BackfillId, PipelineName, SinkId, TaskId, WorkerId},
     intent::{IntentRef, Seq},
@@ -35,6 +36,7 @@ pub enum Key {
     Intent(SinkId),
     Committer(SinkId),
     Backfill(BackfillId),
+    Recovery,
 }
 
 /// A record to be written.
@@ -48,6 +50,7 @@ pub enum Record {
     Intent(SinkId, IntentRef),
     Committer(SinkId, WorkerId),
     Backfill(Backfill),
+    Recovery(Recovery),
 }
 
 /// One transaction: what must hold, and what it writes.
@@ -90,6 +93,15 @@ pub struct Coverage {
 pub struct Head {
     pub seq: Seq,
     pub digest: Option<Digest>,
+    /// Whether the sink holds that commit's abort.
+    pub aborted: bool,
+}
+
+/// The ledger was restored or lost, and is being made good from what the sinks know. Until that is done nothing is
+/// planned, given out or committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    pub since: Timestamp,
 }
 
 /// Everything kept about one pipeline.
@@ -118,6 +130,7 @@ pub struct Table {
     tasks: BTreeMap<TaskId, Versioned<Task>>,
     sinks: BTreeMap<SinkId, SinkEntry>,
     backfills: BTreeMap<BackfillId, Versioned<Backfill>>,
+    recovery: Option<Versioned<Recovery>>,
     index: Index,
 }
 
@@ -172,6 +185,11 @@ impl Table {
 
     pub fn backfills(&self) -> impl Iterator<Item = &Versioned<Backfill>> {
         self.backfills.values()
+    }
+
+    /// Whether the ledger is being made good.
+    pub fn recovery(&self) -> Option<&Versioned<Recovery>> {
+        self.recovery.as_ref()
     }
 
     /// The lanes of a pipeline that have tasks.
@@ -244,6 +262,7 @@ impl Table {
             Record::Backfill(value) => {
                 self.backfills.insert(value.id.clone(), Versioned { value, revision });
             }
+            Record::Recovery(value) => self.recovery = Some(Versioned { value, revision }),
         }
     }
 
@@ -259,6 +278,7 @@ impl Table {
             Key::Backfill(id) => {
                 self.backfills.remove(id);
             }
+            Key::Recovery => self.recovery = None,
         }
     }
 
@@ -362,6 +382,7 @@ impl Record {
             Self::Intent(sink, _) => Key::Intent(sink.clone()),
             Self::Committer(sink, _) => Key::Committer(sink.clone()),
             Self::Backfill(backfill) => Key::Backfill(backfill.id.clone()),
+            Self::Recovery(_) => Key::Recovery,
         }
     }
 }
@@ -378,10 +399,14 @@ impl PipelineEntry {
 
     /// How many windows are published.
     pub fn windows_published(&self) -> u64 {
-        let intervals = self.coverage.value.published.iter();
+        self.windows_in(&self.coverage.value.published)
+    }
+
+    /// How many windows a part of its time holds.
+    pub fn windows_in(&self, set: &IntervalSet) -> u64 {
         match &self.tiling {
-            Some(tiling) => intervals.map(|(start, end)| tiling.count(start, end)).sum(),
-            None => intervals.map(|(start, end)| u64::try_from(end - start).unwrap_or(0)).sum(),
+            Some(tiling) => set.iter().map(|(start, end)| tiling.count(start, end)).sum(),
+            None => set.iter().map(|(start, end)| u64::try_from(end - start).unwrap_or(0)).sum(),
         }
     }
 }

@@ -45,6 +45,7 @@ impl Keys {
             Key::Intent(sink) => format!("s/{sink}/intent"),
             Key::Committer(sink) => format!("s/{sink}/com"),
             Key::Backfill(id) => format!("b/{id}"),
+            Key::Recovery => "meta/recovery".to_owned(),
         })
     }
 
@@ -62,6 +63,7 @@ impl Keys {
             ["s", name, "head"] => Some(Key::Head(sink(name)?)),
             ["s", name, "intent"] => Some(Key::Intent(sink(name)?)),
             ["s", name, "com"] => Some(Key::Committer(sink(name)?)),
+            ["meta", "recovery"] => Some(Key::Recovery),
             ["b", id] => Some(Key::Backfill(id.parse::<BackfillId>().ok()?)),
             _ => None,
         }
@@ -94,6 +96,7 @@ mod tests {
             Key::Intent(sink.clone()),
             Key::Committer(sink),
             Key::Backfill("bf-1".parse().unwrap()),
+            Key::Recovery,
         ];
         for key in all {
             assert_eq!(keys.parse(&keys.of(&key)), Some(key));

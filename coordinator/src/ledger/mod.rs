@@ -114,6 +114,18 @@ impl Ledger {
         Err(last.unwrap_or_else(|| StoreError::Unavailable("no answer".to_owned())).into())
     }
 
+    /// Writes a change and raises the epoch with it. This leadership ends there: whatever it gave out is of another life
+    /// of the ledger.
+    pub async fn write_and_raise(&self, change: &Change, epoch: i64) -> Result<(), LedgerError> {
+        let mut txn = self.encode(change)?;
+        txn.ops.push(Op::Put { key: self.keys.epoch(), value: epoch.to_string().into_bytes(), lease: None });
+        match self.store.txn(txn.compares, txn.ops).await?.succeeded {
+            true => Ok(()),
+            false if self.still_leads().await? => Err(LedgerError::Conflict),
+            false => Err(LedgerError::NotLeader),
+        }
+    }
+
     /// A compare failed: because an earlier try was applied after all, because leadership is lost, or because the records
     /// differ from the table.
     async fn explain_refusal(&self, txn: &Encoded) -> Result<i64, LedgerError> {

@@ -11,7 +11,7 @@ use windrow_proto::{
 use crate::core::{
     backfill::{Backfill, Choice, Order, Phase},
     coverage::IntervalSet,
-    table::{Coverage, Cursor, Head, Key, PipelineState, Record},
+    table::{Coverage, Cursor, Head, Key, PipelineState, Record, Recovery},
 };
 
 /// A record's stored form.
@@ -22,11 +22,13 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, Malformed> {
         Record::Coverage(_, coverage) => coverage_out(coverage).encode_to_vec(),
         Record::Task(task) => v1::TaskRecord::from(task).encode_to_vec(),
         Record::Head(_, head) => {
-            v1::HeadRecord { seq: head.seq, digest: digest_bytes(head.digest.as_ref()) }.encode_to_vec()
+            let digest = digest_bytes(head.digest.as_ref());
+            v1::HeadRecord { seq: head.seq, digest, aborted: head.aborted }.encode_to_vec()
         }
         Record::Intent(_, intent) => v1::IntentRecord::from(intent).encode_to_vec(),
         Record::Committer(_, worker) => v1::CommitterRecord { worker: worker.to_string() }.encode_to_vec(),
         Record::Backfill(backfill) => backfill_out(backfill).encode_to_vec(),
+        Record::Recovery(recovery) => v1::RecoveryRecord { since_us: recovery.since.as_microsecond() }.encode_to_vec(),
     })
 }
 
@@ -42,7 +44,10 @@ pub(super) fn decode(key: Key, bytes: &[u8]) -> Result<Record, Malformed> {
         Key::Task(..) => Record::Task(Task::try_from(decode_message::<v1::TaskRecord>(bytes)?)?),
         Key::Head(sink) => {
             let record: v1::HeadRecord = decode_message(bytes)?;
-            Record::Head(sink, Head { seq: record.seq, digest: optional_digest(&record.digest)? })
+            Record::Head(
+                sink,
+                Head { seq: record.seq, digest: optional_digest(&record.digest)?, aborted: record.aborted },
+            )
         }
         Key::Intent(sink) => Record::Intent(sink, IntentRef::try_from(decode_message::<v1::IntentRecord>(bytes)?)?),
         Key::Committer(sink) => {
@@ -50,6 +55,10 @@ pub(super) fn decode(key: Key, bytes: &[u8]) -> Result<Record, Malformed> {
             Record::Committer(sink, record.worker.parse()?)
         }
         Key::Backfill(_) => Record::Backfill(backfill_in(decode_message(bytes)?)?),
+        Key::Recovery => {
+            let record: v1::RecoveryRecord = decode_message(bytes)?;
+            Record::Recovery(Recovery { since: instant(record.since_us)? })
+        }
     })
 }
 

@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod apply;
+mod history;
 mod prepare;
 mod sweep;
 #[cfg(test)]
@@ -42,11 +43,20 @@ pub struct Committer {
     metrics: Metrics,
     lanes: Lanes,
     lists: sweep::Lists,
+    histories: history::Histories,
 }
 
 impl Committer {
     pub fn new(connectors: Arc<Connectors>, clock: Arc<dyn Clock>, worker: WorkerId, metrics: Metrics) -> Self {
-        Self { connectors, clock, worker, metrics, lanes: Lanes::new(), lists: sweep::Lists::default() }
+        Self {
+            connectors,
+            clock,
+            worker,
+            metrics,
+            lanes: Lanes::new(),
+            lists: sweep::Lists::default(),
+            histories: history::Histories::default(),
+        }
     }
 
     /// Works out a sink's next commit. Only invisible files are written.
@@ -92,6 +102,19 @@ impl Committer {
         let failure = swept.as_ref().err().map(|error| (&failure_of(error, self.clock.now(), &self.worker)).into());
         let swept = swept.unwrap_or_default();
         v1::Swept { request, sink, files: swept.files, bytes: swept.bytes, failure }
+    }
+
+    /// Tells what the sink itself knows of windrow's commits.
+    pub async fn recall(&self, asked: v1::Recall) -> v1::Recalled {
+        let (request, sink) = (asked.request, asked.sink.clone());
+        let recalled = async {
+            let _turn = self.lanes.turn(&sink).await?;
+            history::recall(&self.histories, &self.connectors, &asked).await
+        };
+        let recalled = caught(recalled).await.unwrap_or_else(Err);
+        let failure = recalled.as_ref().err().map(|error| (&failure_of(error, self.clock.now(), &self.worker)).into());
+        let (newest, commits) = recalled.unwrap_or_default();
+        v1::Recalled { request, sink, newest, commits, failure }
     }
 
     /// Carries a recorded intent out, or spends its seq on an abort. Whatever goes wrong means that the outcome is

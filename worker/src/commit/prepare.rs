@@ -45,7 +45,7 @@ pub(super) async fn prepare(connectors: &Connectors, asked: v1::Prepare) -> Resu
     let storage = sink.storage();
     let tasks: Vec<(IntentTask, Manifest)> =
         stream::iter(tasks).map(|task| sealed(storage, task)).buffered(MANIFESTS_AT_A_TIME).try_collect().await?;
-    let body = sink.prepare(Next { seq: asked.seq, previous, tasks }).await?;
+    let body = sink.prepare(Next { seq: asked.seq, previous, previous_aborted: asked.previous_aborted, tasks }).await?;
     if body.sink != id || body.seq != asked.seq || body.previous != previous {
         let what = format!("the sink worked out commit {} of {}, not {} of {id}", body.seq, body.sink, asked.seq);
         return Err(WorkerError::never(error::INTERNAL, what).into());
@@ -73,6 +73,7 @@ fn intent_task(sealed: v1::SealedTask) -> Result<IntentTask, Malformed> {
         task: task_id(&sealed.task)?,
         pipeline: sealed.pipeline.parse()?,
         window: required(sealed.window, "window")?.try_into()?,
+        revision: sealed.revision,
         token: required(sealed.token, "token")?.into(),
         manifest: required(sealed.manifest, "manifest")?.try_into()?,
     })

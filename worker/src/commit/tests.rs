@@ -103,6 +103,7 @@ impl Sink for Scripted {
             sink: self.pipeline.sink.id(),
             seq: next.seq,
             previous: next.previous,
+            previous_aborted: next.previous_aborted,
             tasks: next.tasks.into_iter().map(|(task, _)| task).collect(),
             schema: json!({}),
             add,
@@ -168,6 +169,7 @@ async fn sealed(sink: &Scripted, number: u8) -> v1::SealedTask {
         task: attempt.task.as_bytes().to_vec(),
         pipeline: sink.pipeline.name.to_string(),
         window: Some(window.into()),
+        revision: 0,
         token: Some(attempt.token.into()),
         manifest: Some((&reference).into()),
     }

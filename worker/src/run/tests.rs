@@ -99,6 +99,7 @@ async fn rows_read_by_one_worker_are_staged_by_another_and_published_by_its_comm
         task: seal.task,
         pipeline: "flights".to_owned(),
         window: assign(1, 7).window,
+        revision: 0,
         token: seal.token,
         manifest: seal.manifest,
     };

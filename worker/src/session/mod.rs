@@ -262,6 +262,7 @@ impl Session {
             Heard::Commit(commit) => return self.order(Order::Commit(commit, self.answerer())),
             Heard::SweepList(sweep) => return self.order(Order::SweepList(sweep, self.answerer())),
             Heard::SweepDelete(sweep) => return self.order(Order::SweepDelete(sweep, self.answerer())),
+            Heard::Recall(recall) => return self.order(Order::Recall(recall, self.answerer())),
             Heard::NotLeader(hint) => return Err(link::not_leader(hint)),
             Heard::Welcome(_) => {}
         }

@@ -23,6 +23,8 @@ pub enum Order {
     SweepList(v1::SweepList, Answerer),
     /// Take away what of the list is dead.
     SweepDelete(v1::SweepDelete, Answerer),
+    /// Tell what the sink knows of windrow's commits.
+    Recall(v1::Recall, Answerer),
 }
 
 /// A claimed task.

@@ -99,6 +99,10 @@ impl Answerer {
         self.send(Message::Swept(swept)).await;
     }
 
+    pub async fn recalled(self, recalled: v1::Recalled) {
+        self.send(Message::Recalled(recalled)).await;
+    }
+
     async fn send(self, message: Message) {
         // A session that is gone needs no answer.
         let _ = self.queue.send(Report::Reply(self.session, Box::new(message))).await;

@@ -65,6 +65,7 @@ pub trait Sink: Send + Sync + 'static {
 pub struct Next {
     pub seq: Seq,
     pub previous: Option<Digest>,
+    pub previous_aborted: bool,
     /// In the order they are to be published.
     pub tasks: Vec<(IntentTask, Manifest)>,
 }

@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use windrow_common::{
     error,
-    intent::{IntentBody, IntentRef},
+    intent::{IntentBody, IntentRef, Seq},
     manifest::{Digest, Manifest, ManifestRef, StagedFile},
 };
 
@@ -42,7 +42,7 @@ pub async fn get_manifest(storage: &Storage, reference: &ManifestRef) -> Result<
 /// Writes an intent's body and returns its path and digest; durable when it returns.
 pub async fn put_intent(storage: &Storage, intent: &IntentBody) -> Result<(String, Digest)> {
     let (bytes, sha256) = body(intent)?;
-    let path = format!("{INTENTS}/{:020}-{sha256}.json", intent.seq);
+    let path = intent_path(intent.seq, &sha256);
     put_body(storage, &path, bytes, &sha256).await?;
     Ok((path, sha256))
 }
@@ -50,6 +50,27 @@ pub async fn put_intent(storage: &Storage, intent: &IntentBody) -> Result<(Strin
 /// Reads an intent's body. `STAGED_FILE_BAD` when it is missing or not what was recorded.
 pub async fn get_intent(storage: &Storage, reference: &IntentRef) -> Result<IntentBody> {
     get_body(storage, &reference.path, &reference.digest).await
+}
+
+/// Reads the body of the intent with this seq and digest. `STAGED_FILE_BAD` when it is missing or another.
+pub async fn find_intent(storage: &Storage, seq: Seq, digest: &Digest) -> Result<IntentBody> {
+    get_body(storage, &intent_path(seq, digest), digest).await
+}
+
+/// The digests of all intents that were ever worked out for a seq; at most one of them was recorded.
+pub async fn intents_of(storage: &Storage, seq: Seq) -> Result<Vec<Digest>> {
+    let start = format!("{seq:020}-");
+    let all = storage.objects().list(Some(&parsed(INTENTS)?)).map_err(|cause| sink_error(cause, INTENTS));
+    let digests = all.try_filter_map(|object| {
+        let name = object.location.filename().and_then(|name| name.strip_prefix(&start)?.strip_suffix(".json"));
+        let digest = name.and_then(|digest| Digest::try_from(digest.to_owned()).ok());
+        std::future::ready(Ok(digest))
+    });
+    digests.try_collect().await
+}
+
+fn intent_path(seq: Seq, digest: &Digest) -> String {
+    format!("{INTENTS}/{seq:020}-{digest}.json")
 }
 
 /// Looks whether each file exists with its size. `STAGED_FILE_BAD` names the first that does not.

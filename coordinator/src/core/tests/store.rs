@@ -75,6 +75,7 @@ pub(super) fn records_of(table: &Table) -> Records {
     }
     records.extend(table.tasks().map(|task| (Record::Task(task.value.clone()), task.revision)));
     records.extend(table.backfills().map(|backfill| (Record::Backfill(backfill.value.clone()), backfill.revision)));
+    records.extend(table.recovery().map(|recovery| (Record::Recovery(recovery.value), recovery.revision)));
     for (sink, entry) in table.sinks() {
         let head = entry.head.iter().map(|head| (Record::Head(sink.clone(), head.value), head.revision));
         let intent =

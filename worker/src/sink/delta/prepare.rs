@@ -64,6 +64,7 @@ impl DeltaSink {
             sink: self.id.clone(),
             seq: next.seq,
             previous: next.previous,
+            previous_aborted: next.previous_aborted,
             schema: serde_json::to_value(&schema).map_err(unreadable_schema)?,
             add,
             remove,

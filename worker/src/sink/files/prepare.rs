@@ -56,6 +56,7 @@ pub(super) async fn prepare(sink: &FilesSink, next: Next) -> Result<IntentBody> 
         sink: first.sink.clone(),
         seq: next.seq,
         previous: next.previous,
+        previous_aborted: next.previous_aborted,
         schema: serde_json::to_value(schema.as_ref()).map_err(|cause| {
             WorkerError::never(error::INTERNAL, "a schema cannot be written as JSON").because(cause)
         })?,

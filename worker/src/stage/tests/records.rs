@@ -70,6 +70,7 @@ async fn an_intent_is_read_as_it_was_written() {
         sink: "lake".parse().unwrap(),
         seq: 7,
         previous: Some(sha256(b"before")),
+        previous_aborted: false,
         tasks: Vec::new(),
         schema: json!({ "fields": [] }),
         add: one_file(&place).await,

@@ -46,6 +46,8 @@ impl World {
             36 => self.operate(arg)?,
             37 => self.steer_one(arg)?,
             38 => self.disturb_mail(arg),
+            39 => self.back_up(),
+            40 if arg.is_multiple_of(3) => self.lose_the_store(arg.is_multiple_of(2))?,
             _ => self.prepare_fault(arg),
         }
         self.check()

@@ -14,7 +14,7 @@ use crate::core::{
     lifecycle::{self, HeldClaim, Seal},
     plan,
     table::{Change, Record},
-    tests::bench::{EPOCH, failure, manifest},
+    tests::bench::{failure, manifest},
 };
 
 impl World {
@@ -68,7 +68,7 @@ impl World {
         });
         let change = claims.fold(Change::default(), Change::and);
         let Some(revision) = self.write(&change)? else { return Ok(()) };
-        let token = Token { epoch: EPOCH, revision };
+        let token = Token { epoch: self.epoch, revision };
         for given in assignments {
             self.leader.workers.hold(&given.worker, given.task, self.elapsed);
             self.tokens.insert(given.task, token);
@@ -89,7 +89,7 @@ impl World {
                 sealed.state = TaskState::Sealed { worker: worker.clone(), token: claim.token, manifest };
                 Ok(Seal::Change(Box::new(Change::replace(Record::Task(sealed), task.revision))))
             }
-            _ => lifecycle::seal(&self.leader.table, EPOCH, claim, manifest),
+            _ => lifecycle::seal(&self.leader.table, self.epoch, claim, manifest),
         };
         match seal {
             Ok(Seal::Change(change)) => self.write(&change).map(|revision| revision.is_some()),
@@ -103,14 +103,14 @@ impl World {
     }
 
     pub(super) fn take_this_failure(&mut self, claim: &HeldClaim, failure: Failure) -> Outcome {
-        match lifecycle::fail(&self.leader.table, EPOCH, claim, failure, self.now()) {
+        match lifecycle::fail(&self.leader.table, self.epoch, claim, failure, self.now()) {
             Ok(change) => self.write(&change).map(drop),
             Err(_) => Ok(()),
         }
     }
 
     pub(super) fn take_not_ready(&mut self, claim: &HeldClaim) -> Outcome {
-        match lifecycle::not_ready(&self.leader.table, EPOCH, claim, "no marker".to_owned(), self.now()) {
+        match lifecycle::not_ready(&self.leader.table, self.epoch, claim, "no marker".to_owned(), self.now()) {
             Ok(change) => self.write(&change).map(drop),
             Err(_) => Ok(()),
         }
@@ -122,10 +122,11 @@ impl World {
         (worker.session, worker.silent) = (true, false);
         let id = worker.info.id.clone();
         self.leader.workers.connect(worker.info.clone(), self.elapsed);
-        let table = &self.leader.table;
+        let (table, epoch) = (&self.leader.table, self.epoch);
         let valid = |claim: &HeldClaim| {
             table.task(&claim.task).is_some_and(|task| {
-                task.revision == claim.token.revision && matches!(task.value.state, TaskState::Claimed { .. })
+                let current = Token { epoch, revision: task.revision };
+                claim.token == current && matches!(task.value.state, TaskState::Claimed { .. })
             })
         };
         let (held, ghosts): (Vec<_>, Vec<_>) = worker.held.drain(..).partition(valid);

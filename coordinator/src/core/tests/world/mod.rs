@@ -31,6 +31,7 @@ mod acts;
 mod check;
 mod committing;
 mod leading;
+mod losing;
 mod sink;
 
 use sink::{Body, ModelSink, Moved};
@@ -105,6 +106,10 @@ pub(super) struct World {
     intents: BTreeMap<SinkId, IntentRef>,
     checked: i64,
     backfills: u32,
+    pipelines: Vec<Pipeline>,
+    /// Raised with every restored or lost store.
+    epoch: i64,
+    backup: Option<losing::Backup>,
 }
 
 #[derive(Clone, Debug)]
@@ -171,6 +176,9 @@ impl World {
             intents: BTreeMap::new(),
             checked: 0,
             backfills: 0,
+            pipelines: pipelines.clone(),
+            epoch: EPOCH,
+            backup: None,
         };
         for pipeline in pipelines {
             world.write(&applied(pipeline))?;

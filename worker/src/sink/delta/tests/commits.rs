@@ -257,7 +257,10 @@ async fn a_staged_file_that_is_missing_or_cut_short_stops_the_intent() {
         } else {
             std::fs::remove_file(&path).unwrap();
         }
-        let refused = sink.prepare(Next { seq: 1, previous: None, tasks: vec![(task, manifest)] }).await.unwrap_err();
+        let refused = sink
+            .prepare(Next { seq: 1, previous: None, previous_aborted: false, tasks: vec![(task, manifest)] })
+            .await
+            .unwrap_err();
         assert_eq!(refused.code(), error::STAGED_FILE_BAD);
     }
 }

@@ -228,7 +228,14 @@ async fn stage(sink: &DeltaSink, load: &Load) -> (IntentTask, Manifest) {
     let files = crate::stage::stage(&sink.storage, &layout, &attempt, rows).await.unwrap();
     let counts = Counts { rows_written: load.rows.len() as u64, ..Counts::default() };
     let manifest_ref = ManifestRef { path: format!("_windrow/{task}"), sha256: Digest([1; 32]), counts };
-    let intent = IntentTask { task, pipeline: pipeline.clone(), window: load.window, token, manifest: manifest_ref };
+    let intent = IntentTask {
+        task,
+        pipeline: pipeline.clone(),
+        window: load.window,
+        revision: 0,
+        token,
+        manifest: manifest_ref,
+    };
     let manifest = Manifest {
         task,
         token,
@@ -258,7 +265,7 @@ async fn record(sink: &DeltaSink, seq: Seq, loads: &[Load]) -> Result<Recorded> 
     for load in loads {
         tasks.push(stage(sink, load).await);
     }
-    let body = sink.prepare(Next { seq, previous: None, tasks }).await?;
+    let body = sink.prepare(Next { seq, previous: None, previous_aborted: false, tasks }).await?;
     let digest = Digest(Sha256::digest(serde_json::to_vec(&body).unwrap()).into());
     Ok(Recorded { body, digest })
 }

@@ -154,7 +154,8 @@ async fn every_type_makes_a_table_with_bounds_that_hold_every_value() {
     manifest.files = crate::stage::stage(&sink.storage, &layout, &attempt, stream).await.unwrap();
     manifest.schema = serde_json::to_value(layout.schema.as_ref()).unwrap();
     let stats = manifest.files[0].stats.clone().unwrap();
-    let body = sink.prepare(Next { seq: 1, previous: None, tasks: vec![(task, manifest)] }).await.unwrap();
+    let next = Next { seq: 1, previous: None, previous_aborted: false, tasks: vec![(task, manifest)] };
+    let body = sink.prepare(next).await.unwrap();
     sink.commit(&body, &Digest([3; 32])).await.unwrap();
 
     let table = world.table().await;

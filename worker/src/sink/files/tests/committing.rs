@@ -93,6 +93,7 @@ async fn the_log_is_known_from_a_snapshot_and_the_few_commits_after_it() {
             sink: "lake".parse().unwrap(),
             seq,
             previous,
+            previous_aborted: seq > 1,
             tasks: Vec::new(),
             schema: json!({}),
             add: Vec::new(),

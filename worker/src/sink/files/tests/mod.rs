@@ -87,6 +87,7 @@ async fn sealed(
         task: attempt.task,
         pipeline: manifest.pipeline.clone(),
         window,
+        revision: 0,
         token: attempt.token,
         manifest: reference,
     };
@@ -99,7 +100,7 @@ async fn intent(
     previous: Option<Digest>,
     tasks: Vec<(IntentTask, Manifest)>,
 ) -> (IntentBody, Digest) {
-    let body = sink.prepare(Next { seq, previous, tasks }).await.unwrap();
+    let body = sink.prepare(Next { seq, previous, previous_aborted: false, tasks }).await.unwrap();
     let (_, digest) = manifest::put_intent(sink.storage(), &body).await.unwrap();
     (body, digest)
 }

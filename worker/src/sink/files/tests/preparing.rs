@@ -132,6 +132,7 @@ async fn sealed_with(sink: &FilesSink, id: u8, batch: RecordBatch) -> (IntentTas
         task: manifest.task,
         pipeline: manifest.pipeline.clone(),
         window: manifest.window,
+        revision: 0,
         token: manifest.token,
         manifest: reference,
     };
@@ -159,7 +160,10 @@ async fn text_files_of_several_windows_are_not_torn_apart() {
     let sink = FilesSink::new(place.storage.clone(), Settings { format: FileFormat::JsonLines, ..settings() });
     let first = load(&sink, 1, None, 1, WriteMode::ReplaceWindow, hours(0, 100)).await;
     let task = sealed(&sink, 2, WriteMode::ReplaceWindow, hours(0, 10), rows_of(hours(0, 10), "x")).await;
-    let error = sink.prepare(Next { seq: 2, previous: Some(first), tasks: vec![task] }).await.unwrap_err();
+    let error = sink
+        .prepare(Next { seq: 2, previous: Some(first), previous_aborted: false, tasks: vec![task] })
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), windrow_common::error::SINK_UNSUPPORTED);
     assert!(error.fix_text().unwrap().contains("per_task: 1"));
 }
@@ -188,7 +192,7 @@ async fn an_intent_for_another_history_is_not_prepared() {
         (2, Some(Digest([1; 32])), windrow_common::error::SINK_FORKED),
     ] {
         let task = sealed(&sink, 2, WriteMode::Append, hours(10, 20), rows_of(hours(10, 20), "b")).await;
-        let error = sink.prepare(Next { seq, previous, tasks: vec![task] }).await.unwrap_err();
+        let error = sink.prepare(Next { seq, previous, previous_aborted: false, tasks: vec![task] }).await.unwrap_err();
         assert_eq!(error.code(), code, "seq {seq}");
     }
 }

@@ -1,0 +1,174 @@
+//! Making the ledger good from what the sinks know: every sink's committer is asked for the commits the ledger lacks, and
+//! they are taken over one by one. What is done lies in the ledger, so another leader goes on where this one stopped.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+use windrow_common::{
+    id::{SinkId, WorkerId},
+    intent::Seq,
+    pipeline::Pipeline,
+    task::Failure,
+};
+use windrow_proto::v1::{self, session_response::Message as Out};
+
+use super::{Controller, Recalled, Reply, commands::respond};
+use crate::{
+    core::{
+        commit,
+        recovery::{self, Step},
+    },
+    ledger::LedgerError,
+};
+
+/// How far a sink is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recalling {
+    Due,
+    /// Its committer was asked.
+    Asked {
+        request: u64,
+        worker: WorkerId,
+    },
+    /// It cannot go on; asked again after a pause.
+    Stuck {
+        reason: String,
+        not_before: Duration,
+    },
+    /// The ledger knows all the sink knows.
+    Done,
+}
+
+/// How long a sink that cannot go on is left alone.
+const PAUSE: Duration = Duration::from_secs(2);
+
+impl Recalling {
+    /// The worker's session is gone: if it was asked, its answer will not come.
+    pub(super) fn lost(&mut self, gone: &WorkerId) {
+        if matches!(self, Self::Asked { worker, .. } if worker == gone) {
+            *self = Self::Due;
+        }
+    }
+}
+
+impl Controller {
+    /// Begins, and ends this leadership: the next one has the raised epoch, so that no claim of before counts.
+    pub(super) async fn begin_recovery(&mut self, pipelines: &[Pipeline], reply: Reply<()>) -> Result<(), LedgerError> {
+        let change = match recovery::begin(&self.table, pipelines, self.now()) {
+            Ok(change) => change,
+            Err(cause) => return respond(reply, Err(cause.into())),
+        };
+        if self.table.recovery().is_some() {
+            let answer = self.persist(&change).await.map(|_| ()).map_err(Into::into);
+            return respond(reply, answer);
+        }
+        let raised = self.ledger.write_and_raise(&change, self.ledger.epoch() + 1).await;
+        let ended = raised.is_ok();
+        respond(reply, raised.map_err(Into::into))?;
+        if ended { Err(LedgerError::NotLeader) } else { Ok(()) }
+    }
+
+    /// What the leader does instead of everything else while the ledger is being made good.
+    pub(super) async fn recover(&mut self) -> Result<(), LedgerError> {
+        while let Some(change) = recovery::drop_claims(&self.table, self.now()) {
+            self.persist(&change).await?;
+        }
+        let sinks: std::collections::BTreeSet<SinkId> =
+            self.table.pipelines().map(|(_, entry)| entry.sink.clone()).collect();
+        for sink in &sinks {
+            if let Some(change) = commit::appoint(&self.table, &self.workers, sink, self.clock.elapsed()) {
+                self.persist(&change).await?;
+            }
+            self.ask_for_history(sink);
+        }
+        let done = |sink| self.recalling.get(sink) == Some(&Recalling::Done);
+        if sinks.iter().all(done)
+            && let Some(change) = recovery::finish(&self.table)
+        {
+            self.persist(&change).await?;
+            self.recalling.clear();
+            info!(sinks = sinks.len(), "the ledger knows what the sinks know");
+        }
+        Ok(())
+    }
+
+    fn ask_for_history(&mut self, sink: &SinkId) {
+        let now = self.clock.elapsed();
+        match self.recalling.get(sink).unwrap_or(&Recalling::Due) {
+            Recalling::Due => {}
+            Recalling::Stuck { not_before, .. } if *not_before <= now => {}
+            _ => return,
+        }
+        let committer = self.table.sink(sink).and_then(|entry| entry.committer.as_ref());
+        let Some(worker) = committer.map(|found| found.value.clone()).filter(|found| self.workers.can_commit(found))
+        else {
+            return;
+        };
+        let Some(pipeline) = self.any_pipeline_of(sink) else { return };
+        let request = self.next_request();
+        let recall = v1::Recall { request, sink: sink.to_string(), pipeline, after: self.head_of(sink) };
+        self.recalling.insert(sink.clone(), Recalling::Asked { request, worker: worker.clone() });
+        self.tell(&worker, Out::Recall(recall));
+    }
+
+    /// The committer has answered.
+    pub(super) async fn recalled(
+        &mut self,
+        sink: &SinkId,
+        request: u64,
+        recalled: Result<Recalled, Failure>,
+    ) -> Result<(), LedgerError> {
+        let expected =
+            matches!(self.recalling.get(sink), Some(Recalling::Asked { request: asked, .. }) if *asked == request);
+        if !expected || self.table.recovery().is_none() {
+            return Ok(());
+        }
+        let next = match recalled {
+            Err(failure) => Err(format!("{} [{}]", failure.message, failure.code)),
+            Ok(recalled) => self.replay_all(sink, recalled).await?,
+        };
+        let next = next.unwrap_or_else(|reason| {
+            warn!(%sink, reason, "cannot take over the sink's commits");
+            Recalling::Stuck { reason, not_before: self.clock.elapsed() + PAUSE }
+        });
+        self.recalling.insert(sink.clone(), next);
+        Ok(())
+    }
+
+    async fn replay_all(
+        &mut self,
+        sink: &SinkId,
+        recalled: Recalled,
+    ) -> Result<Result<Recalling, String>, LedgerError> {
+        let tasks = recalled.commits.iter().flat_map(|commit| &commit.tasks);
+        if let Some(epoch) = tasks.map(|task| task.epoch).max().filter(|epoch| *epoch >= self.ledger.epoch()) {
+            // Tokens given out from now on have to be greater than any the sink has seen.
+            self.ledger.write_and_raise(&Default::default(), epoch + 1).await?;
+            return Err(LedgerError::NotLeader);
+        }
+        for commit in &recalled.commits {
+            loop {
+                match recovery::replay(&self.table, sink, commit, self.now()) {
+                    Err(cause) => return Ok(Err(cause.to_string())),
+                    Ok(Step::More(change)) => {
+                        self.persist(&change).await?;
+                    }
+                    Ok(Step::Last(change)) => {
+                        self.persist(&change).await?;
+                        break;
+                    }
+                }
+            }
+        }
+        let head = self.head_of(sink);
+        Ok(match recalled.newest {
+            newest if newest > head => Ok(Recalling::Due),
+            newest if newest < head => Err(format!("the sink holds {newest} commits, the ledger {head}")),
+            _ => Ok(Recalling::Done),
+        })
+    }
+
+    fn head_of(&self, sink: &SinkId) -> Seq {
+        self.table.sink(sink).and_then(|entry| entry.head.as_ref()).map_or(0, |head| head.value.seq)
+    }
+}
