@@ -35,8 +35,8 @@ use crate::{
     clock::ORIGIN_SECONDS,
     oracle::{self, Log},
     pipelines,
-    world::World,
     worker::root,
+    world::World,
 };
 
 type Records = BTreeMap<Key, (Record, i64)>;
@@ -63,7 +63,8 @@ pub(crate) async fn watch_leader(world: Arc<World>, address: String, standing: A
 
 fn compare(world: &World, address: &str, view: &View<'_>) {
     let leader = world.store.range(Range { limit: 1, ..Range::prefix(world.keys.leader()) }).now_or_never();
-    let leads = leader.is_some_and(|page| page.is_ok_and(|page| page.entries.iter().any(|entry| entry.value == address.as_bytes())));
+    let leads = leader
+        .is_some_and(|page| page.is_ok_and(|page| page.entries.iter().any(|entry| entry.value == address.as_bytes())));
     if leads && let Some(table) = load(world) {
         world.require(invariant::table_equals_store(&records_of(view.table), &records_of(&table)));
     }
@@ -94,7 +95,8 @@ fn records_of(table: &Table) -> Records {
     for (sink, entry) in table.sinks() {
         records.extend(entry.head.iter().map(|head| (Record::Head(sink.clone(), head.value), head.revision)));
         records.extend(entry.intent.iter().map(|of| (Record::Intent(sink.clone(), of.value.clone()), of.revision)));
-        records.extend(entry.committer.iter().map(|of| (Record::Committer(sink.clone(), of.value.clone()), of.revision)));
+        records
+            .extend(entry.committer.iter().map(|of| (Record::Committer(sink.clone(), of.value.clone()), of.revision)));
     }
     records.into_iter().map(|(record, revision)| (record.key(), (record, revision))).collect()
 }
@@ -109,6 +111,8 @@ pub(crate) struct Checks {
     tokens: BTreeMap<TaskId, Token>,
     logs: BTreeMap<String, Log>,
     manifests: BTreeMap<String, Vec<String>>,
+    /// The attempts that are sealed, and the sinks they are for.
+    sealed: BTreeMap<(TaskId, Token), SinkId>,
     /// The folder of each sink.
     roots: BTreeMap<SinkId, String>,
 }
@@ -124,6 +128,7 @@ impl Checks {
             tokens: BTreeMap::new(),
             logs: BTreeMap::new(),
             manifests: BTreeMap::new(),
+            sealed: BTreeMap::new(),
             roots,
         }
     }
@@ -176,10 +181,12 @@ impl Checks {
             }
         }
         let mut sealed: Vec<(String, ManifestRef)> = Vec::new();
+        let before = std::mem::take(&mut self.sealed);
         for task in self.table.tasks() {
             let token = match &task.value.state {
                 TaskState::Claimed { .. } => Token { epoch: 1, revision: task.revision },
                 TaskState::Sealed { token, manifest, .. } => {
+                    self.sealed.insert((task.value.id, *token), task.value.sink.clone());
                     if let Some(root) = self.roots.get(&task.value.sink) {
                         sealed.push((root.clone(), manifest.clone()));
                     }
@@ -189,6 +196,12 @@ impl Checks {
             };
             let newest = self.tokens.insert(task.value.id, token).unwrap_or(token);
             invariant::tokens_never_go_back(&[newest, token])?;
+        }
+        // Nobody withdraws anything: a sealed task that is gone was published.
+        for ((task, token), sink) in before.into_iter().filter(|((task, _), _)| self.table.task(task).is_none()) {
+            let log = self.roots.get(&sink).and_then(|root| self.logs.get(root));
+            let nothing = BTreeSet::new();
+            invariant::published_is_listed(&[(task, token)], log.map_or(&nothing, |log| &log.listed))?;
         }
         for (root, manifest) in &sealed {
             self.check_files(root, manifest)?;
@@ -218,6 +231,7 @@ impl Checks {
         let name = &entry.spec().name;
         let tasks: Vec<Window> = self.table.tasks_of(name).map(|task| task.value.window).collect();
         invariant::windows_are_disjoint(&tasks)?;
+        invariant::one_task_per_window(self.table.tasks_of(name).map(|task| &task.value))?;
         let claimed = self.table.tasks_of(name).filter(|task| task.value.state.phase() == TaskPhase::Claimed);
         invariant::stays_within("claims of a pipeline", claimed.count(), entry.spec().limits.concurrency as usize)?;
         for task in self.table.tasks_of(name) {

@@ -7,8 +7,9 @@ use futures::FutureExt;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use serde::Deserialize;
 use windrow_common::{
+    claim::Token,
     id::TaskId,
-    invariant::{self, Link, Violation},
+    invariant::{self, Difference, Link, Violation, multiset},
     manifest::{Digest, Manifest},
 };
 
@@ -29,6 +30,7 @@ struct Entry {
 #[derive(Clone, Debug, Deserialize)]
 struct Task {
     task: TaskId,
+    token: Token,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -42,6 +44,8 @@ struct File {
 pub(crate) struct Log {
     links: Vec<Link>,
     tasks: Vec<TaskId>,
+    /// Every attempt a commit has published.
+    pub(crate) listed: BTreeSet<(TaskId, Token)>,
     /// Published paths and where they are copied from.
     active: BTreeMap<String, String>,
 }
@@ -69,6 +73,7 @@ impl Log {
                 self.active.insert(file.path, file.staged);
             }
             self.tasks.extend(entry.tasks.iter().map(|task| task.task));
+            self.listed.extend(entry.tasks.iter().map(|task| (task.task, task.token)));
             invariant::committed_once(&self.tasks)?;
         }
         Ok(Some(if applied { entry.tasks.len() } else { 0 }))
@@ -103,16 +108,9 @@ fn read<T: serde::de::DeserializeOwned>(place: &Place, path: &str) -> Option<T> 
     serde_json::from_slice(&bytes(place, path)?).ok()
 }
 
-/// Rows that should be there and are not, and rows that are there too often or should not be.
-#[derive(Default)]
-pub(crate) struct Found {
-    pub(crate) lost: u64,
-    pub(crate) doubled: u64,
-}
-
 /// Compares every row of every place, if the run came to its end.
-pub(crate) fn compare(world: &World, complete: bool) -> Found {
-    let mut found = Found::default();
+pub(crate) fn compare(world: &World, complete: bool) -> Difference {
+    let mut found = Difference { lost: 0, doubled: 0 };
     if !complete {
         return found;
     }
@@ -127,13 +125,10 @@ pub(crate) fn compare(world: &World, complete: bool) -> Found {
             }
         }
         check_folder(world, &root, &place, &log);
-        rows.sort();
-        let expected = pipelines::expected(&world.plan, &root);
-        let (lost, doubled) = difference(&expected, &rows);
-        world.note(format!("{root} holds {} rows of {}", rows.len(), expected.len()));
-        if lost + doubled > 0 {
-            world.violated(format!("INV-1: {root} has lost {lost} rows and doubled {doubled}"));
-        }
+        let (expected, rows) = (multiset(pipelines::expected(&world.plan, &root)), multiset(rows));
+        let Difference { lost, doubled } = Difference::between(&expected, &rows);
+        world.note(format!("{root}: {} different rows, {lost} lost, {doubled} doubled", rows.len()));
+        world.require(invariant::rows_arrive_once(&root, &expected, &rows));
         found.lost += lost;
         found.doubled += doubled;
     }
@@ -163,18 +158,4 @@ fn rows_in(place: &Place, path: &str) -> Option<Vec<(i64, String)>> {
     let bytes = bytes(place, path)?;
     let lines = std::str::from_utf8(&bytes).ok()?.lines();
     lines.map(|line| serde_json::from_str::<Row>(line).ok().map(|row| (row.id, row.hash))).collect()
-}
-
-/// How many of the expected are missing, and how many there are beside them. Both in order.
-fn difference<T: Ord>(expected: &[T], found: &[T]) -> (u64, u64) {
-    let (mut at, mut with, mut lost, mut more) = (0, 0, 0, 0);
-    while at < expected.len() || with < found.len() {
-        match (expected.get(at), found.get(with)) {
-            (Some(wanted), Some(row)) if wanted == row => (at, with) = (at + 1, with + 1),
-            (Some(wanted), Some(row)) if wanted < row => (at, lost) = (at + 1, lost + 1),
-            (Some(_), None) => (at, lost) = (at + 1, lost + 1),
-            _ => (with, more) = (with + 1, more + 1),
-        }
-    }
-    (lost, more)
 }

@@ -74,9 +74,7 @@ impl Etcd {
 fn status(error: StoreError) -> Status {
     match error {
         StoreError::LeaseNotFound(_) => Status::not_found("etcdserver: requested lease not found"),
-        StoreError::Compacted { .. } => {
-            Status::out_of_range("etcdserver: mvcc: required revision has been compacted")
-        }
+        StoreError::Compacted { .. } => Status::out_of_range("etcdserver: mvcc: required revision has been compacted"),
         StoreError::FutureRevision(_) => {
             Status::out_of_range("etcdserver: mvcc: required revision is a future revision")
         }
