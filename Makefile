@@ -36,6 +36,7 @@ check: protoc ## format, lints, rules of the house, unit tests
 	cargo fmt --all --check
 	$(CLIPPY) cargo build $(ALL) --all-targets
 	cargo test $(ALL) --lib --bins --test tidy
+	cargo test $(ALL) --test sim short
 
 .PHONY: tools
 tools: ## install what tests talk to: etcd, and Python with independent readers
@@ -49,6 +50,12 @@ test: protoc tools ## all tests
 	cargo test $(ALL) -- --show-output 2>&1 | tee $(LOG)
 	@grep -h '^SKIPPED ' $(LOG) | sort -u || true
 	@echo "skipped: $$(grep -c '^SKIPPED ' $(LOG) || true)"
+
+# One seed again, told in every detail: $(TARGET)/debug/windrow-sim --seed N --trace
+SEEDS ?= 2000
+.PHONY: soak
+soak: protoc ## the simulation with SEEDS=n seeds, 2000 unless told otherwise
+	WINDROW_SEEDS=$(SEEDS) cargo test $(ALL) --test sim long -- --ignored --nocapture
 
 .PHONY: bench
 bench: protoc ## measure, with optimisation (not yet: says so and fails)

@@ -145,7 +145,7 @@ fn check_folder(world: &World, root: &str, place: &Place, log: &Log) {
     if shown != active {
         let more: Vec<_> = shown.difference(&active).collect();
         let fewer: Vec<_> = active.difference(&shown).collect();
-        world.violated(format!("INV-18: {root} shows {more:?} too many and lacks {fewer:?}"));
+        world.violated(format!("INV-9: {root} shows {more:?} too many and lacks {fewer:?}"));
     }
 }
 
