@@ -113,6 +113,8 @@ pub(crate) struct Checks {
     manifests: BTreeMap<String, Vec<String>>,
     /// The attempts that are sealed, and the sinks they are for.
     sealed: BTreeMap<(TaskId, Token), SinkId>,
+    /// Coordinators that led at once at the last step, and how often they were two or more.
+    leaders: (usize, u64),
     /// The folder of each sink.
     roots: BTreeMap<SinkId, String>,
 }
@@ -129,12 +131,14 @@ impl Checks {
             logs: BTreeMap::new(),
             manifests: BTreeMap::new(),
             sealed: BTreeMap::new(),
+            leaders: (0, 0),
             roots,
         }
     }
 
     pub(crate) fn after_step(&mut self) {
         let world = self.world.clone();
+        self.count_leaders();
         let commits = self.read_logs();
         world.require(commits);
         let newest = world.store.range(Range { limit: 1, ..Range::prefix("/") }).now_or_never();
@@ -148,6 +152,20 @@ impl Checks {
             }
         }
         world.require(self.check_positions());
+    }
+
+    /// A leader that has lost its lease and does not know it yet.
+    fn count_leaders(&mut self) {
+        let leaders = self.world.leaders();
+        if leaders > 1 && self.leaders.0 <= 1 {
+            self.leaders.1 += 1;
+            self.world.note(format!("{leaders} leaders"));
+        }
+        self.leaders.0 = leaders;
+    }
+
+    pub(crate) fn two_leaders(&self) -> u64 {
+        self.leaders.1
     }
 
     /// Takes in what the sinks committed since the last step.

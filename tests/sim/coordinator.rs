@@ -39,6 +39,7 @@ pub(crate) async fn host(world: Arc<World>, name: String) -> turmoil::Result {
     let client = Client::from_channel(Channel::Tonic(net::etcd_channel()), Some(options)).await?;
     let store: Arc<dyn MetaStore> = Arc::new(EtcdStore::from_client(client));
     let (standing, shutdown) = (Standing::new(), Shutdown::new());
+    world.serves(&name, standing.clone());
     let config = Config { cluster: CLUSTER.to_owned(), address: address(&name), timing: timing() };
     let clock = Arc::new(world.clock(&name));
     let span = tracing::info_span!("coordinator", name);

@@ -32,6 +32,8 @@ pub(crate) struct Report {
     pub(crate) simulated_ms: u64,
     pub(crate) rows_lost: u64,
     pub(crate) rows_doubled: u64,
+    /// How often two coordinators led at once, as far as they knew.
+    pub(crate) two_leaders: u64,
     pub(crate) faults: BTreeMap<Fault, u64>,
 }
 
@@ -85,6 +87,7 @@ pub(crate) fn run(seed: u64, tells: bool) -> Report {
         simulated_ms: sim.elapsed().as_millis() as u64,
         rows_lost: found.lost,
         rows_doubled: found.doubled,
+        two_leaders: checks.two_leaders(),
         faults: world.counts(),
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use windrow_common::{invariant::Violation, shutdown::Shutdown};
-use windrow_coordinator::{ledger::Keys, store::EmbeddedStore};
+use windrow_coordinator::{ledger::Keys, run::Standing, store::EmbeddedStore};
 
 use crate::{
     bucket::Objects,
@@ -37,6 +37,8 @@ pub(crate) struct World {
     /// How each host's software is told to stop.
     running: Mutex<BTreeMap<String, Shutdown>>,
     starts: AtomicU64,
+    /// Who leads, or believes to.
+    standings: Mutex<BTreeMap<String, Arc<Standing>>>,
     asked: AtomicBool,
     /// What etcd holds.
     pub(crate) store: Arc<EmbeddedStore>,
@@ -60,6 +62,7 @@ impl World {
             suspended: Mutex::default(),
             running: Mutex::default(),
             starts: AtomicU64::new(0),
+            standings: Mutex::default(),
             asked: AtomicBool::new(false),
             store: Arc::new(EmbeddedStore::in_memory()),
             leases: Mutex::default(),
@@ -104,6 +107,15 @@ impl World {
 
     pub(crate) fn started(&self, host: &str, shutdown: Shutdown) {
         self.running.lock().unwrap().insert(host.to_owned(), shutdown);
+    }
+
+    pub(crate) fn serves(&self, host: &str, standing: Arc<Standing>) {
+        self.standings.lock().unwrap().insert(host.to_owned(), standing);
+    }
+
+    /// How many coordinators lead, or believe to.
+    pub(crate) fn leaders(&self) -> usize {
+        self.standings.lock().unwrap().values().filter(|standing| standing.controller().is_some()).count()
     }
 
     /// The user has nothing more to ask for.
