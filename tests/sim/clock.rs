@@ -20,6 +20,8 @@ struct State {
     stood: Duration,
     /// Since when it stands still.
     since: Option<Duration>,
+    /// By how much it has leapt ahead in all.
+    ahead: Duration,
     newest: Duration,
 }
 
@@ -46,6 +48,11 @@ impl HostClock {
         }
     }
 
+    /// Has the monotonic clock leap ahead, as it does for a process that was stopped and goes on.
+    pub(crate) fn leap(&self, by: Duration) {
+        self.0.lock().unwrap().ahead += by;
+    }
+
     fn simulated(state: &mut State) -> Duration {
         // Code that runs while its host is taken down asks for the time too.
         state.newest = turmoil::sim_elapsed().unwrap_or(state.newest).max(state.newest);
@@ -64,6 +71,6 @@ impl Clock for HostClock {
     fn elapsed(&self) -> Duration {
         let mut state = self.0.lock().unwrap();
         let elapsed = Self::simulated(&mut state);
-        state.since.unwrap_or(elapsed).saturating_sub(state.stood)
+        (state.since.unwrap_or(elapsed) + state.ahead).saturating_sub(state.stood)
     }
 }

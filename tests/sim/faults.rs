@@ -114,6 +114,11 @@ impl Faults {
                 then(Undo::Reset(host.clone()));
                 format!("{host} by {hours} h")
             }
+            Fault::Jolted => {
+                let by = Duration::from_millis(world.draw(|rng| rng.random_range(1_000..9_000)));
+                world.clock(&host).leap(by);
+                format!("{host} by {by:?}")
+            }
             Fault::Suspended => {
                 let host = world.draw(|rng| pick(rng, &[a_coordinator, a_worker]).clone());
                 world.suspend(&host);

@@ -40,6 +40,8 @@ pub(crate) enum Fault {
     /// A host stands still: nothing it says leaves, nothing reaches it, and its clock stops; then it goes on as if
     /// no time had passed.
     Suspended,
+    /// A host was stopped for seconds: to what runs on it, its monotonic clock leaps ahead.
+    Jolted,
     /// Messages take longer.
     Slow,
     /// A wall clock jumps by an hour or a day.
@@ -61,7 +63,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::EtcdRefuses,
         Self::EtcdReplyLost,
         Self::EtcdLate,
@@ -77,6 +79,7 @@ impl Fault {
         Self::OneWay,
         Self::Held,
         Self::Suspended,
+        Self::Jolted,
         Self::Slow,
         Self::ClockJump,
         Self::SourceFails,
@@ -102,6 +105,7 @@ impl Fault {
                 | OneWay
                 | Held
                 | Suspended
+                | Jolted
                 | Slow
                 | ClockJump
         )

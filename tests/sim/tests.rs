@@ -14,7 +14,7 @@ use serde::Deserialize;
 use windrow_tests::proof::Proof;
 
 /// The kinds of faults, in words.
-const FAULTS: [(&str, &str); 24] = [
+const FAULTS: [(&str, &str); 25] = [
     ("etcd_refuses", "etcd refuses a call"),
     ("etcd_reply_lost", "etcd does what it was asked and its reply is lost"),
     ("etcd_late", "a call reaches etcd after its caller gave up"),
@@ -30,6 +30,7 @@ const FAULTS: [(&str, &str); 24] = [
     ("one_way", "one host cannot reach another that can reach it"),
     ("held", "what two hosts say to each other arrives late"),
     ("suspended", "a host stands still, and goes on as if no time had passed"),
+    ("jolted", "a host was stopped for seconds and goes on"),
     ("slow", "messages take seconds"),
     ("clock_jump", "a wall clock jumps by an hour or a day"),
     ("source_fails", "reading a source fails"),
