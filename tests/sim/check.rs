@@ -282,10 +282,10 @@ impl Checks {
         let now = Now { wall: origin, jitter: 0.5 };
         let table = &self.table;
         self.world.is_all_asked()
-            && table.pipelines().count() == pipelines::all(&self.world.plan).len()
             && table.tasks().next().is_none()
             && table.sinks().all(|(_, sink)| sink.intent.is_none())
             && table.backfills().all(|backfill| !backfill.value.phase.is_unsettled())
+            && table.pipelines().count() == pipelines::all(&self.world.plan).len()
             && plan::plan(table, now).is_empty()
             && backfill::advance(table, now).is_empty()
     }
