@@ -36,6 +36,7 @@ check: protoc ## format, lints, rules of the house, unit tests
 	cargo fmt --all --check
 	$(CLIPPY) cargo build $(ALL) --all-targets
 	cargo test $(ALL) --lib --bins --test tidy
+	cargo test $(ALL) --test sim short
 
 .PHONY: tools-jaeger
 tools-jaeger: ## build Jaeger, which shows traces, into .tools; takes Go and some minutes
@@ -53,6 +54,12 @@ test: protoc tools ## all tests
 	cargo test $(ALL) -- --show-output 2>&1 | tee $(LOG)
 	@grep -h '^SKIPPED ' $(LOG) | sort -u || true
 	@echo "skipped: $$(grep -c '^SKIPPED ' $(LOG) || true)"
+
+# One seed again, told in every detail: $(TARGET)/debug/windrow-sim --seed N --trace
+SEEDS ?= 2000
+.PHONY: soak
+soak: protoc ## the simulation with SEEDS=n seeds, 2000 unless told otherwise
+	WINDROW_SEEDS=$(SEEDS) cargo test $(ALL) --test sim long -- --ignored --nocapture
 
 # `make bench NAME="year claims"` measures some; ARGS=--gate fails when a goal is missed, ARGS=--long takes longer.
 .PHONY: bench

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use windrow_common::{clock::Clock, id::WorkerId, shutdown::Shutdown};
 use windrow_proto::local::LocalDoor;
 use windrow_worker::{
+    open::BuiltIn,
     run::{WorkerConfig, run},
     session::{Dialer, Role},
 };
@@ -29,6 +30,7 @@ pub(crate) fn spawn_local(
             let channel = door.channel();
             Box::pin(async move { Ok(channel) })
         }),
+        opener: Arc::new(BuiltIn),
         flight: None,
         peer_tls: None,
         spill_dir: Some(spill.to_owned()),

@@ -22,41 +22,58 @@ const MOST: usize = 256;
 /// How long one is kept.
 const KEEP: Duration = Duration::from_secs(600);
 
+/// Opens what a pipeline names.
+pub trait Opener: Send + Sync + 'static {
+    /// Fails with the code of the first parameter that is wrong.
+    fn source(&self, pipeline: &Pipeline) -> Result<Arc<dyn Source>>;
+    fn sink(&self, pipeline: &Pipeline) -> Result<Arc<dyn Sink>>;
+}
+
+/// The connectors of windrow: [`source::SOURCES`] and [`sink::SINKS`].
+pub struct BuiltIn;
+
+impl Opener for BuiltIn {
+    fn source(&self, pipeline: &Pipeline) -> Result<Arc<dyn Source>> {
+        let spec = &pipeline.source;
+        let kind = source::find(&spec.from.kind).ok_or_else(|| {
+            WorkerError::never(
+                error::UNKNOWN_CONNECTOR,
+                format!("no source serves connections of type {:?}", spec.from.kind),
+            )
+        })?;
+        (kind.build)(spec).map_err(|errors| refused("source", &pipeline.name.to_string(), &errors))
+    }
+
+    fn sink(&self, pipeline: &Pipeline) -> Result<Arc<dyn Sink>> {
+        let kind = sink::find(&pipeline.sink).ok_or_else(|| {
+            WorkerError::never(error::UNKNOWN_CONNECTOR, format!("no sink writes {:?}", pipeline.sink.format))
+        })?;
+        (kind.build)(pipeline).map_err(|errors| refused("sink", &pipeline.name.to_string(), &errors))
+    }
+}
+
 /// The sources and sinks this worker has open.
 pub struct Connectors {
     sources: Kept<Arc<dyn Source>>,
     sinks: Kept<Arc<dyn Sink>>,
+    opener: Arc<dyn Opener>,
     clock: Arc<dyn Clock>,
 }
 
 impl Connectors {
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { sources: Kept::default(), sinks: Kept::default(), clock }
+    pub fn new(opener: Arc<dyn Opener>, clock: Arc<dyn Clock>) -> Self {
+        Self { sources: Kept::default(), sinks: Kept::default(), opener, clock }
     }
 
     /// The pipeline's source. Fails with the code of the first parameter that is wrong.
     pub fn source(&self, pipeline: &Pipeline) -> Result<Arc<dyn Source>> {
-        let spec = &pipeline.source;
-        self.sources.get_or_open(digest_of(spec)?, self.clock.elapsed(), || {
-            let kind = source::find(&spec.from.kind).ok_or_else(|| {
-                WorkerError::never(
-                    error::UNKNOWN_CONNECTOR,
-                    format!("no source serves connections of type {:?}", spec.from.kind),
-                )
-            })?;
-            (kind.build)(spec).map_err(|errors| refused("source", &pipeline.name.to_string(), &errors))
-        })
+        self.sources.get_or_open(digest_of(&pipeline.source)?, self.clock.elapsed(), || self.opener.source(pipeline))
     }
 
     /// The pipeline's sink. Pipelines that write one place share its storage but not its settings, so it is kept per
     /// pipeline.
     pub fn sink(&self, pipeline: &Pipeline) -> Result<Arc<dyn Sink>> {
-        self.sinks.get_or_open(digest_of(pipeline)?, self.clock.elapsed(), || {
-            let kind = sink::find(&pipeline.sink).ok_or_else(|| {
-                WorkerError::never(error::UNKNOWN_CONNECTOR, format!("no sink writes {:?}", pipeline.sink.format))
-            })?;
-            (kind.build)(pipeline).map_err(|errors| refused("sink", &pipeline.name.to_string(), &errors))
-        })
+        self.sinks.get_or_open(digest_of(pipeline)?, self.clock.elapsed(), || self.opener.sink(pipeline))
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     error::{Result, WorkerError},
     flight::{StageService, flight_server, server_limits},
     ingest::{Hops, Ingest},
-    open::Connectors,
+    open::{Connectors, Opener},
     session::{self, Dialer, Identity, LeaderTime, Order, Role, Session},
     telemetry::Metrics,
 };
@@ -43,6 +43,8 @@ pub struct WorkerConfig {
     /// Most tasks at a time, 1 to 100; of no meaning without the ingest role.
     pub slots: u32,
     pub coordinators: Dialer,
+    /// What sources and sinks are opened by: [`crate::open::BuiltIn`] unless something is put in their place.
+    pub opener: Arc<dyn Opener>,
     /// Present to let other workers stage here; needs the sink role.
     pub flight: Option<FlightConfig>,
     /// How other workers' Flight services are reached.
@@ -96,7 +98,7 @@ impl Worker {
         let sink_role = config.roles.contains(&Role::Sink);
         check(&config)?;
         let metrics = Metrics::new();
-        let connectors = Arc::new(Connectors::new(clock.clone()));
+        let connectors = Arc::new(Connectors::new(config.opener, clock.clone()));
         let keys = TicketKeys::default();
         let leader_time = LeaderTime::new(clock.clone());
         let service = sink_role.then(|| stage_service(&connectors, &keys, leader_time.clone(), config.max_puts));

@@ -9,6 +9,7 @@ use windrow_common::{
     shutdown::Shutdown,
 };
 use windrow_worker::{
+    open::BuiltIn,
     run::{FlightConfig, WorkerConfig},
     session::{Dialer, Role},
 };
@@ -102,6 +103,7 @@ fn config(args: &Args) -> anyhow::Result<WorkerConfig> {
         roles,
         slots: args.slots.unwrap_or_else(default_slots),
         coordinators: Dialer::tcp(args.cluster.coordinator.iter().map(|address| with_scheme(address)).collect(), None),
+        opener: Arc::new(BuiltIn),
         flight,
         peer_tls: None,
         spill_dir: args.spill.clone(),

@@ -24,6 +24,7 @@ use windrow_proto::v1::{Settlement, prepared::Outcome};
 
 use super::*;
 use crate::{
+    open::BuiltIn,
     sink::{Applied, Next, Refusal, Sink},
     stage::{Attempt, FileFormat, Layout, manifest, stage, tests::Place},
     storage::Storage,
@@ -136,7 +137,7 @@ fn pipeline(path: &str) -> Pipeline {
 
 fn committer(sinks: &[&Arc<Scripted>]) -> Arc<Committer> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let connectors = Arc::new(Connectors::new(clock.clone()));
+    let connectors = Arc::new(Connectors::new(Arc::new(BuiltIn), clock.clone()));
     for sink in sinks {
         connectors.stand_in_sink(&sink.pipeline, Arc::clone(sink) as Arc<dyn Sink>);
     }

@@ -24,6 +24,7 @@ fn config(roles: Vec<Role>, coordinators: Dialer) -> WorkerConfig {
         roles,
         slots: 2,
         coordinators,
+        opener: Arc::new(crate::open::BuiltIn),
         flight,
         peer_tls: None,
         spill_dir: None,

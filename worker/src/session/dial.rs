@@ -1,9 +1,12 @@
 //! How a coordinator is reached: one of several addresses over TCP, or a pipe within the process.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{error::Error, io, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Uri};
+use tower::service_fn;
 
 /// Why no channel came about.
 pub type DialError = Box<dyn Error + Send + Sync>;
@@ -31,6 +34,26 @@ impl Dialer {
         Self { addresses, connect, turn: 0 }
     }
 
+    /// Coordinators at `addresses` over a network of the caller's own, with the same limits as over TCP.
+    pub fn over<N, F, IO>(addresses: Vec<String>, network: N) -> Self
+    where
+        N: Fn(Uri) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = io::Result<IO>> + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let connect: Connect = Arc::new(move |address| {
+            let network = network.clone();
+            Box::pin(async move {
+                let connector = service_fn(move |uri| {
+                    let opening = network(uri);
+                    async move { opening.await.map(TokioIo::new) }
+                });
+                Ok(endpoint(address)?.connect_with_connector(connector).await?)
+            })
+        });
+        Self { addresses, connect, turn: 0 }
+    }
+
     /// A coordinator that needs no address, such as one in the same process.
     pub fn in_process<F>(connect: F) -> Self
     where
@@ -55,13 +78,17 @@ impl Dialer {
     }
 }
 
-async fn connect_tcp(address: String, tls: Option<ClientTlsConfig>) -> Result<Channel, DialError> {
-    let mut endpoint = Endpoint::from_shared(address)?
+fn endpoint(address: String) -> Result<Endpoint, DialError> {
+    Ok(Endpoint::from_shared(address)?
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
         .keep_alive_while_idle(true)
-        .tcp_nodelay(true);
+        .tcp_nodelay(true))
+}
+
+async fn connect_tcp(address: String, tls: Option<ClientTlsConfig>) -> Result<Channel, DialError> {
+    let mut endpoint = endpoint(address)?;
     if let Some(tls) = tls {
         endpoint = endpoint.tls_config(tls)?;
     }

@@ -23,7 +23,7 @@ use super::*;
 use crate::{
     flight::StageService,
     ingest::Hops,
-    open::Connectors,
+    open::{BuiltIn, Connectors},
     session::{
         self, Identity, Order, Role,
         tests::fake::{Fake, Peer, task, token},
@@ -52,7 +52,7 @@ impl Bench {
         let identity = Identity { id: id.clone(), roles: vec![Role::Ingest], slots: 2, flight_endpoint: None };
         let (session, mut ends) = session::open(identity, dialer, clock.clone());
         let keys = TicketKeys::new(vec![TicketKey::random()]);
-        let connectors = Arc::new(Connectors::new(clock.clone()));
+        let connectors = Arc::new(Connectors::new(Arc::new(BuiltIn), clock.clone()));
         let opened = connectors.clone();
         let resolver = Arc::new(move |pipeline: &Pipeline| opened.sink(pipeline));
         let service = Arc::new(StageService::new(resolver, keys.clone(), clock.clone(), 1));

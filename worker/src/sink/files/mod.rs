@@ -77,6 +77,15 @@ fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
     Ok(Arc::new(FilesSink::new(storage, settings)))
 }
 
+/// The pipeline's sink over a store of the caller's own, rooted at the folder.
+///
+/// # Errors
+/// What is wrong with the parameters.
+pub fn over(pipeline: &Pipeline, storage: Storage) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
+    let (settings, _) = params::settings(pipeline)?;
+    Ok(Arc::new(FilesSink::new(storage, settings)))
+}
+
 impl Settings {
     fn is_parquet(&self) -> bool {
         matches!(self.format, FileFormat::Parquet { .. })

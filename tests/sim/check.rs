@@ -1,0 +1,312 @@
+//! What must hold after every step: in the store, in the leader's memory, and in the sinks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::FutureExt;
+use jiff::Timestamp;
+use windrow_common::{
+    claim::Token,
+    id::{SinkId, TaskId},
+    intent::IntentRef,
+    invariant::{self, SinkPosition, Violation},
+    manifest::ManifestRef,
+    task::{TaskPhase, TaskState},
+    window::Window,
+};
+use windrow_coordinator::{
+    controller::View,
+    core::{
+        backfill,
+        coverage::IntervalSet,
+        lifecycle::Now,
+        plan,
+        table::{Key, PipelineEntry, Record, Table},
+    },
+    ledger::{Guard, Ledger},
+    run::Standing,
+    store::{MetaStore, Range, Revision},
+};
+
+use crate::{
+    clock::ORIGIN_SECONDS,
+    oracle::{self, Log},
+    pipelines,
+    worker::root,
+    world::World,
+};
+
+type Records = BTreeMap<Key, (Record, i64)>;
+type Outcome = Result<(), Violation>;
+
+/// How often a leader's memory is compared with the store.
+const LOOK_EVERY: Duration = Duration::from_millis(150);
+
+/// Keys that are written without leading: to become the leader, and once per cluster.
+pub(crate) fn is_open_to_all(op: &str) -> bool {
+    ["coord/leader", "meta/epoch", "meta/schema"].contains(&op.trim_start_matches(['+', '-']))
+}
+
+/// Compares a coordinator's table with the store while it leads, between two of its changes.
+pub(crate) async fn watch_leader(world: Arc<World>, address: String, standing: Arc<Standing>) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let Some(controller) = standing.controller() else { continue };
+        let (world, address) = (world.clone(), address.clone());
+        // A leader that stops in between has nothing to be compared.
+        let _ = controller.read(move |view| compare(&world, &address, view)).await;
+    }
+}
+
+fn compare(world: &World, address: &str, view: &View<'_>) {
+    let leader = world.store.range(Range { limit: 1, ..Range::prefix(world.keys.leader()) }).now_or_never();
+    let leads = leader
+        .is_some_and(|page| page.is_ok_and(|page| page.entries.iter().any(|entry| entry.value == address.as_bytes())));
+    if leads && let Some(table) = load(world) {
+        world.require(invariant::table_equals_store(&records_of(view.table), &records_of(&table)));
+    }
+}
+
+/// Everything in the store, now. Nothing in it waits, so neither does this.
+fn load(world: &World) -> Option<Table> {
+    let guard = Guard { leader: Revision(0), epoch: 1 };
+    let ledger = Ledger::new(world.store.clone(), world.keys.clone(), guard);
+    match ledger.load().now_or_never()? {
+        Ok(table) => Some(table),
+        Err(error) => {
+            world.violated(format!("the store cannot be read: {error}"));
+            None
+        }
+    }
+}
+
+fn records_of(table: &Table) -> Records {
+    let mut records = Vec::new();
+    for (name, entry) in table.pipelines() {
+        records.push((Record::Pipeline(entry.state.value.clone()), entry.state.revision));
+        records.push((Record::Cursor(name.clone(), entry.cursor.value), entry.cursor.revision));
+        records.push((Record::Coverage(name.clone(), entry.coverage.value.clone()), entry.coverage.revision));
+    }
+    records.extend(table.tasks().map(|task| (Record::Task(task.value.clone()), task.revision)));
+    records.extend(table.backfills().map(|backfill| (Record::Backfill(backfill.value.clone()), backfill.revision)));
+    for (sink, entry) in table.sinks() {
+        records.extend(entry.head.iter().map(|head| (Record::Head(sink.clone(), head.value), head.revision)));
+        records.extend(entry.intent.iter().map(|of| (Record::Intent(sink.clone(), of.value.clone()), of.revision)));
+        records
+            .extend(entry.committer.iter().map(|of| (Record::Committer(sink.clone(), of.value.clone()), of.revision)));
+    }
+    records.into_iter().map(|(record, revision)| (record.key(), (record, revision))).collect()
+}
+
+/// What was seen so far, for what may only ever grow.
+pub(crate) struct Checks {
+    world: Arc<World>,
+    revision: i64,
+    table: Table,
+    intents: BTreeMap<SinkId, IntentRef>,
+    /// The newest token of each task, given or sealed with.
+    tokens: BTreeMap<TaskId, Token>,
+    logs: BTreeMap<String, Log>,
+    manifests: BTreeMap<String, Vec<String>>,
+    /// The attempts that are sealed, and the sinks they are for.
+    sealed: BTreeMap<(TaskId, Token), SinkId>,
+    /// Coordinators that led at once at the last step, and how often they were two or more.
+    leaders: (usize, u64),
+    /// The folder of each sink.
+    roots: BTreeMap<SinkId, String>,
+}
+
+impl Checks {
+    pub(crate) fn new(world: Arc<World>) -> Self {
+        let roots = pipelines::all(&world.plan).iter().map(|of| (of.sink.id(), root(of))).collect();
+        Self {
+            world,
+            revision: 0,
+            table: Table::default(),
+            intents: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            manifests: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+            leaders: (0, 0),
+            roots,
+        }
+    }
+
+    pub(crate) fn after_step(&mut self) {
+        let world = self.world.clone();
+        self.count_leaders();
+        let commits = self.read_logs();
+        world.require(commits);
+        let newest = world.store.range(Range { limit: 1, ..Range::prefix("/") }).now_or_never();
+        let Some(Ok(page)) = newest else { return };
+        if page.revision.0 != self.revision {
+            self.revision = page.revision.0;
+            if let Some(table) = load(&world) {
+                self.table = table;
+                let records = self.check_records();
+                world.require(records);
+            }
+        }
+        world.require(self.check_positions());
+    }
+
+    /// A leader that has lost its lease and does not know it yet.
+    fn count_leaders(&mut self) {
+        let leaders = self.world.leaders();
+        if leaders > 1 && self.leaders.0 <= 1 {
+            self.leaders.1 += 1;
+            self.world.note(format!("{leaders} leaders"));
+        }
+        self.leaders.0 = leaders;
+    }
+
+    pub(crate) fn two_leaders(&self) -> u64 {
+        self.leaders.1
+    }
+
+    /// Takes in what the sinks committed since the last step.
+    fn read_logs(&mut self) -> Outcome {
+        for (root, place) in self.world.objects.places() {
+            let log = self.logs.entry(root.clone()).or_default();
+            while let Some(entry) = log.advance(&place)? {
+                self.world.note(format!("sink {root} holds commit {}: {} tasks", log.seq(), entry));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_positions(&self) -> Outcome {
+        for (sink, root) in &self.roots {
+            let entry = self.table.sink(sink);
+            let head = entry.and_then(|entry| entry.head.as_ref()).map_or(0, |head| head.value.seq);
+            let intent = entry.and_then(|entry| entry.intent.as_ref()).map(|intent| intent.value.seq);
+            let seq = self.logs.get(root).map_or(0, Log::seq);
+            invariant::sink_matches_head(&SinkPosition { head, intent, sink: seq })?;
+        }
+        Ok(())
+    }
+
+    fn check_records(&mut self) -> Outcome {
+        for (sink, entry) in self.table.sinks() {
+            if let Some(intent) = &entry.intent
+                && let Some(before) = self.intents.insert(sink.clone(), intent.value.clone())
+            {
+                invariant::intent_is_immutable(&before, &intent.value)?;
+            }
+        }
+        let mut sealed: Vec<(String, ManifestRef)> = Vec::new();
+        let before = std::mem::take(&mut self.sealed);
+        for task in self.table.tasks() {
+            let token = match &task.value.state {
+                TaskState::Claimed { .. } => Token { epoch: 1, revision: task.revision },
+                TaskState::Sealed { token, manifest, .. } => {
+                    self.sealed.insert((task.value.id, *token), task.value.sink.clone());
+                    if let Some(root) = self.roots.get(&task.value.sink) {
+                        sealed.push((root.clone(), manifest.clone()));
+                    }
+                    *token
+                }
+                _ => continue,
+            };
+            let newest = self.tokens.insert(task.value.id, token).unwrap_or(token);
+            invariant::tokens_never_go_back(&[newest, token])?;
+        }
+        // Nobody withdraws anything: a sealed task that is gone was published.
+        for ((task, token), sink) in before.into_iter().filter(|((task, _), _)| self.table.task(task).is_none()) {
+            let log = self.roots.get(&sink).and_then(|root| self.logs.get(root));
+            let nothing = BTreeSet::new();
+            invariant::published_is_listed(&[(task, token)], log.map_or(&nothing, |log| &log.listed))?;
+        }
+        for (root, manifest) in &sealed {
+            self.check_files(root, manifest)?;
+        }
+        for (root, log) in &self.logs {
+            log.check_files(&self.world.objects.place(root))?;
+        }
+        self.table.pipelines().try_for_each(|(_, entry)| self.check_pipeline(entry))
+    }
+
+    /// INV-9: what a sealed task names is there.
+    fn check_files(&mut self, root: &str, manifest: &ManifestRef) -> Outcome {
+        let place = self.world.objects.place(root);
+        let key = format!("{root}/{}", manifest.path);
+        if !self.manifests.contains_key(&key) {
+            let files = oracle::files_of(&place, &manifest.path)
+                .ok_or_else(|| Violation { id: "INV-9", message: format!("{key} is sealed and not there") })?;
+            self.manifests.insert(key.clone(), files);
+        }
+        let files = self.manifests.get(&key).into_iter().flatten();
+        files.into_iter().try_for_each(|file| {
+            require("INV-9", oracle::exists(&place, file), || format!("{root}/{file} is sealed and not there"))
+        })
+    }
+
+    fn check_pipeline(&self, entry: &PipelineEntry) -> Outcome {
+        let name = &entry.spec().name;
+        let tasks: Vec<Window> = self.table.tasks_of(name).map(|task| task.value.window).collect();
+        invariant::windows_are_disjoint(&tasks)?;
+        invariant::one_task_per_window(self.table.tasks_of(name).map(|task| &task.value))?;
+        let claimed = self.table.tasks_of(name).filter(|task| task.value.state.phase() == TaskPhase::Claimed);
+        invariant::stays_within("claims of a pipeline", claimed.count(), entry.spec().limits.concurrency as usize)?;
+        for task in self.table.tasks_of(name) {
+            invariant::attempts_are_capped(&task.value, &entry.spec().retries)?;
+        }
+        self.check_nothing_is_lost(entry, &tasks)
+    }
+
+    /// Published, in a task, in a backfill's plans: planned time has no other place.
+    fn check_nothing_is_lost(&self, entry: &PipelineEntry, tasks: &[Window]) -> Outcome {
+        let name = &entry.spec().name;
+        let mut known = entry.coverage.value.published.clone();
+        let mut add = |set: &IntervalSet| set.iter().for_each(|(start, end)| known.insert(start, end));
+        add(&tasks.iter().map(|window| (window.start(), window.end())).collect());
+        let unsettled = self.table.backfills().map(|backfill| &backfill.value);
+        unsettled
+            .filter(|found| found.pipeline == *name && found.phase.is_unsettled())
+            .for_each(|found| add(&found.todo));
+        let origin = entry.tiling.as_ref().map_or(0, |tiling| tiling.origin());
+        require("INV-2", !known.overlaps(entry.cursor.value.next, i64::MAX), || {
+            format!("{name} has tasks or commits behind its cursor {}", entry.cursor.value.next)
+        })?;
+        let lost = known.gaps(origin, entry.cursor.value.next);
+        require("INV-1", lost.is_empty(), || format!("{name} has lost {lost:?}"))
+    }
+
+    /// Whether everything that was asked for is published.
+    pub(crate) fn is_complete(&self) -> bool {
+        let origin = Timestamp::from_second(ORIGIN_SECONDS).unwrap();
+        let now = Now { wall: origin, jitter: 0.5 };
+        let table = &self.table;
+        self.world.is_all_asked()
+            && table.tasks().next().is_none()
+            && table.sinks().all(|(_, sink)| sink.intent.is_none())
+            && table.backfills().all(|backfill| !backfill.value.phase.is_unsettled())
+            && table.pipelines().count() == pipelines::all(&self.world.plan).len()
+            && plan::plan(table, now).is_empty()
+            && backfill::advance(table, now).is_empty()
+    }
+
+    /// What is not published yet, for people.
+    pub(crate) fn open(&self) -> String {
+        let tasks: BTreeSet<String> = self
+            .table
+            .tasks()
+            .map(|task| format!("{} {} {:?}", task.value.pipeline, task.value.window, task.value.state))
+            .collect();
+        let intents: Vec<&SinkId> =
+            self.table.sinks().filter(|(_, sink)| sink.intent.is_some()).map(|(id, _)| id).collect();
+        format!(
+            "{} pipelines, asked {}, intents of {intents:?}, tasks {tasks:?}",
+            self.table.pipelines().count(),
+            self.world.is_all_asked()
+        )
+    }
+}
+
+fn require(id: &'static str, condition: bool, message: impl FnOnce() -> String) -> Outcome {
+    if condition { Ok(()) } else { Err(Violation { id, message: message() }) }
+}

@@ -1,0 +1,84 @@
+//! gRPC over the simulated network.
+
+use std::{
+    io,
+    net::Ipv4Addr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::Stream;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tonic::transport::{Channel, Endpoint, Uri, server::Connected};
+use turmoil::net::{TcpListener, TcpStream};
+
+/// Opens a connection to the host and port of an address.
+pub(crate) async fn open(address: Uri) -> io::Result<TcpStream> {
+    let host = address.host().unwrap_or_default().to_owned();
+    let port = address.port_u16().unwrap_or_default();
+    TcpStream::connect((host, port)).await
+}
+
+/// A channel to etcd: it connects when it is first used and again when its connection broke. The limits are those the
+/// coordinator connects with.
+pub(crate) fn etcd_channel() -> Channel {
+    let connector = tower::service_fn(|address: Uri| async { open(address).await.map(TokioIo::new) });
+    Endpoint::from_static("http://etcd:2379")
+        .connect_timeout(Duration::from_secs(2))
+        .http2_keep_alive_interval(Duration::from_secs(6))
+        .keep_alive_timeout(Duration::from_secs(2))
+        .keep_alive_while_idle(false)
+        .connect_with_connector_lazy(connector)
+}
+
+/// A channel to a coordinator, for users.
+pub(crate) fn admin_channel(address: &'static str) -> Channel {
+    let connector = tower::service_fn(|address: Uri| async { open(address).await.map(TokioIo::new) });
+    Endpoint::from_static(address)
+        .connect_timeout(Duration::from_secs(2))
+        .timeout(Duration::from_secs(5))
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(2))
+        .keep_alive_while_idle(true)
+        .connect_with_connector_lazy(connector)
+}
+
+/// The connections that come in on a port of this host.
+pub(crate) async fn listen(port: u16) -> io::Result<impl Stream<Item = io::Result<Accepted>>> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
+    Ok(futures::stream::unfold(listener, |listener| async move {
+        let accepted = listener.accept().await.map(|(stream, _)| Accepted(stream));
+        Some((accepted, listener))
+    }))
+}
+
+/// An accepted connection.
+pub(crate) struct Accepted(TcpStream);
+
+impl Connected for Accepted {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+impl AsyncRead for Accepted {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, to)
+    }
+}
+
+impl AsyncWrite for Accepted {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,68 @@
+//! The source `synthetic`, less reliable: reading fails, and reading stops for longer than a lease lasts.
+
+use std::{sync::Arc, time::Duration};
+
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use futures::StreamExt;
+use rand::Rng;
+use windrow_common::{error, window::Window};
+use windrow_worker::{
+    error::{Result, WorkerError},
+    source::{RowStream, Slice, Source},
+};
+
+use crate::{plan::Fault, world::World};
+
+pub(crate) struct Unreliable {
+    pub(crate) inner: Arc<dyn Source>,
+    pub(crate) world: Arc<World>,
+    pub(crate) host: String,
+}
+
+impl Unreliable {
+    fn fails(&self, what: &str) -> Result<()> {
+        match self.world.strikes(Fault::SourceFails, &format!("{} {what}", self.host)) {
+            true => Err(WorkerError::later(error::SOURCE_UNREADABLE, "the source went away")),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Unreliable {
+    async fn schema(&self) -> Result<SchemaRef> {
+        self.inner.schema().await
+    }
+
+    async fn resolve(&self, window: &Window) -> Result<Vec<Slice>> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.fails("resolve")?;
+        self.inner.resolve(window).await
+    }
+
+    async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream> {
+        self.fails("read")?;
+        let rows = self.inner.read(slice, window).await?;
+        let (world, host) = (self.world.clone(), self.host.clone());
+        let rows = rows.then(move |chunk| {
+            let (world, host) = (world.clone(), host.clone());
+            async move {
+                let mut time = Duration::from_millis(world.draw(|rng| rng.random_range(10..400)));
+                if world.strikes(Fault::SourceStalls, &host) {
+                    time = Duration::from_millis(world.draw(|rng| rng.random_range(2_000..30_000)));
+                }
+                tokio::time::sleep(time).await;
+                while world.is_suspended(&host) {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                chunk
+            }
+        });
+        Ok(rows.boxed())
+    }
+
+    fn by_window(&self) -> bool {
+        self.inner.by_window()
+    }
+}
