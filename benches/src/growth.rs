@@ -16,7 +16,7 @@ use windrow_proto::v1::{self, prepared::Outcome};
 use windrow_worker::{
     commit::Committer,
     flight::{Part, StageService},
-    open::Connectors,
+    open::{BuiltIn, Connectors},
     telemetry::Metrics,
 };
 
@@ -149,7 +149,7 @@ impl Table {
     fn new(root: &Path, write: &str) -> Result<Self> {
         let claims = Claims::of(pass::pipeline(root, "delta", write, json!({})))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let connectors = Arc::new(Connectors::new(clock.clone()));
+        let connectors = Arc::new(Connectors::new(Arc::new(BuiltIn), clock.clone()));
         let sinks = connectors.clone();
         let resolver = Arc::new(move |pipeline: &_| sinks.sink(pipeline));
         let service = StageService::new(resolver, claims.keys.clone(), clock.clone(), 1);
@@ -179,6 +179,7 @@ impl Table {
             task: claim.ticket.task.as_bytes().to_vec(),
             pipeline: claim.ticket.pipeline.to_string(),
             window: Some(window.into()),
+            revision: 0,
             token: Some(claim.ticket.token.into()),
             manifest: Some((&manifest).into()),
         };
@@ -191,6 +192,7 @@ impl Table {
             seq,
             previous: self.previous.clone(),
             tasks: vec![sealed],
+            ..v1::Prepare::default()
         };
         let draft = match self.committer.prepare(asked).await.outcome {
             Some(Outcome::Draft(draft)) => draft,
@@ -206,7 +208,7 @@ impl Table {
             path: draft.path,
             digest: draft.digest.clone(),
             abort: false,
-            trace: String::new(),
+            ..v1::Commit::default()
         };
         let settled = self.committer.commit(asked).await;
         let committed = Instant::now();

@@ -31,7 +31,7 @@ pub enum ClientError {
     #[error("{address:?} is no address: {cause}")]
     BadAddress { address: String, cause: String },
     #[error(transparent)]
-    Remote(#[from] RemoteError),
+    Remote(#[from] Box<RemoteError>),
 }
 
 /// How long to look for a leader: an election takes as long as the lease of the one before.
@@ -103,7 +103,7 @@ impl Admin {
                 match call(client, traced(request.clone())).await {
                     Ok(response) => return Ok(response.into_inner()),
                     Err(status) if status.code() == Code::Unavailable => last = Some(status),
-                    Err(status) => return Err(remote_error(&status).into()),
+                    Err(status) => return Err(Box::new(remote_error(&status)).into()),
                 }
             }
             if tokio::time::Instant::now() >= deadline {

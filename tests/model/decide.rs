@@ -11,7 +11,7 @@ use windrow_common::{
     invariant,
     manifest::{Counts, Digest, ManifestRef},
     pipeline::Pipeline,
-    task::{Failure, Lane, Retry, Seams, Task, TaskState},
+    task::{Failure, Lane, Outage, Retry, Seams, Task, TaskState},
     window::{Axis, Window},
 };
 use windrow_coordinator::core::{
@@ -173,6 +173,7 @@ impl Words {
         commit::Draft {
             seq: draft.seq.into(),
             previous: (draft.previous != 0).then(|| digest_of(draft.previous)),
+            previous_aborted: false,
             tasks: self.seals(&draft.seals),
         }
     }
@@ -196,7 +197,7 @@ impl Words {
         }
         let HeadRecord { revision, seq, digest } = ledger.head;
         if revision != 0 {
-            let head = Head { seq: seq.into(), digest: (digest != 0).then(|| digest_of(digest)) };
+            let head = Head { seq: seq.into(), digest: (digest != 0).then(|| digest_of(digest)), aborted: false };
             table.put(Record::Head(self.sink.clone(), head), revision.into());
         }
         if ledger.intent.revision != 0 {
@@ -272,7 +273,9 @@ impl Words {
             Key::Intent(_) => INTENT,
             Key::Committer(_) => COMMITTER,
             Key::Coverage(_) => COVERAGE,
-            Key::Pipeline(_) | Key::Cursor(_) | Key::Backfill(_) => panic!("the life cycle does not write {key:?}"),
+            Key::Pipeline(_) | Key::Cursor(_) | Key::Backfill(_) | Key::Recovery => {
+                panic!("the life cycle does not write {key:?}")
+            }
         }
     }
 
@@ -300,7 +303,7 @@ impl Words {
             }
             Record::Committer(_, worker) => after.committer = u8::from(*worker == self.workers[1]),
             Record::Coverage(_, coverage) => after.covered = self.covered(coverage),
-            Record::Pipeline(_) | Record::Cursor(..) | Record::Backfill(_) => {
+            Record::Pipeline(_) | Record::Cursor(..) | Record::Backfill(_) | Record::Recovery(_) => {
                 panic!("the life cycle does not write {record:?}")
             }
         }
@@ -361,6 +364,7 @@ fn task(pipeline: &PipelineName, sink: &SinkId, at: i64) -> Task {
         attempts: 0,
         errors: 0,
         lost_leases: 0,
+        outage: Outage::default(),
         trace: None,
         state: TaskState::Pending { not_before: NOW.wall, last_failure: None },
     }

@@ -106,7 +106,13 @@ impl Worker {
             version: "bench".to_owned(),
             flight_endpoint: String::new(),
         };
-        handle.session(id.clone(), 1, SessionEvent::Hello { info, held: Vec::new(), out }).await?;
+        handle
+            .session(
+                id.clone(),
+                1,
+                SessionEvent::Hello { info, protocol: windrow_proto::version::NEWEST, held: Vec::new(), out },
+            )
+            .await?;
         Ok(Self { id, handle: handle.clone(), answers })
     }
 
@@ -123,7 +129,7 @@ impl Worker {
                 worker: Some(self.id.clone()),
             };
             let began = Instant::now();
-            let event = SessionEvent::Fail { request: request as u64, claim, failure, not_ready: true };
+            let event = SessionEvent::Fail { request: request as u64, claim, failure, not_ready: true, trace: None };
             self.handle.session(self.id.clone(), 1, event).await?;
             claim = self.next().await?;
             waits.push(began.elapsed());

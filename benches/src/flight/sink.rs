@@ -20,7 +20,7 @@ use windrow_common::{
 use windrow_worker::{
     error::{Result as WorkerResult, WorkerError},
     flight::{FlightHop, Hop, StageService, endpoint_limits, flight_server, server_limits},
-    open::Connectors,
+    open::{BuiltIn, Connectors},
     sink::{Applied, Next, Sink},
     stage::{Attempt, BatchStream, FileFormat, Layout},
     storage::Storage,
@@ -39,7 +39,8 @@ pub(super) fn hop(port: u16) -> Result<Hop> {
 pub(super) async fn serve_discarding(pause: Duration) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let claims = Claims::of(pass::pipeline(folder.path(), "delta", "append", json!({})))?;
-    let storage = Connectors::new(Arc::new(SystemClock::new())).sink(&claims.pipeline)?.storage().clone();
+    let storage =
+        Connectors::new(Arc::new(BuiltIn), Arc::new(SystemClock::new())).sink(&claims.pipeline)?.storage().clone();
     let sink: Arc<dyn Sink> = Arc::new(Discard { storage, pause });
     let resolver = Arc::new(move |_: &_| Ok(sink.clone()));
     serve(StageService::new(resolver, claims.keys, Arc::new(SystemClock::new()), 1)).await
@@ -54,7 +55,7 @@ pub(super) async fn serve_staging(folder: &Path) -> Result<()> {
 
 /// The service of a worker that stages for these claims.
 pub(super) fn staging(claims: &Claims) -> Result<Arc<StageService>> {
-    let connectors = Connectors::new(Arc::new(SystemClock::new()));
+    let connectors = Connectors::new(Arc::new(BuiltIn), Arc::new(SystemClock::new()));
     let resolver = Arc::new(move |pipeline: &_| connectors.sink(pipeline));
     Ok(Arc::new(StageService::new(resolver, claims.keys.clone(), Arc::new(SystemClock::new()), 1)))
 }
@@ -86,7 +87,7 @@ impl Sink for Discard {
             target_bytes: u64::MAX,
             folder: String::new(),
             cursor: None,
-            delta_stats: false,
+            stats: false,
         })
     }
 

@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn every_error_ends_with_the_code_that_says_what_to_do_about_it() {
-        let remote = |grpc, code| ClientError::Remote(remote_error(&status(grpc, code, "no")));
+        let remote = |grpc, code| ClientError::Remote(Box::new(remote_error(&status(grpc, code, "no"))));
         let unreachable = ClientError::Unreachable { tried: "here".into(), last: String::new() };
         let table: Vec<(anyhow::Error, Exit, &str)> = vec![
             (unreachable.into(), Exit::TryAgain, "WR-C002"),

@@ -49,7 +49,7 @@ pub(super) fn refused_of(error: CommandError, pipelines: &[Pipeline]) -> Status 
     };
     let field = |path: &str| vec![(path.to_owned(), error.to_string())];
     let (grpc, facts, violations) = match &error {
-        CommandError::NotFound { kind, name } => return missing(*kind, name),
+        CommandError::NotFound { kind, name } => return missing(kind, name),
         CommandError::Backfill(BadRequest::UnknownPipeline(name)) => return missing("pipeline", name.as_str()),
         CommandError::Steering(BadCommand::Unknown(id)) => return missing("backfill", id.as_str()),
         CommandError::Steering(BadCommand::WrongPhase { id, phase }) => {

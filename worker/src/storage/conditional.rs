@@ -10,7 +10,7 @@ use crate::error::{Result, WorkerError};
 impl Storage {
     /// Fails with `SINK_UNCONDITIONAL` unless of two creates of one key the second fails. Asked once for each opening.
     pub async fn check_conditional_writes(&self) -> Result<()> {
-        self.conditional.get_or_try_init(|| self.create_twice()).await.map(|()| ())
+        self.conditional.get_or_try_init(|| self.create_twice()).await.copied()
     }
 
     async fn create_twice(&self) -> Result<()> {

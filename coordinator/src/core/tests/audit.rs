@@ -80,7 +80,7 @@ fn an_intent_that_changes_or_follows_from_nothing_is_seen() {
 fn publishing_what_is_not_the_recorded_intent_is_seen() {
     let (mut bench, sink, _) = bench();
     let head = |bench: &Bench, seq, digest| {
-        violated(bench, Record::Head(sink.clone(), Head { seq, digest: Some(Digest([digest; 32])) }))
+        violated(bench, Record::Head(sink.clone(), Head { seq, digest: Some(Digest([digest; 32])), aborted: false }))
     };
     assert_eq!(head(&bench, 2, 2), Some("INV-7"), "there is no intent");
     bench.seal_all("flights");

@@ -287,7 +287,7 @@ mod tests {
             counts: Counts::default(),
         };
         let reference = ManifestRef { path: String::new(), sha256: Digest([0; 32]), counts: Counts::default() };
-        (IntentTask { task, pipeline, window, token, manifest: reference }, manifest)
+        (IntentTask { task, pipeline, window, revision: 0, token, manifest: reference }, manifest)
     }
 
     /// Files there are, tasks, and what is removed, taken and cut.

@@ -19,7 +19,7 @@ pub(in crate::core::tests) struct Act {
 
 impl Act {
     /// How many kinds there are.
-    pub(in crate::core::tests) const KINDS: u8 = 42;
+    pub(in crate::core::tests) const KINDS: u8 = 44;
 }
 
 impl World {
@@ -30,7 +30,6 @@ impl World {
             8..=13 => self.finish_one(arg)?,
             14..=20 => self.deliver_one(arg)?,
             21 => self.fail_one(arg, Retry::Later)?,
-            40 | 41 => self.lose_touch(arg)?,
             22 => self.fail_one(arg, Retry::Never)?,
             23 => self.defer_one(arg)?,
             24 => self.pass(Duration::from_secs(1 + act.arg as u64 % 20)),
@@ -46,8 +45,9 @@ impl World {
             36 => self.operate(arg)?,
             37 => self.steer_one(arg)?,
             38 => self.disturb_mail(arg),
-            39 => self.back_up(),
-            40 if arg.is_multiple_of(3) => self.lose_the_store(arg.is_multiple_of(2))?,
+            39 | 40 => self.lose_touch(arg)?,
+            41 => self.back_up(),
+            42 if arg.is_multiple_of(3) => self.lose_the_store(arg.is_multiple_of(2))?,
             _ => self.prepare_fault(arg),
         }
         self.check()

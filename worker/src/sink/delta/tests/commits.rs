@@ -240,7 +240,7 @@ async fn a_store_that_ignores_conditions_is_refused_before_anything_is_written()
     let sink = world.sink();
     let refused = sink.layout(schema()).await.unwrap_err();
     assert_eq!(refused.code(), error::SINK_UNCONDITIONAL);
-    let next = Next { seq: 1, previous: None, tasks: Vec::new() };
+    let next = Next { seq: 1, previous: None, previous_aborted: false, tasks: Vec::new() };
     assert_eq!(sink.prepare(next).await.unwrap_err().code(), error::SINK_UNCONDITIONAL);
     assert!(!world.folder.path().join("_delta_log").exists());
 }
