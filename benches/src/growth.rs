@@ -191,6 +191,7 @@ impl Table {
             seq,
             previous: self.previous.clone(),
             tasks: vec![sealed],
+            ..v1::Prepare::default()
         };
         let draft = match self.committer.prepare(asked).await.outcome {
             Some(Outcome::Draft(draft)) => draft,
@@ -205,8 +206,7 @@ impl Table {
             seq,
             path: draft.path,
             digest: draft.digest.clone(),
-            abort: false,
-            trace: String::new(),
+            ..v1::Commit::default()
         };
         let settled = self.committer.commit(asked).await;
         let committed = Instant::now();

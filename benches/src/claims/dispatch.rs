@@ -123,7 +123,7 @@ impl Worker {
                 worker: Some(self.id.clone()),
             };
             let began = Instant::now();
-            let event = SessionEvent::Fail { request: request as u64, claim, failure, not_ready: true };
+            let event = SessionEvent::Fail { request: request as u64, claim, failure, not_ready: true, trace: None };
             self.handle.session(self.id.clone(), 1, event).await?;
             claim = self.next().await?;
             waits.push(began.elapsed());
