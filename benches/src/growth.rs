@@ -207,7 +207,6 @@ impl Table {
             seq,
             path: draft.path,
             digest: draft.digest.clone(),
-            abort: false,
             ..v1::Commit::default()
         };
         let settled = self.committer.commit(asked).await;

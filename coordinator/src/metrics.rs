@@ -72,7 +72,7 @@ impl Metrics {
             build: gauge("windrow_build_info", "1, with the version"),
         };
         let from_zero = [&metrics.claims, &metrics.claim_conflicts, &metrics.lease_expired, &metrics.fenced];
-        for counter in from_zero.into_iter().chain([&metrics.commit_retries]) {
+        for counter in from_zero.into_iter().chain([&metrics.hops_broken, &metrics.commit_retries]) {
             counter.add(0, &[]);
         }
         metrics

@@ -27,7 +27,7 @@ const SERVICE: &str = "windrow.v1.AdminService";
 const MAX_METHOD_BYTES: usize = 40;
 
 /// The span of a user's request, a child of the caller's. Questions that come without a trace begin none: whoever watches
-/// asks them many times a minute.
+/// asks them many times a minute. Watching has none at all: it goes on when a span of it would have ended.
 pub(crate) fn of_request(request: &http::Request<()>) -> Span {
     let path = request.uri().path();
     let method = path.strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE)?.strip_prefix('/'));
@@ -36,8 +36,8 @@ pub(crate) fn of_request(request: &http::Request<()>) -> Span {
     let caller = global::get_text_map_propagator(|propagator| {
         propagator.extract_with_context(&Context::new(), &Headers(request.headers()))
     });
-    let asks = ["List", "Get", "Preview", "Watch"].iter().any(|verb| method.starts_with(verb));
-    if asks && !caller.span().span_context().is_valid() {
+    let asks = ["List", "Get", "Preview"].iter().any(|verb| method.starts_with(verb));
+    if method.starts_with("Watch") || asks && !caller.span().span_context().is_valid() {
         return Span::none();
     }
     let span = info_span!(

@@ -100,13 +100,8 @@ fn seal(claim: &v1::HeldClaim, request: u64) -> Say {
     let counts = v1::Counts { rows_read: 99, rows_written: 99, rows_rejected: 0, bytes_written: 99, files: 1 };
     let manifest =
         v1::ManifestRef { path: "_windrow/manifests/none.json".to_owned(), sha256: vec![7; 32], counts: Some(counts) };
-    Say::Seal(v1::Seal {
-        request,
-        task: claim.task.clone(),
-        token: claim.token,
-        manifest: Some(manifest),
-        ..v1::Seal::default()
-    })
+    let (task, manifest) = (claim.task.clone(), Some(manifest));
+    Say::Seal(v1::Seal { request, task, token: claim.token, manifest, trace: String::new() })
 }
 
 /// Proves CL1, CL3, CL4, CL6. The claim passes on when its lease is over; the old holder is told so when it is back, and

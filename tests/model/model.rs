@@ -217,10 +217,10 @@ impl Model for Lifecycle {
             Property::always("INV-16", |_, state: &State| state.broken != 16),
             Property::always("INV-21", |model, state| model.mutant.is_some() || heal::check(model, state) == 0),
             Property::always("no sink halts", |_, state: &State| state.broken != invariants::HALTED),
-            Property::sometimes("everything is published", |_, state| {
+            Property::sometimes("everything is published", |_, state: &State| {
                 state.store.records.covered.count_ones() == u32::from(state.tasks)
             }),
-            Property::sometimes("a zombie's file is staged", |_, state| {
+            Property::sometimes("a zombie's file is staged", |_, state: &State| {
                 (0..MAX_TASKS).any(|task| {
                     let claims = state.claims(task);
                     claims > 1 && state.attempts[task][..claims - 1].iter().any(|attempt| attempt.file)

@@ -106,13 +106,8 @@ impl Worker {
             version: "bench".to_owned(),
             flight_endpoint: String::new(),
         };
-        handle
-            .session(
-                id.clone(),
-                1,
-                SessionEvent::Hello { info, protocol: windrow_proto::version::NEWEST, held: Vec::new(), out },
-            )
-            .await?;
+        let hello = SessionEvent::Hello { info, protocol: windrow_proto::version::NEWEST, held: Vec::new(), out };
+        handle.session(id.clone(), 1, hello).await?;
         Ok(Self { id, handle: handle.clone(), answers })
     }
 
