@@ -65,6 +65,11 @@ pub fn count(task: &mut Task, retries: &Retries, failure: &Failure, now: Now) ->
     (!over).then(|| pause(retries, task.outage.attempts, now.jitter))
 }
 
+/// The longest pause after any failure.
+pub fn longest_pause(retries: &Retries) -> Duration {
+    retries.max_backoff.0.max(LONG_PAUSE)
+}
+
 /// Whether each half of a run would fail in the same way, at the price of reading the input again: it is the input as a
 /// whole, the pipeline or the sink that is to blame.
 pub fn concerns_every_window(failure: &Failure) -> bool {
@@ -92,8 +97,7 @@ fn backoff(retries: &Retries, errors: u32, jitter: f64) -> Duration {
 
 /// The same, but at least half of it passes: what is down now is down in a moment, too.
 fn pause(retries: &Retries, attempts: u32, jitter: f64) -> Duration {
-    let longest = retries.max_backoff.0.max(LONG_PAUSE);
-    let whole = doubled(retries.backoff.0.max(FIRST_PAUSE), attempts).min(longest);
+    let whole = doubled(retries.backoff.0.max(FIRST_PAUSE), attempts).min(longest_pause(retries));
     whole.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 

@@ -267,7 +267,7 @@ fn retries(table: &Table, task: &Task) -> Retries {
 
 /// No task is told to wait longer than this.
 pub fn longest_pause(table: &Table, task: &Task) -> Duration {
-    retries(table, task).max_backoff.0.max(NOT_READY_PAUSE)
+    blame::longest_pause(&retries(table, task)).max(NOT_READY_PAUSE)
 }
 
 fn later(now: Timestamp, pause: Duration) -> Timestamp {
