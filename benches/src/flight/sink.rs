@@ -86,7 +86,7 @@ impl Sink for Discard {
             target_bytes: u64::MAX,
             folder: String::new(),
             cursor: None,
-            delta_stats: false,
+            stats: false,
         })
     }
 
