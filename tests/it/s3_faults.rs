@@ -113,9 +113,11 @@ async fn a_conflict_that_is_none_is_seen_through() {
 }
 
 /// Proves CL2, IL3. Everything at once, at random, by seeds: during the load and while all of it is loaded again.
+/// `WINDROW_TEST_STORMS` tells how many seeds; one takes about a minute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_storm_of_faults_every_row_arrives_once() {
-    for seed in 1..=3 {
+    let storms = std::env::var("WINDROW_TEST_STORMS").ok().and_then(|storms| storms.parse().ok()).unwrap_or(1);
+    for seed in 1..=storms {
         let Some(faulted) = Faulted::new("in_a_storm_of_faults_every_row_arrives_once", seed).await else { return };
         let storm = [
             (0.30, Fault::Delay(Duration::ZERO, Duration::from_millis(40))),

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, io};
 use object_store::Error;
 use windrow_common::error;
 
-use super::said::{SAY_WHO, names_no_bucket, names_no_credentials, said};
+use super::said::{SAY_WHO, names_no_bucket, names_no_credentials, refuses, said};
 use crate::error::WorkerError;
 
 /// The error of a sink at `place` (a path or an address, never with credentials in it).
@@ -47,7 +47,7 @@ enum Kind {
 fn kind_of(cause: &Error) -> Kind {
     match cause {
         cause if names_no_credentials(cause) => Kind::NoCredentials,
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Kind::Forbidden,
+        cause if refuses(cause) => Kind::Forbidden,
         cause if names_no_bucket(cause) => Kind::NoBucket,
         Error::NotFound { .. } => Kind::Missing,
         Error::NotSupported { .. } | Error::NotImplemented { .. } => Kind::Unsupported,

@@ -29,7 +29,7 @@ pub(crate) mod tests;
 pub use failure::sink_error;
 pub use local::DurableFolder;
 pub use object::Copied;
-pub use said::{SAY_WHO, names_no_bucket, names_no_credentials, said};
+pub use said::{SAY_WHO, names_no_bucket, names_no_credentials, refuses, said};
 pub use secret::{Secret, resolve};
 pub use uploads::Unfinished;
 use uploads::Uploads;

@@ -82,7 +82,7 @@ impl Storage {
 }
 
 /// A path relative to the root, taken literally.
-pub(crate) fn location(path: &str) -> Result<Path> {
+fn location(path: &str) -> Result<Path> {
     Path::parse(path).map_err(|cause| {
         WorkerError::never(error::BAD_VALUE, "this is no path of an object").at(path.to_owned()).because(cause)
     })

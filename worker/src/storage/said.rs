@@ -22,6 +22,23 @@ pub fn names_no_bucket(cause: &Error) -> bool {
     inside(&in_one_line(cause), "Code") == Some("NoSuchBucket")
 }
 
+/// Codes that say that whoever asks may not, or is not who they say. Some come with a status that says something else:
+/// an expired token is a bad request to S3, and an unknown key is not found to some of its relatives.
+const REFUSALS: [&str; 6] = [
+    "AccessDenied",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "XAdminUserNotFound",
+];
+
+/// Whether the store refuses whoever asks.
+pub fn refuses(cause: &Error) -> bool {
+    let by_code = || inside(&in_one_line(cause), "Code").is_some_and(|code| REFUSALS.contains(&code));
+    matches!(cause, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) || by_code()
+}
+
 /// Whether nobody said who asks: the last place where credentials are looked for, the machine's own identity, has none.
 pub fn names_no_credentials(cause: &Error) -> bool {
     let text = in_one_line(cause);
@@ -43,6 +60,12 @@ mod tests {
 
     fn answered(text: &str) -> Error {
         Error::NotFound { path: "lake/x".to_owned(), source: text.into() }
+    }
+
+    #[test]
+    fn a_refusal_is_told_by_its_code_whatever_its_status() {
+        assert!(refuses(&answered("400 Bad Request: <Error><Code>ExpiredToken</Code></Error>")));
+        assert!(!refuses(&answered("404 Not Found: <Error><Code>NoSuchKey</Code></Error>")));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use windrow_common::{error, manifest::Input};
 use super::template::Target;
 use crate::{
     error::{Result, WorkerError},
-    storage::{SAY_WHO, names_no_bucket, names_no_credentials, said},
+    storage::{SAY_WHO, names_no_bucket, names_no_credentials, refuses, said},
 };
 
 /// Most objects one window may be read from.
@@ -87,15 +87,12 @@ pub(super) fn changed(pin: &Input, how: &str) -> WorkerError {
 
 /// A store's error: refused rights stay, everything else may pass.
 pub(super) fn unreadable(name: &str, cause: object_store::Error) -> WorkerError {
-    use object_store::Error as E;
     let error = match &cause {
         cause if names_no_credentials(cause) => {
             WorkerError::later(error::SOURCE_UNREADABLE, "nobody said who reads the bucket").fix(SAY_WHO)
         }
-        E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
-            WorkerError::never(error::SOURCE_UNREADABLE, "the source may not be read")
-                .fix("give the connection's credentials the right to read and list")
-        }
+        cause if refuses(cause) => WorkerError::never(error::SOURCE_UNREADABLE, "the source may not be read")
+            .fix("give the connection's credentials the right to read and list"),
         cause if names_no_bucket(cause) => WorkerError::later(error::SOURCE_MISSING, "there is no such bucket")
             .fix("create the bucket, or correct the connection's root, region and endpoint"),
         _ => WorkerError::later(error::SOURCE_UNREADABLE, "the source cannot be read"),
