@@ -119,7 +119,7 @@ async fn stage(data: &Data, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// A sink that takes a tenth of what the sender could give.
+/// A sink that takes far less than the sender could give.
 async fn hold_back(data: &Data, report: &mut Report) -> Result<()> {
     let slow = Other::be(&["discard", "20"])?;
     let hop = sink::hop(slow.port)?;
@@ -132,15 +132,17 @@ async fn hold_back(data: &Data, report: &mut Report) -> Result<()> {
         usage::forget_peak(me)?;
         let before = (usage::resident(slow.process())?, usage::resident(me)?);
         let part = data.part(part);
+        let began = Instant::now();
         put(&hop, &claims, &part).await?;
         growth.push((
-            part.bytes(),
+            part.bytes() as f64 / 1e6,
+            part.bytes() as f64 / 1e6 / began.elapsed().as_secs_f64(),
             usage::peak(slow.process())?.saturating_sub(before.0),
             usage::peak(me)?.saturating_sub(before.1),
         ));
     }
-    for (bytes, receiver, sender) in growth {
-        report.say(format!("  {:.0} MB to a sink that takes 100 MB/s:", bytes as f64 / 1e6));
+    for (sent, rate, receiver, sender) in growth {
+        report.say(format!("  {sent:.0} MB to a sink that takes {rate:.0} MB/s:"));
         report.goal(
             "    the sink worker grows by (4 messages of the largest size)",
             mebibytes(receiver),
