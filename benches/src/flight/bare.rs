@@ -1,4 +1,5 @@
-//! DoPut with arrow-flight and nothing of ours but the limits of connections: the rows are decoded, summed up and dropped.
+//! DoPut with arrow-flight and nothing of ours, or nothing but the limits of our connections: the rows are decoded, summed
+//! up and dropped.
 
 use anyhow::{Context, Result, ensure};
 use arrow_flight::{
@@ -24,16 +25,32 @@ use super::{
     other::say_port,
 };
 
-pub(super) async fn serve() -> Result<()> {
+/// How the connections are set up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limits {
+    /// As tonic comes.
+    None,
+    Ours,
+}
+
+pub(super) async fn serve(limits: Limits) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     say_port(listener.local_addr()?.port())?;
     let service = FlightServiceServer::new(Bare).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let server = server_limits(Server::builder()).add_service(service);
+    let mut server = match limits {
+        Limits::None => Server::builder(),
+        Limits::Ours => server_limits(Server::builder()),
+    };
+    let server = server.add_service(service);
     Ok(server.serve_with_incoming(TcpListenerStream::new(listener)).await?)
 }
 
-pub(super) async fn send(port: u16, data: &Data) -> Result<()> {
-    let endpoint = endpoint_limits(Endpoint::from_shared(format!("http://127.0.0.1:{port}"))?);
+pub(super) async fn send(port: u16, limits: Limits, data: &Data) -> Result<()> {
+    let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}"))?;
+    let endpoint = match limits {
+        Limits::None => endpoint,
+        Limits::Ours => endpoint_limits(endpoint),
+    };
     let mut client = FlightServiceClient::new(endpoint.connect().await?);
     let rows = data.clone().stream().map(Ok);
     let messages = FlightDataEncoderBuilder::new().with_schema(data.schema()).build(rows);

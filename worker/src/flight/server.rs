@@ -36,6 +36,8 @@ use crate::{
 const MAX_SILENCE: Duration = Duration::from_secs(120);
 /// HTTP/2 receive window: bandwidth times round trip of a fast far link.
 pub(super) const WINDOW_BYTES: u32 = 16 << 20;
+/// HTTP/2 frames a sender may send: at the protocol's default of 16 KiB a piece is cut into more than a hundred.
+const FRAME_BYTES: u32 = 1 << 20;
 const MAX_STREAMS_PER_CONNECTION: u32 = 128;
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 
@@ -51,6 +53,7 @@ pub fn server_limits(server: Server) -> Server {
     server
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(2 * WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
