@@ -31,6 +31,7 @@ fn timing() -> Timing {
         sweep_every: Duration::from_secs(7),
         first_sweep: Duration::from_secs(3),
         sweep_grace: Duration::from_secs(10),
+        ..Timing::default()
     }
 }
 
