@@ -32,6 +32,7 @@ pub(crate) fn spawn_local(
         }),
         opener: Arc::new(BuiltIn),
         flight: None,
+        network: None,
         peer_tls: None,
         spill_dir: Some(spill.to_owned()),
         max_puts: MAX_PUTS,

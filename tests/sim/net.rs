@@ -2,17 +2,35 @@
 
 use std::{
     io,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::{Channel, Endpoint, Uri, server::Connected};
 use turmoil::net::{TcpListener, TcpStream};
+use windrow_worker::network::{Connection, Incoming, Network};
+
+/// The simulated network, as workers use it.
+pub(crate) struct Simulated {
+    pub(crate) host: String,
+}
+
+#[async_trait::async_trait]
+impl Network for Simulated {
+    async fn connect(&self, address: Uri) -> io::Result<Connection> {
+        open(address).await.map(Connection::new)
+    }
+
+    async fn listen(&self, at: SocketAddr) -> io::Result<(SocketAddr, Incoming)> {
+        let incoming = listen(at.port()).await?.map(|accepted| accepted.map(Connection::new));
+        Ok((SocketAddr::new(turmoil::lookup(self.host.as_str()), at.port()), incoming.boxed()))
+    }
+}
 
 /// Opens a connection to the host and port of an address.
 pub(crate) async fn open(address: Uri) -> io::Result<TcpStream> {

@@ -1,7 +1,11 @@
 //! A worker's host: everything `windrow worker` runs, with the simulated network, source and object store in place of
 //! the machine's.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use rand::Rng;
 use tracing::Instrument;
@@ -10,7 +14,7 @@ use windrow_common::{error, pipeline::Pipeline, shutdown::Shutdown};
 use windrow_worker::{
     error::{Result, WorkerError},
     open::Opener,
-    run::{self, WorkerConfig},
+    run::{self, FlightConfig, WorkerConfig},
     session::{Dialer, Role},
     sink::{self, Sink},
     source::{self, Source},
@@ -18,6 +22,8 @@ use windrow_worker::{
 };
 
 use crate::{bucket::Bucket, coordinator, net, source::Unreliable, world::World};
+
+const FLIGHT_PORT: u16 = 7071;
 
 /// What a worker on a host opens.
 struct Simulated {
@@ -52,13 +58,19 @@ pub(crate) async fn host(world: Arc<World>, name: String) -> turmoil::Result {
     let mut coordinators: Vec<String> = coordinators.collect();
     let turn = world.draw(|rng| rng.random_range(0..coordinators.len()));
     coordinators.rotate_left(turn);
+    let network = Arc::new(net::Simulated { host: name.clone() });
     let config = WorkerConfig {
         id: format!("{name}-{start:08}").parse()?,
         roles: vec![Role::Ingest, Role::Sink],
         slots: 3,
-        coordinators: Dialer::over(coordinators, net::open),
+        coordinators: Dialer::over(coordinators, network.clone()),
         opener: Arc::new(Simulated { world: world.clone(), host: name.clone() }),
-        flight: None,
+        flight: Some(FlightConfig {
+            bind: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), FLIGHT_PORT),
+            advertised: None,
+            tls: None,
+        }),
+        network: Some(network),
         peer_tls: None,
         spill_dir: None,
         max_puts: 8,

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod error;
 pub mod flight;
 pub mod ingest;
+pub mod network;
 pub mod open;
 pub mod run;
 pub mod session;

@@ -22,6 +22,7 @@ use crate::{
     error::{Result, WorkerError},
     flight::{StageService, flight_server, server_limits},
     ingest::{Hops, Ingest},
+    network::{Incoming, Network},
     open::{Connectors, Opener},
     session::{self, Dialer, Identity, LeaderTime, Order, Role, Session},
     telemetry::Metrics,
@@ -47,6 +48,8 @@ pub struct WorkerConfig {
     pub opener: Arc<dyn Opener>,
     /// Present to let other workers stage here; needs the sink role.
     pub flight: Option<FlightConfig>,
+    /// What Flight goes over; TCP if `None`.
+    pub network: Option<Arc<dyn Network>>,
     /// How other workers' Flight services are reached.
     pub peer_tls: Option<ClientTlsConfig>,
     /// Where transforms spill; the system's temporary folder if `None`.
@@ -88,9 +91,14 @@ struct Worker {
 }
 
 struct Flight {
-    listener: TcpListener,
+    listener: Listener,
     tls: Option<ServerTlsConfig>,
     service: Arc<StageService>,
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Other(Incoming),
 }
 
 impl Worker {
@@ -104,7 +112,8 @@ impl Worker {
         let service = sink_role.then(|| stage_service(&connectors, &keys, leader_time.clone(), config.max_puts));
         let (flight, endpoint) = match (config.flight, &service) {
             (Some(settings), Some(service)) => {
-                bind(settings, service.clone()).await.map(|(f, e)| (Some(f), Some(e)))?
+                let bound = bind(settings, service.clone(), config.network.as_deref()).await;
+                bound.map(|(flight, endpoint)| (Some(flight), Some(endpoint)))?
             }
             _ => (None, None),
         };
@@ -115,7 +124,7 @@ impl Worker {
             flight_endpoint: endpoint.clone(),
         };
         let (session, ends) = session::open_telling(leader_time, identity, config.coordinators, clock.clone());
-        let hops = Hops::new(service, endpoint, config.peer_tls);
+        let hops = Hops::new(service, endpoint, config.peer_tls).over(config.network);
         let ingest = Ingest::new(connectors.clone(), hops, config.spill_dir);
         let slots = usize::try_from(config.slots).unwrap_or(1);
         let who = (config.id.clone(), metrics.clone());
@@ -170,15 +179,27 @@ fn stage_service(
     Arc::new(StageService::new(resolver, keys.clone(), leader_time, max_puts))
 }
 
-async fn bind(settings: FlightConfig, service: Arc<StageService>) -> Result<(Flight, String)> {
+async fn bind(
+    settings: FlightConfig,
+    service: Arc<StageService>,
+    network: Option<&dyn Network>,
+) -> Result<(Flight, String)> {
     let unbound = |cause: std::io::Error| {
         WorkerError::never(error::FLIGHT_BROKEN, "the Flight address cannot be bound")
             .at(settings.bind.to_string())
             .because(cause)
             .fix("choose a free address of this machine")
     };
-    let listener = TcpListener::bind(settings.bind).await.map_err(unbound)?;
-    let bound = listener.local_addr().map_err(unbound)?;
+    let (bound, listener) = match network {
+        None => {
+            let listener = TcpListener::bind(settings.bind).await.map_err(unbound)?;
+            (listener.local_addr().map_err(unbound)?, Listener::Tcp(listener))
+        }
+        Some(network) => {
+            let (bound, incoming) = network.listen(settings.bind).await.map_err(unbound)?;
+            (bound, Listener::Other(incoming))
+        }
+    };
     let scheme = if settings.tls.is_some() { "https" } else { "http" };
     let endpoint = settings.advertised.unwrap_or_else(|| format!("{scheme}://{bound}"));
     Ok((Flight { listener, tls: settings.tls, service }, endpoint))
@@ -193,8 +214,12 @@ async fn serve(flight: Flight, stop: CancellationToken) {
         };
     }
     let router = server.add_service(flight_server(flight.service));
-    let incoming = TcpListenerStream::new(flight.listener);
-    if let Err(error) = router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await {
+    let stop = stop.cancelled_owned();
+    let served = match flight.listener {
+        Listener::Tcp(tcp) => router.serve_with_incoming_shutdown(TcpListenerStream::new(tcp), stop).await,
+        Listener::Other(incoming) => router.serve_with_incoming_shutdown(incoming, stop).await,
+    };
+    if let Err(error) = served {
         tracing::error!(%error, "the Flight service ended");
     }
 }

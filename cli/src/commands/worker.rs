@@ -105,6 +105,7 @@ fn config(args: &Args) -> anyhow::Result<WorkerConfig> {
         coordinators: Dialer::tcp(args.cluster.coordinator.iter().map(|address| with_scheme(address)).collect(), None),
         opener: Arc::new(BuiltIn),
         flight,
+        network: None,
         peer_tls: None,
         spill_dir: args.spill.clone(),
         max_puts: MAX_PUTS,

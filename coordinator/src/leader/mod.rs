@@ -12,6 +12,9 @@ use crate::{
     store::{Compare, Event, LeaseId, MetaStore, Op, Range, Revision, StoreError},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// After this the store gives the key to somebody else.
 const TTL_SECONDS: i64 = 10;
 /// After this without an answered renewal the leader stops issuing work, before the store can have a new one.
@@ -92,15 +95,15 @@ async fn try_to_win(
     let vacant = Compare::CreateRevision { key: keys.leader(), equals: Revision(0) };
     let take = Op::Put { key: keys.leader(), value: address.as_bytes().to_vec(), lease: Some(lease) };
     match store.txn(vec![vacant], vec![take]).await {
-        Ok(outcome) => Ok(outcome.succeeded.then_some(outcome.revision)),
-        // Unknown: if the key is under this lease, it was won after all.
-        Err(StoreError::Unavailable(_)) => {
-            let found = store.range(Range { limit: 1, ..Range::prefix(keys.leader()) }).await?;
-            let own = found.entries.into_iter().find(|entry| entry.lease == Some(lease));
-            Ok(own.map(|entry| entry.create_revision))
-        }
-        Err(cause) => Err(cause),
+        Ok(outcome) if outcome.succeeded => return Ok(Some(outcome.revision)),
+        // Taken, perhaps by an earlier try of this very campaign that arrived late. Unknown: perhaps by this one. If the
+        // key is under this lease, it was won after all.
+        Ok(_) | Err(StoreError::Unavailable(_)) => {}
+        Err(cause) => return Err(cause),
     }
+    let found = store.range(Range { limit: 1, ..Range::prefix(keys.leader()) }).await?;
+    let own = found.entries.into_iter().find(|entry| entry.lease == Some(lease));
+    Ok(own.map(|entry| entry.create_revision))
 }
 
 async fn wait_for_vacancy(

@@ -5,6 +5,8 @@
 
 mod keys;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -82,11 +84,10 @@ impl Ledger {
         self.guard.epoch
     }
 
-    /// Reads all records at one revision.
+    /// Reads all records at one revision, after which nobody else can have written: one at or behind the election.
     pub async fn load(&self) -> Result<Table, LedgerError> {
         let mut table = Table::default();
-        let (entries, _) = range_all(self.store.as_ref(), self.keys.prefix().as_bytes()).await?;
-        for entry in entries {
+        for entry in self.entries().await? {
             let Some(key) = self.keys.parse(&entry.key) else { continue };
             let record = record::decode(key, &entry.value).map_err(|source| LedgerError::Malformed {
                 key: String::from_utf8_lossy(&entry.key).into_owned(),
@@ -95,6 +96,19 @@ impl Ledger {
             table.put(record, entry.mod_revision.0);
         }
         Ok(table)
+    }
+
+    /// Stores have shown older states than they should to reads. Since everything former leaders wrote lies before this
+    /// one's election, a state from before it is told apart, and read again.
+    async fn entries(&self) -> Result<Vec<KeyValue>, LedgerError> {
+        for _ in 0..TRIES {
+            let (entries, revision) = range_all(self.store.as_ref(), self.keys.prefix().as_bytes()).await?;
+            if revision >= self.guard.leader {
+                return Ok(entries);
+            }
+            tracing::warn!(%revision, elected = %self.guard.leader, "the store shows a state older than this leader");
+        }
+        Err(StoreError::Unavailable("the store shows only states older than this leader".to_owned()).into())
     }
 
     /// Writes a change; the revision it was written at.

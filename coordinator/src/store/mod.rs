@@ -13,9 +13,13 @@ pub mod conformance;
 mod embedded;
 mod etcd;
 mod limits;
+#[cfg(test)]
+mod lying;
 
 pub use embedded::EmbeddedStore;
 pub use etcd::{EtcdCredentials, EtcdIdentity, EtcdOptions, EtcdStore, EtcdTls};
+#[cfg(test)]
+pub(crate) use lying::LyingStore;
 
 /// Most compares, and most operations, one transaction may hold (etcd's default).
 pub const MAX_TXN_OPS: usize = 128;

@@ -91,8 +91,15 @@ impl Attempts {
         match worked {
             Worked::Staged(manifest) => self.seal(pipeline, manifest, claim).await,
             Worked::Failed(error) => self.fail(&error, claim).await,
-            Worked::Stopped(why) => {
-                tracing::warn!(?why, "the attempt was stopped");
+            Worked::Stopped(Ended::Revoked) => {
+                tracing::warn!("the claim was taken back; the attempt is stopped");
+                AttemptResult::Cancelled
+            }
+            // The session may outlive the claim: a process that was stopped for a while and goes on finds its claims
+            // lapsed and its heartbeats answered. Told nothing, the coordinator would wait for this attempt for ever.
+            Worked::Stopped(Ended::Lapsed) => {
+                let lapsed = "nothing was heard of the coordinator for most of a lease";
+                self.fail(&WorkerError::later(error::SESSION_LOST, lapsed), claim).await;
                 AttemptResult::Cancelled
             }
         }
@@ -138,7 +145,8 @@ impl Attempts {
                 Answer::Refused => tracing::debug!("the claim had passed on before it failed"),
                 Answer::Accepted | Answer::Unanswered => {}
             },
-            _ = claim.ended() => {}
+            // As for a seal: that the claim lapsed meanwhile makes it no less worth saying.
+            () = claim.revoked() => {}
         }
         if not_ready { AttemptResult::NotReady } else { AttemptResult::Failed }
     }

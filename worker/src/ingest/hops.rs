@@ -12,6 +12,7 @@ use windrow_common::error;
 use crate::{
     error::{Result, WorkerError},
     flight::{FlightHop, Hop, StageService, endpoint_limits},
+    network::{Network, connector},
 };
 
 /// Most peers a connection is kept to.
@@ -24,12 +25,20 @@ pub struct Hops {
     /// Where others reach that.
     own_endpoint: Option<String>,
     tls: Option<ClientTlsConfig>,
+    /// TCP if `None`.
+    network: Option<Arc<dyn Network>>,
     peers: Mutex<BTreeMap<String, FlightHop>>,
 }
 
 impl Hops {
     pub fn new(local: Option<Arc<StageService>>, own_endpoint: Option<String>, tls: Option<ClientTlsConfig>) -> Self {
-        Self { local, own_endpoint, tls, peers: Mutex::default() }
+        Self { local, own_endpoint, tls, network: None, peers: Mutex::default() }
+    }
+
+    /// The same over a network of the caller's own.
+    pub fn over(mut self, network: Option<Arc<dyn Network>>) -> Self {
+        self.network = network;
+        self
     }
 
     /// The way to the Flight service at `endpoint`, or to this very worker if that is `None`.
@@ -70,6 +79,9 @@ impl Hops {
         if let Some(tls) = &self.tls {
             endpoint = endpoint.tls_config(tls.clone()).map_err(broken)?;
         }
-        Ok(endpoint.connect_lazy())
+        Ok(match &self.network {
+            None => endpoint.connect_lazy(),
+            Some(network) => endpoint.connect_with_connector_lazy(connector(network.clone())),
+        })
     }
 }

@@ -26,6 +26,7 @@ fn config(roles: Vec<Role>, coordinators: Dialer) -> WorkerConfig {
         coordinators,
         opener: Arc::new(crate::open::BuiltIn),
         flight,
+        network: None,
         peer_tls: None,
         spill_dir: None,
         max_puts: 4,

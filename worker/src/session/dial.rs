@@ -1,12 +1,11 @@
 //! How a coordinator is reached: one of several addresses over TCP, or a pipe within the process.
 
-use std::{error::Error, io, sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Uri};
-use tower::service_fn;
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+
+use crate::network::{Network, connector};
 
 /// Why no channel came about.
 pub type DialError = Box<dyn Error + Send + Sync>;
@@ -35,21 +34,10 @@ impl Dialer {
     }
 
     /// Coordinators at `addresses` over a network of the caller's own, with the same limits as over TCP.
-    pub fn over<N, F, IO>(addresses: Vec<String>, network: N) -> Self
-    where
-        N: Fn(Uri) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = io::Result<IO>> + Send + 'static,
-        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
+    pub fn over(addresses: Vec<String>, network: Arc<dyn Network>) -> Self {
         let connect: Connect = Arc::new(move |address| {
-            let network = network.clone();
-            Box::pin(async move {
-                let connector = service_fn(move |uri| {
-                    let opening = network(uri);
-                    async move { opening.await.map(TokioIo::new) }
-                });
-                Ok(endpoint(address)?.connect_with_connector(connector).await?)
-            })
+            let connector = connector(network.clone());
+            Box::pin(async move { Ok(endpoint(address)?.connect_with_connector(connector).await?) })
         });
         Self { addresses, connect, turn: 0 }
     }
