@@ -219,15 +219,6 @@ fn a_restored_store_must_begin_a_new_epoch() {
     dies(Mutant::RestoreInSameEpoch, "epoch-of-a-restore", removed, &["INV-5", "INV-13", "INV-14"], bounds);
 }
 
-/// Found by the model: an intent recorded after the backup is unknown to the restored store, and whoever still holds it
-/// would commit it under the number the next intent gets.
-#[test]
-fn a_restore_must_spend_a_seq_of_the_sink() {
-    let bounds = Bounds { restores: true, ..NOTHING };
-    let removed = "a restore leaves the next seq to whoever holds an old intent for it";
-    dies(Mutant::RestoreUnfenced, "seq-of-a-restore", removed, &["INV-1", "INV-7", "no sink halts"], bounds);
-}
-
 /// Found by the model: what the backup calls sealed may have been given up since, and a sweep that knows so may still be
 /// at work when the restored store publishes it.
 #[test]

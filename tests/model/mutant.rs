@@ -28,12 +28,10 @@ pub enum Mutant {
     RestoreInSameEpoch,
     /// Restoring trusts what the backup says is sealed.
     RestoreKeepsSeals,
-    /// Restoring leaves the seq after the sink's newest one to whoever still holds an old intent for it.
-    RestoreUnfenced,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 12] = [
         Self::SealOnStateOnly,
         Self::SealUnguarded,
         Self::NoProbe,
@@ -46,6 +44,5 @@ impl Mutant {
         Self::LeaderUnguarded,
         Self::RestoreInSameEpoch,
         Self::RestoreKeepsSeals,
-        Self::RestoreUnfenced,
     ];
 }
