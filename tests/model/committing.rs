@@ -9,7 +9,7 @@ use crate::{
     ledger::{MAX_TASKS, Phase},
     model::{FULL_BATCH, Lifecycle},
     mutant::Mutant,
-    state::{Body, Deed, DeedPhase, Draft, Heard, MAX_BODIES, Settled, Sink, State},
+    state::{BackupPhase, Body, Deed, DeedPhase, Draft, Heard, MAX_BODIES, Settled, Sink, State},
 };
 
 impl Lifecycle {
@@ -28,7 +28,7 @@ impl Lifecycle {
             (0..MAX_BODIES).find(|at| state.bodies[*at] == Body::default()).expect("bodies nobody names are gone");
         // Digests count up, so the free place is behind all that are named.
         let Draft { seq, previous, manifests, .. } = draft;
-        state.bodies[free] = Body { seq, previous, manifests };
+        state.bodies[free] = Body { seq, previous, manifests, aborted: false };
         (state.deeds[place].phase, state.deeds[place].digest) = (DeedPhase::Prepared, free as u8 + 1);
     }
 
@@ -85,6 +85,7 @@ impl Lifecycle {
         }
         state.broken = invariants::of_commit(&state.sink, &sink, body.previous, &manifests);
         state.sink = sink;
+        state.bodies[usize::from(deed.digest) - 1].aborted = deed.abort;
         state.sink_has_changed();
         state.deeds[place].phase = match (heard, deed.abort) {
             (false, _) => DeedPhase::Asked,
@@ -137,9 +138,11 @@ impl Lifecycle {
             }
             Settled::Refused => state.coordinator_mut(speaker).abort = true,
             Settled::Stale => {}
-            // Only a leader that leads calls an operator; a former one is late.
-            Settled::Halt if speaker == Speaker::Leader => state.broken = HALTED,
-            Settled::Halt => {}
+            // Only a leader that leads calls an operator; a former one is late. After a restore there is a reason: whoever held
+            // an intent of the other life has committed it. `admin restore` takes it over.
+            Settled::Halt if speaker == Speaker::Former => {}
+            Settled::Halt if state.backup.phase == BackupPhase::Restored => self.make_good(state),
+            Settled::Halt => state.broken = HALTED,
         }
     }
 

@@ -8,7 +8,6 @@ use windrow_common::{
     claim::Token,
     id::{PipelineName, SinkId, TaskId, WorkerId},
     intent::IntentRef,
-    invariant,
     manifest::{Counts, Digest, ManifestRef},
     pipeline::Pipeline,
     task::{Failure, Lane, Outage, Retry, Seams, Task, TaskState},
@@ -18,7 +17,8 @@ use windrow_coordinator::core::{
     apply,
     commit::{self, SinkRun, Todo},
     lifecycle::{self, HeldClaim, Now, Seal},
-    table::{Change, Coverage, Head, Key, Record, Table},
+    recovery::{self, PastCommit, PastTask, Step},
+    table::{Change, Coverage, Head, Key, Record, Recovery, Table},
     workers::{Role, WorkerInfo, Workers},
 };
 
@@ -28,7 +28,7 @@ use crate::{
         COMMITTER, COVERAGE, Expect, HEAD, HeadRecord, INTENT, IntentRecord, KEYS, Ledger, MAX_TASKS, Phase,
         TaskRecord, Txn, Write,
     },
-    state::Draft,
+    state::{Body, Draft},
 };
 
 /// What a leader is to decide.
@@ -45,6 +45,10 @@ pub(crate) enum Question {
     Record(Draft, u8),
     Finalize,
     FinalizeAbort,
+    DropClaims,
+    /// A commit of the sink that the ledger does not know of, and its digest.
+    Replay(Body, u8),
+    DropSeals,
     /// What the sink needs: which committer is connected, the most tasks of an intent, whether to abort.
     Next(u8, u8, bool),
 }
@@ -110,7 +114,10 @@ impl Words {
     }
 
     fn decide(&self, setting: Setting, ledger: &Ledger, epoch: u8, question: Question) -> Decision {
-        let table = self.table(setting, ledger);
+        let mut table = self.table(setting, ledger);
+        if let Question::Replay(..) = question {
+            table.put(Record::Recovery(Recovery { since: NOW.wall }), 1);
+        }
         let id = |task: u8| self.tasks[usize::from(task)].id;
         let claim = |task, (epoch, token): (u8, u8)| HeldClaim { task: id(task), token: token_of(epoch, token) };
         let epoch = i64::from(epoch);
@@ -130,14 +137,25 @@ impl Words {
                 let draft = self.draft(&draft);
                 commit::record(&table, &self.sink, &draft, digest.to_string(), digest_of(digest))
             }
+            Question::DropClaims => recovery::drop_claims(&table, NOW),
+            Question::DropSeals => recovery::drop_seals(&table, NOW),
+            Question::Replay(body, digest) => self.replay(&table, &body, digest),
             Question::Finalize => commit::finalize(&table, &self.sink),
             Question::FinalizeAbort => commit::finalize_abort(&table, &self.sink, &failure(), NOW),
-            Question::Next(connected, batch, abort) => return self.next(&table, ledger, connected, (batch, abort)),
+            Question::Next(connected, batch, abort) => {
+                return self.next(&table, ledger, (connected, epoch), (batch, abort));
+            }
         };
-        change.map_or(Decision::Nothing, |change| Decision::Write(self.txn(&change, &table, setting)))
+        change.map_or(Decision::Nothing, |change| Decision::Write(self.txn(&change, &table, epoch)))
     }
 
-    fn next(&self, table: &Table, ledger: &Ledger, connected: u8, (batch, abort): (u8, bool)) -> Decision {
+    fn next(
+        &self,
+        table: &Table,
+        ledger: &Ledger,
+        (connected, epoch): (u8, i64),
+        (batch, abort): (u8, bool),
+    ) -> Decision {
         let mut workers = Workers::default();
         workers.connect(sink_worker(&self.workers[usize::from(connected)]), Duration::ZERO);
         let mut run = SinkRun::default();
@@ -147,7 +165,7 @@ impl Words {
         }
         match commit::next(table, &workers, &self.sink, &run, Duration::ZERO) {
             None => Decision::Nothing,
-            Some(Todo::Take(change)) => Decision::Write(self.txn(&change, table, SETTING_OF_NO_TASK)),
+            Some(Todo::Take(change)) => Decision::Write(self.txn(&change, table, epoch)),
             Some(Todo::Prepare { draft, .. }) => {
                 let mut small = Draft {
                     seq: draft.seq as u8,
@@ -165,6 +183,29 @@ impl Words {
         }
     }
 
+    fn replay(&self, table: &Table, body: &Body, digest: u8) -> Option<Change> {
+        let published = self.tasks.iter().zip(body.manifests).filter(|(_, manifest)| *manifest != 0);
+        let past = |(task, manifest): (&Task, u8)| PastTask {
+            task: task.id,
+            pipeline: task.pipeline.clone(),
+            window: task.window,
+            revision: task.revision,
+            epoch: 0,
+            counts: manifest_of(manifest).counts,
+        };
+        let commit = PastCommit {
+            seq: body.seq.into(),
+            digest: digest_of(digest),
+            previous: (body.previous != 0).then(|| digest_of(body.previous)),
+            aborted: body.aborted,
+            tasks: published.map(past).collect(),
+        };
+        match recovery::replay(table, &self.sink, &commit, NOW) {
+            Ok(Step::More(change) | Step::Last(change)) => Some(change),
+            Err(_) => None,
+        }
+    }
+
     fn place(&self, id: &TaskId) -> usize {
         self.tasks.iter().position(|task| task.id == *id).unwrap()
     }
@@ -173,6 +214,7 @@ impl Words {
         commit::Draft {
             seq: draft.seq.into(),
             previous: (draft.previous != 0).then(|| digest_of(draft.previous)),
+            // Only the body takes it over.
             previous_aborted: false,
             tasks: self.seals(&draft.seals),
         }
@@ -195,9 +237,9 @@ impl Words {
                 table.put(Record::Task(task), record.revision.into());
             }
         }
-        let HeadRecord { revision, seq, digest } = ledger.head;
+        let HeadRecord { revision, seq, digest, aborted } = ledger.head;
         if revision != 0 {
-            let head = Head { seq: seq.into(), digest: (digest != 0).then(|| digest_of(digest)), aborted: false };
+            let head = Head { seq: seq.into(), digest: (digest != 0).then(|| digest_of(digest)), aborted };
             table.put(Record::Head(self.sink.clone(), head), revision.into());
         }
         if ledger.intent.revision != 0 {
@@ -250,7 +292,7 @@ impl Words {
         }
     }
 
-    fn txn(&self, change: &Change, table: &Table, setting: Setting) -> Txn {
+    fn txn(&self, change: &Change, table: &Table, epoch: i64) -> Txn {
         let mut txn = Txn::new();
         for (key, revision) in &change.expect {
             txn.expect[self.key(key)] = Expect::Revision(revision.unwrap_or(0) as u8);
@@ -262,7 +304,7 @@ impl Words {
             txn.write[self.key(&record.key())] = Write::Put;
             self.put(record, &mut txn.after);
         }
-        txn.broken = invariants::of_change(change, table, setting);
+        txn.broken = invariants::of_change(change, table, epoch);
         txn
     }
 
@@ -287,6 +329,7 @@ impl Words {
                     revision: 0,
                     seq: head.seq as u8,
                     digest: head.digest.map_or(0, |digest| digest.0[0]),
+                    aborted: head.aborted,
                 };
             }
             Record::Intent(_, intent) => {
@@ -314,8 +357,6 @@ impl Words {
         (0..MAX_TASKS).filter(|at| covers(&self.tasks[*at])).map(|at| 1 << at).sum()
     }
 }
-
-const SETTING_OF_NO_TASK: Setting = Setting { attempts: u8::MAX, lost_leases: u8::MAX };
 
 fn small_task(task: &Task) -> TaskRecord {
     let (phase, epoch, token, manifest) = match &task.state {
@@ -406,16 +447,6 @@ fn manifest_of(attempt: u8) -> ManifestRef {
 /// The task a number stands for, for reports of the predicates.
 pub(crate) fn task_id(at: usize) -> TaskId {
     WORDS.with(|words| words.tasks[at].id)
-}
-
-/// Checks a task as the change leaves it; used by [`invariants::of_change`].
-pub(crate) fn is_capped(task: &Task, setting: Setting) -> bool {
-    let retries = windrow_common::pipeline::Retries {
-        attempts: setting.attempts.into(),
-        lost_leases: setting.lost_leases.into(),
-        ..Default::default()
-    };
-    invariant::attempts_are_capped(task, &retries).is_ok()
 }
 
 const _: () = assert!(KEYS == COVERAGE + 1);

@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use windrow_common::invariant::{self, SinkPosition, StoredFile, Violation};
-use windrow_coordinator::core::table::{Change, Record, Table};
+use windrow_coordinator::core::{
+    audit::audit,
+    table::{Change, Table},
+};
 
 use crate::{
-    decide::{Setting, digest_of, is_capped, task_id, token_of},
+    decide::{digest_of, task_id, token_of},
     ledger::{MAX_TASKS, Phase},
-    state::{Sink, State},
+    state::{BackupPhase, Sink, State},
 };
 
 /// The invariants the model checks, and the numbers it knows them by.
@@ -42,23 +45,9 @@ pub(crate) fn number(outcome: Result<(), Violation>) -> u8 {
     }
 }
 
-/// What a change breaks by itself.
-pub(crate) fn of_change(change: &Change, table: &Table, setting: Setting) -> u8 {
-    for record in &change.put {
-        match record {
-            Record::Task(task) if !is_capped(task, setting) => return 16,
-            Record::Intent(sink, intent) => {
-                let before = table.sink(sink).and_then(|entry| entry.intent.as_ref());
-                if let Some(before) = before
-                    && invariant::intent_is_immutable(&before.value, intent).is_err()
-                {
-                    return 8;
-                }
-            }
-            _ => {}
-        }
-    }
-    0
+/// What a change breaks by itself: the leader's own audit.
+pub(crate) fn of_change(change: &Change, table: &Table, epoch: i64) -> u8 {
+    number(audit(table, epoch, change))
 }
 
 /// The first invariant that does not hold in a state; 0 if all hold.
@@ -71,7 +60,18 @@ fn sink_matches_head(state: &State) -> u8 {
     let records = &state.store.records;
     let intent = (records.intent.revision != 0).then(|| records.intent.seq.into());
     let at = SinkPosition { head: records.head.seq.into(), intent, sink: state.sink.seq.into() };
+    if has_unknown_commit(state) {
+        return 0;
+    }
     number(invariant::sink_matches_head(&at))
+}
+
+/// Whether an intent of another life of the store was committed after the store was restored: the next look at the sink
+/// tells, and the ledger is made good once more.
+fn has_unknown_commit(state: &State) -> bool {
+    let (records, sink) = (&state.store.records, &state.sink);
+    let known = records.intent.revision != 0 && records.intent.digest == sink.digest;
+    state.backup.phase == BackupPhase::Restored && sink.seq == records.head.seq + 1 && !known
 }
 
 fn memory_is_exact(state: &State) -> u8 {
@@ -107,7 +107,7 @@ fn nothing_lost_or_doubled(state: &State) -> u8 {
         let (covered, withdrawn) = (records.covered & (1 << task) != 0, state.withdrawn & (1 << task) != 0);
         let (open, applied) = (records.tasks[task].phase != Phase::Gone, state.sink.applied[task] != 0);
         let exists = open || covered || withdrawn || !state.has_task(task);
-        let published_or_about_to = covered || (ahead && records.intent.seals[task] != 0);
+        let published_or_about_to = covered || (ahead && records.intent.seals[task] != 0) || has_unknown_commit(state);
         if !exists || covered && (!applied || open) || applied && !published_or_about_to {
             return 1;
         }

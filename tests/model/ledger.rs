@@ -53,6 +53,7 @@ pub(crate) struct HeadRecord {
     pub(crate) revision: u8,
     pub(crate) seq: u8,
     pub(crate) digest: u8,
+    pub(crate) aborted: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

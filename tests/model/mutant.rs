@@ -28,6 +28,21 @@ pub enum Mutant {
     RestoreInSameEpoch,
     /// Restoring trusts what the backup says is sealed.
     RestoreKeepsSeals,
-    /// Restoring leaves the seq after the sink's newest one to whoever still holds an old intent for it.
-    RestoreUnfenced,
+}
+
+impl Mutant {
+    pub const ALL: [Self; 12] = [
+        Self::SealOnStateOnly,
+        Self::SealUnguarded,
+        Self::NoProbe,
+        Self::ProbeWithoutCas,
+        Self::BatchNotRedoLogged,
+        Self::FinalizeUnguarded,
+        Self::DoneBySeq,
+        Self::SweepAsksFirst,
+        Self::SweepByFormerLeader,
+        Self::LeaderUnguarded,
+        Self::RestoreInSameEpoch,
+        Self::RestoreKeepsSeals,
+    ];
 }

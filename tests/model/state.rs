@@ -139,6 +139,8 @@ pub(crate) struct Body {
     pub(crate) seq: u8,
     pub(crate) previous: u8,
     pub(crate) manifests: [u8; MAX_TASKS],
+    /// Whether the sink spent its seq on its abort.
+    pub(crate) aborted: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -230,6 +232,7 @@ impl State {
         self.each_revision(|revision| *revision = revisions.rank(*revision));
         let mut digests = Seen::default();
         self.each_digest(|digest| digests.note(*digest));
+        self.note_chain(&mut digests);
         let mut bodies = [Body::default(); MAX_BODIES];
         for digest in 1..=MAX_BODIES as u8 {
             if digests.has(digest) {
@@ -280,6 +283,30 @@ impl State {
             visit(&mut deed.draft.previous);
         }
         visit(&mut sink.digest);
+    }
+}
+
+impl State {
+    /// The sink's commits after one, newest first.
+    pub(crate) fn commits_since(&self, digest: u8) -> impl Iterator<Item = u8> {
+        let before = |digest: u8| self.bodies[usize::from(digest) - 1].previous;
+        let first = Some(self.sink.digest);
+        std::iter::successors(first, move |digest| (*digest != 0).then(|| before(*digest)))
+            .take_while(move |found| *found != 0 && *found != digest)
+    }
+
+    /// A ledger is made good from the sink's chain of commits: it is kept as far as a backup, or a former life of the
+    /// store, may need it.
+    fn note_chain(&self, digests: &mut Seen) {
+        match self.backup.phase {
+            BackupPhase::None => {}
+            BackupPhase::Taken => {
+                self.commits_since(self.backup.records.head.digest).for_each(|digest| digests.note(digest))
+            }
+            BackupPhase::Restored => {
+                self.commits_since(self.store.records.head.digest).for_each(|digest| digests.note(digest));
+            }
+        }
     }
 }
 

@@ -82,9 +82,11 @@ impl Controller {
             self.ask_for_history(sink);
         }
         let done = |sink| self.recalling.get(sink) == Some(&Recalling::Done);
-        if sinks.iter().all(done)
-            && let Some(change) = recovery::finish(&self.table)
-        {
+        if sinks.iter().all(done) {
+            while let Some(change) = recovery::drop_seals(&self.table, self.now()) {
+                self.persist(&change).await?;
+            }
+            let Some(change) = recovery::finish(&self.table) else { return Ok(()) };
             self.persist(&change).await?;
             self.recalling.clear();
             info!(sinks = sinks.len(), "the ledger knows what the sinks know");

@@ -21,6 +21,18 @@ pub fn audit(table: &Table, epoch: i64, change: &Change) -> Result<(), Violation
             }
             follows_head(entry, &Link { seq: intent.seq, digest: intent.digest, previous: intent.previous })
         }
+        // A ledger that is made good follows the sink, one commit after the other.
+        Record::Head(sink, head) if table.recovery().is_some() => {
+            let entry = table.sink(sink).unwrap_or(&nothing);
+            let before = entry.head.as_ref().map_or(0, |head| head.value.seq);
+            match head.seq == before + 1 {
+                true => Ok(()),
+                false => {
+                    let message = format!("commit {} of {sink} is taken over after commit {before}", head.seq);
+                    Err(Violation { id: "INV-4", message })
+                }
+            }
+        }
         // What is published is the intent, all of it and nothing else.
         Record::Head(sink, head) => {
             let entry = table.sink(sink).unwrap_or(&nothing);

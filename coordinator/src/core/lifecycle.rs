@@ -183,6 +183,12 @@ pub fn after_abort(table: &Table, entry: &Versioned<Task>, failure: Failure, alo
     }
 }
 
+/// A seal of another life of the ledger: it runs again, through no fault of its own.
+pub(super) fn forget_seal(table: &Table, id: &TaskId, now: Now) -> Result<Change, Refused> {
+    let entry = sealed(table, id)?;
+    Ok(again(entry, entry.value.clone(), Duration::ZERO, None, now))
+}
+
 /// Whether a sealed task gets an intent of its own, because one error more would end it.
 pub fn goes_alone(table: &Table, task: &Task) -> bool {
     task.errors > 0 && task.errors + 1 >= retries(table, task).attempts

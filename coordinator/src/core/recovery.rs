@@ -2,7 +2,7 @@
 //! the truth for what is published, and the bodies of its intents say which windows that was.
 //!
 //! ```text
-//!   begin            drop_claims        replay, commit by commit, sink by sink          finish
+//!   begin            drop_claims        replay, commit by commit, sink by sink          drop_seals, finish
 //!   (epoch raised) -> nobody works -> head, coverage, cursor, open tasks follow the sink -> as before the loss
 //! ```
 
@@ -70,7 +70,7 @@ pub enum Step {
 const MOST_REPLACED: usize = 110;
 /// Most backfills whose counts one change sets right.
 const MOST_BACKFILLS: usize = 10;
-/// Most claims one change takes back.
+/// Most claims or seals one change takes back.
 const MOST_DROPPED: usize = 100;
 
 /// Begins: the pipelines are taken in, and from now on nothing is planned, given out or committed.
@@ -87,6 +87,19 @@ pub fn drop_claims(table: &Table, now: Now) -> Option<Change> {
     let claimed = table.tasks().filter(|task| matches!(task.value.state, TaskState::Claimed { .. }));
     let changes = claimed.take(MOST_DROPPED).filter_map(|task| lifecycle::hand_back(table, &task.value.id, now).ok());
     changes.reduce(Change::and)
+}
+
+/// Takes back seals, once all commits are taken over. What a backup calls sealed may have been given up since, and a sweep
+/// that was told so may still be deleting its files: they are staged anew, under a token nobody has given up. Only an intent
+/// that is still the sink's next has been open all the while, and so were the seals it names.
+pub fn drop_seals(table: &Table, now: Now) -> Option<Change> {
+    let intended = |task: &Task| {
+        let intent = table.sink(&task.sink).and_then(|entry| entry.intent.as_ref());
+        intent.is_some_and(|intent| intent.value.tasks.iter().any(|(id, _)| *id == task.id))
+    };
+    let sealed = table.tasks().filter(|task| matches!(task.value.state, TaskState::Sealed { .. }));
+    let dropped = sealed.filter(|task| !intended(&task.value)).take(MOST_DROPPED);
+    dropped.filter_map(|task| lifecycle::forget_seal(table, &task.value.id, now).ok()).reduce(Change::and)
 }
 
 /// The next step of taking over a commit: first the open tasks whose windows it published make room, then coverage,

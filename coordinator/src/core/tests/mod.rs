@@ -10,6 +10,7 @@ mod blame;
 mod commit;
 mod lifecycle;
 mod plan;
+mod recovery;
 mod report;
 mod store;
 mod walk;

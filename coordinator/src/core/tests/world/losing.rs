@@ -91,6 +91,11 @@ impl World {
                 }
             }
         }
+        while let Some(change) = recovery::drop_seals(&self.leader.table, self.now()) {
+            if self.write(&change)?.is_none() {
+                return Ok(());
+            }
+        }
         let change = recovery::finish(&self.leader.table).expect("it is under way");
         self.write(&change).map(drop)
     }
