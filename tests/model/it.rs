@@ -140,7 +140,7 @@ fn a_seal_must_compare_its_token() {
         "token-of-a-seal",
         "seals are taken whenever the task is claimed",
         &["INV-5"],
-        bounds,
+        NOTHING,
     );
     dies(
         Mutant::SealUnguarded,
