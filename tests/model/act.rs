@@ -46,8 +46,8 @@ pub enum Act {
     ReplaceCommitter,
     /// Another coordinator leads; the one before has not noticed.
     ReplaceLeader,
-    /// A sweep lists what is staged.
-    SweepList,
+    /// A sweep that this leader asked for lists what is staged.
+    SweepList(Speaker),
     /// The leader that asked for the list tells what lives.
     SweepTell,
     /// The sweep looks at what the sink refers to.
@@ -183,12 +183,13 @@ fn of_committers(state: &State, bounds: &Bounds, acts: &mut Vec<Act>) {
 fn of_sweep(state: &State, bounds: &Bounds, mutant: Option<Mutant>, acts: &mut Vec<Act>) {
     let asks_first = mutant == Some(Mutant::SweepAsksFirst);
     match state.sweep.phase {
-        SweepPhase::None if state.spent.sweeps < bounds.sweeps => {
-            acts.push(if asks_first { Act::SweepTell } else { Act::SweepList });
-        }
+        SweepPhase::None if state.spent.sweeps < bounds.sweeps => match asks_first {
+            true => acts.push(Act::SweepTell),
+            false => acts.extend(speakers(state).map(Act::SweepList)),
+        },
         SweepPhase::None => {}
         SweepPhase::Listed => acts.push(if asks_first { Act::SweepLook } else { Act::SweepTell }),
-        SweepPhase::Told => acts.push(if asks_first { Act::SweepList } else { Act::SweepLook }),
+        SweepPhase::Told => acts.push(if asks_first { Act::SweepList(Speaker::Leader) } else { Act::SweepLook }),
         SweepPhase::Looked => acts.push(Act::SweepDelete),
     }
 }

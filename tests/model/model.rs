@@ -90,7 +90,7 @@ impl Lifecycle {
             Act::WriteFromOutside => state.sink_has_changed(),
             Act::ReplaceCommitter => self.replace_committer(state),
             Act::ReplaceLeader => self.replace_leader(state),
-            Act::SweepList => self.sweep_list(state),
+            Act::SweepList(speaker) => self.sweep_list(state, speaker),
             Act::SweepTell => self.sweep_tell(state),
             Act::SweepLook => self.sweep_look(state),
             Act::SweepDelete => self.sweep_delete(state),

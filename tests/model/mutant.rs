@@ -28,10 +28,12 @@ pub enum Mutant {
     RestoreInSameEpoch,
     /// Restoring trusts what the backup says is sealed.
     RestoreKeepsSeals,
+    /// Restoring leaves the seq after the sink's newest one to whoever still holds an old intent for it.
+    RestoreUnfenced,
 }
 
 impl Mutant {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::SealOnStateOnly,
         Self::SealUnguarded,
         Self::NoProbe,
@@ -44,5 +46,6 @@ impl Mutant {
         Self::LeaderUnguarded,
         Self::RestoreInSameEpoch,
         Self::RestoreKeepsSeals,
+        Self::RestoreUnfenced,
     ];
 }

@@ -10,14 +10,14 @@ use crate::{
 };
 
 impl Lifecycle {
-    pub(crate) fn sweep_list(&self, state: &mut State) {
+    pub(crate) fn sweep_list(&self, state: &mut State, speaker: Speaker) {
         let there = files(state, |attempt| attempt.file);
         if self.is(Mutant::SweepAsksFirst) {
             state.sweep.files = there & !state.sweep.files;
             state.sweep.phase = SweepPhase::Listed;
             return;
         }
-        state.sweep = Sweep { phase: SweepPhase::Listed, files: there, heard: Heard::ByLeader };
+        state.sweep = Sweep { phase: SweepPhase::Listed, files: there, heard: speaker.heard() };
         state.spent.sweeps += 1;
     }
 
