@@ -149,11 +149,11 @@ impl Plan {
             faults,
             rate: *pick(&mut rng, &[0.004, 0.01, 0.03]),
             every: Duration::from_millis(*pick(&mut rng, &[1_000, 2_500, 5_000])),
-            faulty_for: Duration::from_secs(if seed == 0 { 0 } else { rng.random_range(20..60) }),
+            faulty_for: Duration::from_secs(if seed == 0 { 0 } else { rng.random_range(12..45) }),
             coordinators: rng.random_range(2..=3),
             workers: rng.random_range(2..=3),
             per_task: *pick(&mut rng, &[1, 2, 5]),
-            windows: rng.random_range(12..=30),
+            windows: rng.random_range(6..=16),
             concurrency: rng.random_range(2..=6),
         }
     }
