@@ -115,9 +115,29 @@ impl Fault {
     fn rarity(self) -> f64 {
         use Fault::*;
         match self {
-            SourceStalls | StoreStalls | StoreAnswersLate => 6.0,
-            FalseRenewal | LateExpiry => 0.1,
+            StoreStalls | StoreAnswersLate => 6.0,
+            // There are few occasions.
+            FalseRenewal | LateExpiry => 0.02,
             _ => 1.0,
+        }
+    }
+}
+
+/// A guard left out, to show that the simulation sees what it guards against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sabotage {
+    /// etcd takes writes of former leaders.
+    Unguarded,
+    /// A source gives its first rows twice.
+    Doubles,
+}
+
+impl Sabotage {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "unguarded" => Some(Self::Unguarded),
+            "doubles" => Some(Self::Doubles),
+            _ => None,
         }
     }
 }
