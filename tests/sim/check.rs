@@ -52,13 +52,24 @@ pub(crate) fn is_open_to_all(op: &str) -> bool {
 
 /// Compares a coordinator's table with the store while it leads, between two of its changes.
 pub(crate) async fn watch_leader(world: Arc<World>, address: String, standing: Arc<Standing>) {
+    let mut seen = Revision(0);
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(controller) = standing.controller() else { continue };
+        let newest = newest(&world);
+        if std::mem::replace(&mut seen, newest) == newest {
+            continue;
+        }
         let (world, address) = (world.clone(), address.clone());
         // A leader that stops in between has nothing to be compared.
         let _ = controller.read(move |view| compare(&world, &address, view)).await;
     }
+}
+
+/// The store's newest revision.
+fn newest(world: &World) -> Revision {
+    let page = world.store.range(Range { limit: 1, ..Range::prefix("/") }).now_or_never();
+    page.and_then(Result::ok).map_or(Revision(0), |page| page.revision)
 }
 
 fn compare(world: &World, address: &str, view: &View<'_>) {
@@ -104,7 +115,7 @@ fn records_of(table: &Table) -> Records {
 /// What was seen so far, for what may only ever grow.
 pub(crate) struct Checks {
     world: Arc<World>,
-    revision: i64,
+    revision: Revision,
     table: Table,
     intents: BTreeMap<SinkId, IntentRef>,
     /// The newest token of each task, given or sealed with.
@@ -124,7 +135,7 @@ impl Checks {
         let roots = pipelines::all(&world.plan).iter().map(|of| (of.sink.id(), root(of))).collect();
         Self {
             world,
-            revision: 0,
+            revision: Revision(0),
             table: Table::default(),
             intents: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -141,10 +152,9 @@ impl Checks {
         self.count_leaders();
         let commits = self.read_logs();
         world.require(commits);
-        let newest = world.store.range(Range { limit: 1, ..Range::prefix("/") }).now_or_never();
-        let Some(Ok(page)) = newest else { return };
-        if page.revision.0 != self.revision {
-            self.revision = page.revision.0;
+        let newest = newest(&world);
+        if newest != self.revision {
+            self.revision = newest;
             if let Some(table) = load(&world) {
                 self.table = table;
                 let records = self.check_records();

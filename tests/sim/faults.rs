@@ -121,11 +121,13 @@ impl Faults {
             }
             Fault::Suspended => {
                 let host = world.draw(|rng| pick(rng, &[a_coordinator, a_worker]).clone());
+                // Long enough for others to lead, or to have its claims, meanwhile.
+                let until = until + Duration::from_millis(world.draw(|rng| rng.random_range(0..10_000)));
                 world.suspend(&host);
                 for other in self.hosts.iter().filter(|other| **other != host) {
                     sim.hold(host.as_str(), other.as_str());
                 }
-                then(Undo::Wake(host.clone()));
+                self.under_way.push((until, Undo::Wake(host.clone())));
                 host
             }
             Fault::Partition | Fault::OneWay | Fault::Held | Fault::Slow if host == other => return,

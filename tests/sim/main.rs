@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! windrow-sim --seed 7            runs it, prints a line of JSON, exits with 1 if something did not hold
+//! windrow-sim --seed 7 --sabotage unguarded    leaves a guard out, which has to be seen
 //! windrow-sim --seed 7 --trace    and tells every event; WINDROW_LOG=info adds what windrow itself logs
 //! ```
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -36,6 +37,8 @@ fn main() -> anyhow::Result<()> {
         Some(seed) => seed.parse()?,
         None => anyhow::bail!("usage: windrow-sim --seed NUMBER [--trace]"),
     };
+    let sabotage = args.iter().position(|arg| arg == "--sabotage").and_then(|at| args.get(at + 1));
+    let sabotage = sabotage.and_then(|name| plan::Sabotage::named(name));
     let tells = args.iter().any(|arg| arg == "--trace");
     if tells {
         // Before randomness is pinned: whether a run is told must not change it.
@@ -45,7 +48,8 @@ fn main() -> anyhow::Result<()> {
     // From here on every random number of this process follows from the seed: hash maps, `select!`, jitter, names.
     mad_turmoil::rand::set_rng(rand_seeded::rngs::StdRng::seed_from_u64(seed));
     // A new thread, because this one has drawn random numbers before.
-    let simulation = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || run::run(seed, tells))?;
+    let simulation =
+        std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || run::run(seed, sabotage, tells))?;
     let report = simulation.join().map_err(|_| anyhow::anyhow!("seed {seed}: the simulation panicked"))?;
     println!("{}", serde_json::to_string(&report)?);
     if !report.violations.is_empty() {

@@ -115,9 +115,29 @@ impl Fault {
     fn rarity(self) -> f64 {
         use Fault::*;
         match self {
-            SourceStalls | StoreStalls | StoreAnswersLate => 6.0,
-            FalseRenewal | LateExpiry => 0.1,
+            StoreStalls | StoreAnswersLate => 6.0,
+            // There are few occasions.
+            FalseRenewal | LateExpiry => 0.02,
             _ => 1.0,
+        }
+    }
+}
+
+/// A guard left out, to show that the simulation sees what it guards against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sabotage {
+    /// etcd takes writes of former leaders.
+    Unguarded,
+    /// A source gives its first rows twice.
+    Doubles,
+}
+
+impl Sabotage {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "unguarded" => Some(Self::Unguarded),
+            "doubles" => Some(Self::Doubles),
+            _ => None,
         }
     }
 }
@@ -149,11 +169,11 @@ impl Plan {
             faults,
             rate: *pick(&mut rng, &[0.004, 0.01, 0.03]),
             every: Duration::from_millis(*pick(&mut rng, &[1_000, 2_500, 5_000])),
-            faulty_for: Duration::from_secs(if seed == 0 { 0 } else { rng.random_range(20..60) }),
+            faulty_for: Duration::from_secs(if seed == 0 { 0 } else { rng.random_range(12..45) }),
             coordinators: rng.random_range(2..=3),
             workers: rng.random_range(2..=3),
             per_task: *pick(&mut rng, &[1, 2, 5]),
-            windows: rng.random_range(12..=30),
+            windows: rng.random_range(6..=16),
             concurrency: rng.random_range(2..=6),
         }
     }

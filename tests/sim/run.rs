@@ -12,7 +12,7 @@ use crate::{
     coordinator, etcd,
     faults::{Faults, LATENCY},
     oracle,
-    plan::Fault,
+    plan::{Fault, Sabotage},
     worker,
     world::World,
 };
@@ -41,9 +41,9 @@ pub(crate) fn coordinator(n: usize) -> String {
     format!("c{}", n + 1)
 }
 
-pub(crate) fn run(seed: u64, tells: bool) -> Report {
+pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>, tells: bool) -> Report {
     let _clocks = SimClocksGuard::init();
-    let world = World::new(seed, tells);
+    let world = World::new(seed, sabotage, tells);
     world.note(format!("{:?}", world.plan));
     let mut sim = turmoil::Builder::new()
         .rng_seed(seed)

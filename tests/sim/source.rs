@@ -12,7 +12,13 @@ use windrow_worker::{
     source::{RowStream, Slice, Source},
 };
 
-use crate::{plan::Fault, world::World};
+use crate::{
+    plan::{Fault, Sabotage},
+    world::World,
+};
+
+/// Which of the reads a sabotaged source gives twice, starts of processes counted.
+const SABOTAGED: u64 = 9;
 
 pub(crate) struct Unreliable {
     pub(crate) inner: Arc<dyn Source>,
@@ -43,7 +49,10 @@ impl Source for Unreliable {
 
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream> {
         self.fails("read")?;
-        let rows = self.inner.read(slice, window).await?;
+        let mut rows = self.inner.read(slice, window).await?;
+        if self.world.sabotage == Some(Sabotage::Doubles) && self.world.next_start() == SABOTAGED {
+            rows = rows.chain(self.inner.read(slice, window).await?).boxed();
+        }
         let (world, host) = (self.world.clone(), self.host.clone());
         let rows = rows.then(move |chunk| {
             let (world, host) = (world.clone(), host.clone());

@@ -63,7 +63,13 @@ struct Report {
 }
 
 fn run(seed: u64) -> Report {
-    let output = Command::new(env!("CARGO_BIN_EXE_windrow-sim")).args(["--seed", &seed.to_string()]).output().unwrap();
+    run_with(seed, &[])
+}
+
+fn run_with(seed: u64, more: &[&str]) -> Report {
+    let seed_text = seed.to_string();
+    let args = ["--seed", &seed_text].into_iter().chain(more.iter().copied());
+    let output = Command::new(env!("CARGO_BIN_EXE_windrow-sim")).args(args).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or_else(|error| {
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -161,6 +167,14 @@ mod short {
         hold(1..9);
     }
 
+    /// The comparison of rows would be worth nothing if it did not see one that is there twice.
+    #[test]
+    fn rows_that_are_read_twice_are_seen() {
+        let report = run_with(0, &["--sabotage", "doubles"]);
+        assert!(report.rows_doubled > 0, "{report:?}");
+        assert!(report.violations.iter().any(|violation| violation.starts_with("INV-1:")), "{report:?}");
+    }
+
     #[test]
     fn a_seed_goes_the_same_way_again() {
         let first = run(3);
@@ -177,6 +191,15 @@ mod long {
     #[test]
     fn two_hundred_seeds_hold() {
         prove(200);
+    }
+
+    /// Without the guard of leadership a former leader's writes are taken: some seed has to see it.
+    #[test]
+    fn a_store_that_takes_writes_of_former_leaders_is_seen() {
+        let seen = (1..60)
+            .map(|seed| run_with(seed, &["--sabotage", "unguarded"]))
+            .find(|report| report.violations.iter().any(|of| of.starts_with("INV-13") || of.starts_with("INV-14")));
+        assert!(seen.is_some(), "no seed saw it");
     }
 
     /// `make soak SEEDS=n`

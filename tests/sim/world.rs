@@ -17,7 +17,7 @@ use crate::{
     bucket::Objects,
     clock::HostClock,
     etcd::Leases,
-    plan::{Fault, Plan},
+    plan::{Fault, Plan, Sabotage},
     trace::Trace,
 };
 
@@ -25,6 +25,7 @@ pub(crate) const CLUSTER: &str = "sim";
 
 pub(crate) struct World {
     pub(crate) plan: Plan,
+    pub(crate) sabotage: Option<Sabotage>,
     chance: Mutex<StdRng>,
     trace: Mutex<Trace>,
     elapsed: AtomicU64,
@@ -48,10 +49,11 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, tells: bool) -> Arc<Self> {
+    pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, tells: bool) -> Arc<Self> {
         let plan = Plan::of(seed);
         Arc::new(Self {
             plan,
+            sabotage,
             chance: Mutex::new(StdRng::seed_from_u64(seed)),
             trace: Mutex::new(Trace::new(tells)),
             elapsed: AtomicU64::new(0),

@@ -319,7 +319,7 @@ impl Controller {
     }
 
     fn now(&self) -> Now {
-        Now { wall: self.clock.now(), jitter: rand::random_range(0.0..1.0) }
+        Now::at(self.clock.now(), rand::random_range(0.0..1.0))
     }
 
     fn view(&self) -> View<'_> {

@@ -27,6 +27,13 @@ pub struct Now {
     pub jitter: f64,
 }
 
+impl Now {
+    /// The wall clock's time, as exactly as records keep it.
+    pub fn at(wall: Timestamp, jitter: f64) -> Self {
+        Self { wall: in_record(wall), jitter }
+    }
+}
+
 /// Why a step cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -277,5 +284,10 @@ pub fn longest_pause(table: &Table, task: &Task) -> Duration {
 }
 
 fn later(now: Timestamp, pause: Duration) -> Timestamp {
-    now.checked_add(pause).unwrap_or(Timestamp::MAX)
+    in_record(now.checked_add(pause).unwrap_or(Timestamp::MAX))
+}
+
+/// The instant as records keep it, in microseconds: a finer one would not be what is read back.
+fn in_record(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }

@@ -13,7 +13,11 @@ use windrow_common::invariant;
 use windrow_coordinator::store::{Compare, MetaStore, Op, Page, Range, Revision, StoreError};
 
 use super::{Etcd, wire};
-use crate::{check, plan::Fault, world::World};
+use crate::{
+    check,
+    plan::{Fault, Sabotage},
+    world::World,
+};
 
 /// How far back a stale read may look.
 const MOST_STALE: i64 = 12;
@@ -92,13 +96,17 @@ async fn read(world: &World, mut range: Range) -> Result<Page, StoreError> {
 /// Applies a transaction and looks at it: nobody writes records but the newest leader.
 async fn write(
     world: &Arc<World>,
-    compares: Vec<Compare>,
+    mut compares: Vec<Compare>,
     ops: Vec<Op>,
 ) -> Result<windrow_coordinator::store::TxnOutcome, StoreError> {
     let guard = compares.iter().find_map(|compare| match compare {
         Compare::CreateRevision { key, equals } if *key == world.keys.leader() && equals.0 > 0 => Some(equals.0),
         _ => None,
     });
+    if world.sabotage == Some(Sabotage::Unguarded) {
+        compares
+            .retain(|compare| !matches!(compare, Compare::CreateRevision { equals, .. } if Some(equals.0) == guard));
+    }
     let written: Vec<String> = ops.iter().map(named).collect();
     let outcome = world.store.txn(compares, ops).await?;
     if !written.is_empty() {
