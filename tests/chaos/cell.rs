@@ -96,10 +96,8 @@ impl Cell {
     /// The invariants that [`Site::check`] and the course of the cell show to hold.
     pub(crate) fn held(self) -> Vec<u8> {
         let mut held = HELD.to_vec();
-        match (self.fault, self.victim()) {
-            (Fault::Stop | Fault::Cut, Victim::Leader) => held.push(13),
-            (Fault::Stop | Fault::Cut, _) => held.push(5),
-            _ => {}
+        if matches!(self.fault, Fault::Stop | Fault::Cut) && self.victim() != Victim::Leader {
+            held.push(5);
         }
         held.sort_unstable();
         held
