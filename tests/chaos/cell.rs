@@ -111,10 +111,7 @@ impl Cell {
         let late = random.random_bool(0.5);
         let mut site = Site::new(ground, self.format, seed)?;
         let ran = self.befall(&mut site, nth, late).await;
-        match ran {
-            Ok(()) => {}
-            Err(error) => return Err(error.context(site.logs())),
-        }
+        ran.with_context(|| site.logs())?;
         let verdict = site.check().await.with_context(|| site.logs())?;
         Ok(verdict.outcome(1))
     }

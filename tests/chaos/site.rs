@@ -52,7 +52,7 @@ pub(crate) struct Special {
     /// What goes off in it.
     pub(crate) trap: Option<String>,
     /// Where it listens, if not wherever there is room.
-    at: Option<String>,
+    pub(crate) at: Option<String>,
     /// Whether it lives in a namespace of its own.
     pub(crate) apart: bool,
     pub(crate) surroundings: Surroundings,

@@ -56,7 +56,8 @@ where
     F: FnOnce(&FsPath) -> io::Result<T> + Send + 'static,
 {
     let root = root.to_owned();
-    tokio::task::spawn_blocking(move || work(&root)).await?.map_err(generic)
+    let done = tokio::task::spawn_blocking(move || work(&root)).await?;
+    done.map_err(|cause| Error::Generic { store: "local folder", source: cause.into() })
 }
 
 /// The uploads below a prefix of a bucket.
