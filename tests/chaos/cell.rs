@@ -96,10 +96,8 @@ impl Cell {
     /// The invariants that [`Site::check`] and the course of the cell show to hold.
     pub(crate) fn held(self) -> Vec<u8> {
         let mut held = HELD.to_vec();
-        match (self.fault, self.victim()) {
-            (Fault::Stop | Fault::Cut, Victim::Leader) => held.push(13),
-            (Fault::Stop | Fault::Cut, _) => held.push(5),
-            _ => {}
+        if matches!(self.fault, Fault::Stop | Fault::Cut) && self.victim() != Victim::Leader {
+            held.push(5);
         }
         held.sort_unstable();
         held
@@ -113,10 +111,7 @@ impl Cell {
         let late = random.random_bool(0.5);
         let mut site = Site::new(ground, self.format, seed)?;
         let ran = self.befall(&mut site, nth, late).await;
-        match ran {
-            Ok(()) => {}
-            Err(error) => return Err(error.context(site.logs())),
-        }
+        ran.with_context(|| site.logs())?;
         let verdict = site.check().await.with_context(|| site.logs())?;
         Ok(verdict.outcome(1))
     }

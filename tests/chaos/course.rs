@@ -73,7 +73,7 @@ pub(crate) async fn run(test: &str, works: &[Work]) {
             }
             Err(error) if error.downcast_ref::<Missing>().is_some() => skip(&name, &error.to_string()),
             Err(error) => {
-                println!("{name:<18} BROKEN  {seconds:5.1} s  {error:?}");
+                println!("{name:<18} BROKEN  {seconds:5.1} s  {error:#}");
                 broken.push(name);
             }
         }

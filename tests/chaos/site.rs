@@ -51,6 +51,8 @@ pub(crate) struct Part {
 pub(crate) struct Special {
     /// What goes off in it.
     pub(crate) trap: Option<String>,
+    /// Where it listens, if not wherever there is room.
+    pub(crate) at: Option<String>,
     /// Whether it lives in a namespace of its own.
     pub(crate) apart: bool,
     pub(crate) surroundings: Surroundings,
@@ -102,7 +104,7 @@ impl<'a> Site<'a> {
         let (surroundings, namespace) = self.surroundings(&special)?;
         let host = namespace.as_ref().map_or(self.ground.host(), |namespace| namespace.address.clone());
         let port = if namespace.is_some() { 7440 } else { free_port_on(&host)? };
-        let address = format!("{host}:{port}");
+        let address = special.at.clone().unwrap_or(format!("{host}:{port}"));
         let etcd = self.etcd.join(",");
         let lease = format!("{}s", LEASE.as_secs());
         #[rustfmt::skip]
@@ -118,6 +120,15 @@ impl<'a> Site<'a> {
                 .await?;
         }
         Ok(self.coordinators.len() - 1)
+    }
+
+    /// Asks a coordinator to stop and starts another at its address, as an upgrade does: workers know where to look.
+    pub(crate) async fn replace_coordinator(&mut self, old: usize, special: Special) -> Result<()> {
+        self.coordinators[old].process.terminate()?;
+        self.wait("a coordinator to end", move |site| Ok(site.coordinators[old].process.ended()?.is_some())).await?;
+        let at = Some(self.coordinators[old].address.clone());
+        self.add_coordinator(Special { at, ..special }).await?;
+        Ok(())
     }
 
     /// Adds a worker with one role, `ingest` or `sink`.

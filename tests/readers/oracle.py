@@ -45,7 +45,7 @@ def found_in_delta(folder):
 def found_in_files(folder, extension):
     live = [
         os.path.relpath(path, folder)
-        for path in glob.glob(f"{folder}/**/*.{extension}", recursive=True)
+        for path in glob.glob(f"{folder}/**/part-*.{extension}*", recursive=True)
         if "/_" not in path.removeprefix(folder)
     ]
     paths = [os.path.join(folder, path) for path in live]

@@ -7,15 +7,12 @@ use etcd_client::Client;
 use tokio::time::sleep;
 use windrow_tests::etcd::Etcd;
 
-use super::Case;
+use super::{Case, HELD};
 use crate::{
     course::Outcome,
     ground::Ground,
     site::{Site, Special},
 };
-
-/// What holds whenever the end is as it must be.
-const HELD: &[u8] = &[1, 2, 3, 4, 6, 7, 8, 9, 10, 13, 14, 16, 21];
 
 pub(crate) const AWAY: Case = Case {
     name: "etcd-away-30s",

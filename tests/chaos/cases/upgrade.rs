@@ -74,9 +74,7 @@ async fn rolling(ground: &Ground, seed: u64, coordinators_first: bool) -> Result
 
 async fn replace_coordinators(site: &mut Site<'_>) -> Result<()> {
     for old in 0..2 {
-        site.add_coordinator(speaking("1-2")).await?;
-        site.coordinators[old].process.terminate()?;
-        site.wait("a coordinator to end", move |site| Ok(site.coordinators[old].process.ended()?.is_some())).await?;
+        site.replace_coordinator(old, speaking("1-2")).await?;
         sleep(Duration::from_millis(500)).await;
     }
     Ok(())

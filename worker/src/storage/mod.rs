@@ -19,6 +19,7 @@ mod disk;
 mod failure;
 mod local;
 mod object;
+mod partial;
 mod said;
 mod secret;
 mod uploads;
@@ -32,15 +33,15 @@ pub use object::Copied;
 pub use said::{SAY_WHO, names_no_bucket, names_no_credentials, refuses, said};
 pub use secret::{Secret, resolve};
 pub use uploads::Unfinished;
-use uploads::Uploads;
+use uploads::{Begun, Uploads};
 
 /// A folder of an object store.
 #[derive(Clone)]
 pub struct Storage {
     objects: Arc<dyn ObjectStore>,
     url: Url,
-    /// Of a bucket; a folder has none that outlive their writer.
-    uploads: Option<Arc<Uploads>>,
+    /// Where what was begun and never finished is found; `None` where nobody can tell.
+    begun: Option<Arc<Begun>>,
     /// Whether it was seen to honour conditional writes.
     conditional: Arc<OnceCell<()>>,
 }
@@ -69,8 +70,8 @@ impl Storage {
         Self::new(objects, url, None)
     }
 
-    fn new(objects: Arc<dyn ObjectStore>, url: Url, uploads: Option<Uploads>) -> Self {
-        Self { objects, url, uploads: uploads.map(Arc::new), conditional: Arc::default() }
+    fn new(objects: Arc<dyn ObjectStore>, url: Url, begun: Option<Begun>) -> Self {
+        Self { objects, url, begun: begun.map(Arc::new), conditional: Arc::default() }
     }
 
     /// The store, rooted at the folder: paths are relative to it.
@@ -108,7 +109,7 @@ impl Storage {
             DurableFolder::open(&folder).map_err(|cause| bad(cause.to_string(), "check the folder's permissions"))?;
         let url = Url::from_directory_path(&folder)
             .map_err(|()| bad(format!("{} is no absolute path", folder.display()), "write an absolute path"))?;
-        Ok(Self::new(Arc::new(objects), url, None))
+        Ok(Self::new(Arc::new(objects), url, Some(Begun::Folder(folder))))
     }
 
     fn open_s3(connection: &Connection, path: &str) -> Result<Self, ParamError> {
@@ -151,7 +152,7 @@ impl Storage {
         let store = Arc::new(builder.build().map_err(|cause| bad("root", cause.to_string()))?);
         let uploads = Uploads::of(Arc::clone(&store), prefix);
         let objects: Arc<dyn ObjectStore> = store;
-        Ok(Self::new(Arc::new(PrefixStore::new(objects, prefix)), url, Some(uploads)))
+        Ok(Self::new(Arc::new(PrefixStore::new(objects, prefix)), url, Some(Begun::Bucket(uploads))))
     }
 }
 

@@ -2,7 +2,12 @@
 //! them. `object_store` aborts the uploads it began but does not list those of a process that died; that one question
 //! is asked here, signed as its own are.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path as FsPath, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{Method, Request, StatusCode};
 use jiff::Timestamp;
@@ -17,7 +22,7 @@ use object_store::{
 use serde::Deserialize;
 use url::Url;
 
-use super::{Storage, sink_error};
+use super::{Storage, partial, sink_error};
 use crate::error::Result;
 
 /// Uploads asked for at a time, as many as S3 gives.
@@ -37,6 +42,24 @@ pub struct Unfinished {
     pub since: Timestamp,
 }
 
+/// Where what was begun is found.
+pub(super) enum Begun {
+    Bucket(Uploads),
+    /// A local folder, where it lies as files under other names.
+    Folder(PathBuf),
+}
+
+/// Does something slow with a folder.
+async fn in_folder<T, F>(root: &FsPath, work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: FnOnce(&FsPath) -> io::Result<T> + Send + 'static,
+{
+    let root = root.to_owned();
+    let done = tokio::task::spawn_blocking(move || work(&root)).await?;
+    done.map_err(|cause| Error::Generic { store: "local folder", source: cause.into() })
+}
+
 /// The uploads below a prefix of a bucket.
 pub(super) struct Uploads {
     store: Arc<AmazonS3>,
@@ -46,16 +69,27 @@ pub(super) struct Uploads {
 impl Storage {
     /// The uploads nobody has finished yet, those under way included. None where the store cannot tell.
     pub async fn unfinished_uploads(&self) -> Result<Vec<Unfinished>> {
-        match &self.uploads {
-            Some(uploads) => uploads.list().await.map_err(|cause| sink_error(cause, self.url().to_string())),
+        let found = match self.begun.as_deref() {
+            Some(Begun::Bucket(uploads)) => uploads.list().await,
+            Some(Begun::Folder(root)) => in_folder(root, partial::list).await,
             None => Ok(Vec::new()),
-        }
+        };
+        found.map_err(|cause| sink_error(cause, self.url().to_string()))
     }
 
     /// Ends an upload; its parts go. One that has ended is fine.
     pub async fn abort_upload(&self, path: &str, id: &str) -> Result<()> {
-        let Some(uploads) = &self.uploads else { return Ok(()) };
-        match uploads.store.abort_multipart(&uploads.location(path), &id.to_owned()).await {
+        let aborted = match self.begun.as_deref() {
+            Some(Begun::Bucket(uploads)) => {
+                uploads.store.abort_multipart(&uploads.location(path), &id.to_owned()).await
+            }
+            Some(Begun::Folder(root)) => {
+                let (path, id) = (path.to_owned(), id.to_owned());
+                in_folder(root, move |root| partial::remove(root, &path, &id)).await
+            }
+            None => Ok(()),
+        };
+        match aborted {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(cause) => Err(sink_error(cause, path)),
         }
