@@ -9,9 +9,9 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROTOC := .tools/protoc/bin/protoc
 LOG := $(TARGET)/tests.log
 
-# Clippy as a wrapper around the compiler, in a build instead of a check: dependencies are then compiled once for
-# clippy and tests together, where `cargo clippy` would compile them all a second time.
-CLIPPY := RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
+# Where there is clippy, it is the compiler of our crates for checks and tests alike: each is compiled once, where
+# `cargo clippy` would compile all of them, and what they depend on, a second time.
+CHECKED := $(if $(shell command -v clippy-driver),RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__) cargo
 
 .PHONY: help
 help: ## list the targets
@@ -34,9 +34,10 @@ demo: protoc ## load a year of flights into a Delta table on this machine
 .PHONY: check
 check: protoc ## format, lints, rules of the house, unit tests
 	cargo fmt --all --check
-	$(CLIPPY) cargo build $(ALL) --all-targets
-	cargo test $(ALL) --lib --bins --test tidy
-	cargo test $(ALL) --test sim short
+	@command -v clippy-driver >/dev/null || { echo "clippy is missing: rustup component add clippy"; exit 1; }
+	$(CHECKED) build $(ALL) --all-targets
+	$(CHECKED) test $(ALL) --lib --bins --test tidy
+	$(CHECKED) test $(ALL) --test sim short
 
 .PHONY: tools-jaeger
 tools-jaeger: ## build Jaeger, which shows traces, into .tools; takes Go and some minutes
@@ -50,8 +51,8 @@ tools: ## install what tests talk to: etcd, and Python with independent readers
 .PHONY: test
 test: protoc tools ## all tests
 	@mkdir -p $(TARGET)
-	cargo build $(ALL) --bins
-	cargo test $(ALL) -- --show-output 2>&1 | tee $(LOG)
+	$(CHECKED) build $(ALL) --bins
+	$(CHECKED) test $(ALL) -- --show-output 2>&1 | tee $(LOG)
 	@grep -h '^SKIPPED ' $(LOG) | sort -u || true
 	@echo "skipped: $$(grep -c '^SKIPPED ' $(LOG) || true)"
 
@@ -59,7 +60,7 @@ test: protoc tools ## all tests
 SEEDS ?= 2000
 .PHONY: soak
 soak: protoc ## the simulation with SEEDS=n seeds, 2000 unless told otherwise
-	WINDROW_SEEDS=$(SEEDS) cargo test $(ALL) --test sim long -- --ignored --nocapture
+	WINDROW_SEEDS=$(SEEDS) $(CHECKED) test $(ALL) --test sim long -- --ignored --nocapture
 
 # `make bench NAME="year claims"` measures some; ARGS=--gate fails when a goal is missed, ARGS=--long takes longer.
 .PHONY: bench
@@ -70,17 +71,17 @@ bench: protoc tools ## measure beside limits and peers, with optimisation
 # CELLS=F3-*-delta chooses, SEED=n varies, FRESH=1 begins anew instead of going on after what held.
 .PHONY: chaos
 chaos: protoc tools ## every fault at every point, one after the other; takes an hour
-	cargo build $(ALL) --bins
-	cargo test $(ALL) --test chaos -- --ignored --nocapture every_cell
+	$(CHECKED) build $(ALL) --bins
+	$(CHECKED) test $(ALL) --test chaos -- --ignored --nocapture every_cell
 
 .PHONY: failures
 failures: protoc ## take what runs have shown here into docs/failures.md
-	WINDROW_MERGE=1 WINDROW_UPDATE=1 cargo test $(ALL) --test tidy failures
+	WINDROW_MERGE=1 WINDROW_UPDATE=1 $(CHECKED) test $(ALL) --test tidy failures
 
 .PHONY: docs
 docs: protoc ## write the generated documents: capabilities, failures, index of errors, JSON Schema
-	WINDROW_UPDATE=1 cargo test $(ALL) --lib --test tidy up_to_date
-	WINDROW_UPDATE=1 cargo test $(ALL) --lib --test tidy index_of
+	WINDROW_UPDATE=1 $(CHECKED) test $(ALL) --lib --test tidy up_to_date
+	WINDROW_UPDATE=1 $(CHECKED) test $(ALL) --lib --test tidy index_of
 
 .PHONY: clean-data
 clean-data: ## remove what demos and local runs left
