@@ -128,7 +128,7 @@ impl Fault {
 pub(crate) enum Sabotage {
     /// etcd takes writes of former leaders.
     Unguarded,
-    /// A source gives its first rows twice.
+    /// A source gives its rows twice.
     Doubles,
 }
 
