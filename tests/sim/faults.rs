@@ -104,6 +104,11 @@ impl Faults {
                 then(Undo::Start(a_worker.clone()));
                 a_worker
             }
+            Fault::FalseRenewal => {
+                let Some(lease) = world.leader_lease() else { return };
+                world.leases.lock().unwrap().haunt(lease, until);
+                format!("lease {lease}")
+            }
             Fault::Compaction => {
                 compact(&world);
                 "etcd".to_owned()

@@ -17,7 +17,7 @@ pub(crate) enum Fault {
     EtcdLate,
     /// A read that claims to be linearizable shows an older state.
     StaleRead,
-    /// A renewal of a lease that has ended is answered as if it had not.
+    /// The leader's lease ends, and its renewals are answered as if it had not.
     FalseRenewal,
     /// A lease ends seconds after its time.
     LateExpiry,
@@ -97,6 +97,7 @@ impl Fault {
         matches!(
             self,
             Compaction
+                | FalseRenewal
                 | EtcdDown
                 | CoordinatorKilled
                 | WorkerKilled
@@ -117,7 +118,7 @@ impl Fault {
         match self {
             StoreStalls | StoreAnswersLate => 6.0,
             // There are few occasions.
-            FalseRenewal | LateExpiry => 0.02,
+            LateExpiry => 0.02,
             _ => 1.0,
         }
     }

@@ -9,9 +9,14 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use windrow_common::{invariant::Violation, shutdown::Shutdown};
-use windrow_coordinator::{ledger::Keys, run::Standing, store::EmbeddedStore};
+use windrow_coordinator::{
+    ledger::Keys,
+    run::Standing,
+    store::{EmbeddedStore, MetaStore, Range},
+};
 
 use crate::{
     bucket::Objects,
@@ -118,6 +123,12 @@ impl World {
     /// How many coordinators lead, or believe to.
     pub(crate) fn leaders(&self) -> usize {
         self.standings.lock().unwrap().values().filter(|standing| standing.controller().is_some()).count()
+    }
+
+    /// The lease under which the leader leads.
+    pub(crate) fn leader_lease(&self) -> Option<i64> {
+        let leader = self.store.range(Range { limit: 1, ..Range::prefix(self.keys.leader()) }).now_or_never()?.ok()?;
+        leader.entries.first()?.lease.map(|lease| lease.0)
     }
 
     /// The user has nothing more to ask for.

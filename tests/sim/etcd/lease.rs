@@ -2,7 +2,7 @@
 //! time: late, not at all while it is down, and some versions renew what has ended already.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     convert::Infallible,
     future::Future,
     pin::Pin,
@@ -35,9 +35,20 @@ const FOR_EVER_SECONDS: i64 = 1_000_000_000;
 #[derive(Default)]
 pub(crate) struct Leases {
     running: BTreeMap<i64, Lease>,
-    ended: BTreeSet<i64>,
+    /// Leases that have ended and are renewed all the same, and until when.
+    haunted: BTreeMap<i64, Duration>,
     /// The newest leader that wrote a record.
     pub(crate) newest_leader: i64,
+}
+
+impl Leases {
+    /// Ends a lease at the next look, and goes on renewing it.
+    pub(crate) fn haunt(&mut self, id: i64, until: Duration) {
+        if let Some(lease) = self.running.get_mut(&id) {
+            lease.deadline = Duration::ZERO;
+            self.haunted.insert(id, until);
+        }
+    }
 }
 
 struct Lease {
@@ -89,7 +100,6 @@ async fn end(world: &World, id: i64) -> Result<(), StoreError> {
         if leases.running.remove(&id).is_none() {
             return Err(StoreError::LeaseNotFound(LeaseId(id)));
         }
-        leases.ended.insert(id);
     }
     world.store.lease_revoke(LeaseId(id)).await
 }
@@ -135,13 +145,15 @@ impl Etcd {
 /// The time to live; 0 if there is no such lease.
 fn renew(world: &World, id: i64) -> i64 {
     let mut leases = world.leases.lock().unwrap();
-    let was = leases.ended.contains(&id);
-    if let Some(lease) = leases.running.get_mut(&id) {
-        lease.deadline = world.now() + lease.ttl;
-        return lease.ttl.as_secs() as i64;
+    let haunted = leases.haunted.get(&id).is_some_and(|until| world.now() < *until && world.is_faulty());
+    match leases.running.get_mut(&id) {
+        Some(lease) if !haunted => {
+            lease.deadline = world.now() + lease.ttl;
+            lease.ttl.as_secs() as i64
+        }
+        _ if haunted => 10,
+        _ => 0,
     }
-    drop(leases);
-    if was && world.strikes(Fault::FalseRenewal, &format!("lease {id}")) { 10 } else { 0 }
 }
 
 async fn newest(world: &World) -> Result<Revision, StoreError> {
