@@ -96,14 +96,17 @@ impl Controller {
         self.tell(&worker, Out::Welcome(welcome));
         let known: Vec<TaskId> =
             self.workers.get(&worker).map(|state| state.claims.iter().copied().collect()).unwrap_or_default();
+        // An older claim on a task does not stand for the one the ledger has: that assignment was lost all the same.
+        let current: Vec<TaskId> =
+            held.iter().filter(|claim| self.is_current(&worker, claim)).map(|claim| claim.task).collect();
         for claim in &held {
-            if self.is_current(&worker, claim) {
+            if current.contains(&claim.task) {
                 self.workers.hold(&worker, claim.task, self.clock.elapsed());
             } else {
                 self.revoke(&worker, claim);
             }
         }
-        for task in known.into_iter().filter(|task| held.iter().all(|claim| claim.task != *task)) {
+        for task in known.into_iter().filter(|task| !current.contains(task)) {
             self.workers.release(&worker, &task);
             if let Ok(change) = lifecycle::hand_back(&self.table, &task, self.now()) {
                 self.persist(&change).await?;
@@ -158,7 +161,7 @@ impl Controller {
         manifest: ManifestRef,
     ) -> Result<(), LedgerError> {
         let way = self.workers.way_of(&claim.task);
-        self.let_go(worker, &claim.task);
+        self.let_go(worker, &claim);
         let accepted = match lifecycle::seal(&self.table, self.ledger.epoch(), &claim, manifest) {
             Ok(Seal::AlreadySealed) => true,
             Ok(Seal::Change(change)) => {
@@ -191,7 +194,7 @@ impl Controller {
         let (epoch, now) = (self.ledger.epoch(), self.now());
         debug!(%worker, task = %claim.task, code = %failure.code, message = %failure.message, not_ready, "attempt ended");
         let broken = (failure.code == error::FLIGHT_BROKEN.code).then(|| self.workers.way_of(&claim.task)).flatten();
-        self.let_go(worker, &claim.task);
+        self.let_go(worker, &claim);
         let change = match not_ready {
             true => lifecycle::not_ready(&self.table, epoch, &claim, failure.message, now),
             false => lifecycle::fail(&self.table, epoch, &claim, failure, now),
@@ -212,10 +215,17 @@ impl Controller {
         Ok(())
     }
 
-    /// The worker is done with a task, whatever comes of it.
-    fn let_go(&mut self, worker: &WorkerId, task: &TaskId) {
-        self.workers.release(worker, task);
-        self.progress.remove(task);
+    /// The worker is done with a claim, whatever comes of it. A newer one it has on the same task is left alone: nobody
+    /// would take it back from a worker that was not known to hold it.
+    fn let_go(&mut self, worker: &WorkerId, claim: &HeldClaim) {
+        let held = self.table.task(&claim.task).is_some_and(
+            |entry| matches!(&entry.value.state, TaskState::Claimed { worker: holder, .. } if holder == worker),
+        );
+        if held && !self.is_current(worker, claim) {
+            return;
+        }
+        self.workers.release(worker, &claim.task);
+        self.progress.remove(&claim.task);
     }
 
     async fn prepared(
