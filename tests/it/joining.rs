@@ -27,7 +27,8 @@ async fn workers_that_join_or_leave_move_no_task_that_runs() {
     let example = Example::with_tasks_of(u32::try_from(PER_TASK).unwrap()).unwrap();
     cluster.apply(example.arg()).unwrap();
     cluster.wait_for(PER_TASK).await.unwrap();
-    assert!(holds(&cluster, "w1") && holds(&cluster, "w2"), "{}", cluster.logs());
+    wait_until(&cluster, |cluster| holds(cluster, "w1")).await;
+    wait_until(&cluster, |cluster| holds(cluster, "w2")).await;
     // It is measured every few seconds.
     wait_until(&cluster, |cluster| (1..=YEAR + 1).contains(&cluster.metric("windrow_backlog_windows"))).await;
 

@@ -24,17 +24,14 @@ use crate::{
 /// How far a sink is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recalling {
-    Due,
-    /// Its committer was asked.
-    Asked {
-        request: u64,
-        worker: WorkerId,
+    Due {
+        /// Whether the sink takes no commit of another life of the ledger any more.
+        fenced: bool,
     },
+    /// Its committer was asked, and fences the sink first unless that is done.
+    Asked { request: u64, worker: WorkerId, fenced: bool },
     /// It cannot go on; asked again after a pause.
-    Stuck {
-        reason: String,
-        not_before: Duration,
-    },
+    Stuck { reason: String, not_before: Duration, fenced: bool },
     /// The ledger knows all the sink knows.
     Done,
 }
@@ -45,8 +42,10 @@ const PAUSE: Duration = Duration::from_secs(2);
 impl Recalling {
     /// The worker's session is gone: if it was asked, its answer will not come.
     pub(super) fn lost(&mut self, gone: &WorkerId) {
-        if matches!(self, Self::Asked { worker, .. } if worker == gone) {
-            *self = Self::Due;
+        if let Self::Asked { worker, fenced, .. } = self
+            && worker == gone
+        {
+            *self = Self::Due { fenced: *fenced };
         }
     }
 }
@@ -96,11 +95,12 @@ impl Controller {
 
     fn ask_for_history(&mut self, sink: &SinkId) {
         let now = self.clock.elapsed();
-        match self.recalling.get(sink).unwrap_or(&Recalling::Due) {
-            Recalling::Due => {}
-            Recalling::Stuck { not_before, .. } if *not_before <= now => {}
-            _ => return,
-        }
+        let fenced = match self.recalling.get(sink) {
+            None => false,
+            Some(Recalling::Due { fenced }) => *fenced,
+            Some(Recalling::Stuck { not_before, fenced, .. }) if *not_before <= now => *fenced,
+            Some(_) => return,
+        };
         let committer = self.table.sink(sink).and_then(|entry| entry.committer.as_ref());
         let Some(worker) = committer.map(|found| found.value.clone()).filter(|found| self.workers.can_commit(found))
         else {
@@ -108,8 +108,9 @@ impl Controller {
         };
         let Some(pipeline) = self.any_pipeline_of(sink) else { return };
         let request = self.next_request();
-        let recall = v1::Recall { request, sink: sink.to_string(), pipeline, after: self.head_of(sink) };
-        self.recalling.insert(sink.clone(), Recalling::Asked { request, worker: worker.clone() });
+        let recall =
+            v1::Recall { request, sink: sink.to_string(), pipeline, after: self.head_of(sink), fence: !fenced };
+        self.recalling.insert(sink.clone(), Recalling::Asked { request, worker: worker.clone(), fenced });
         self.tell(&worker, Out::Recall(recall));
     }
 
@@ -120,18 +121,18 @@ impl Controller {
         request: u64,
         recalled: Result<Recalled, Failure>,
     ) -> Result<(), LedgerError> {
-        let expected =
-            matches!(self.recalling.get(sink), Some(Recalling::Asked { request: asked, .. }) if *asked == request);
-        if !expected || self.table.recovery().is_none() {
+        let Some(Recalling::Asked { request: asked, fenced, .. }) = self.recalling.get(sink) else { return Ok(()) };
+        if *asked != request || self.table.recovery().is_none() {
             return Ok(());
         }
+        let fenced = *fenced || recalled.is_ok();
         let next = match recalled {
             Err(failure) => Err(format!("{} [{}]", failure.message, failure.code)),
             Ok(recalled) => self.replay_all(sink, recalled).await?,
         };
         let next = next.unwrap_or_else(|reason| {
             warn!(%sink, reason, "cannot take over the sink's commits");
-            Recalling::Stuck { reason, not_before: self.clock.elapsed() + PAUSE }
+            Recalling::Stuck { reason, not_before: self.clock.elapsed() + PAUSE, fenced }
         });
         self.recalling.insert(sink.clone(), next);
         Ok(())
@@ -164,7 +165,7 @@ impl Controller {
         }
         let head = self.head_of(sink);
         Ok(match recalled.newest {
-            newest if newest > head => Ok(Recalling::Due),
+            newest if newest > head => Ok(Recalling::Due { fenced: true }),
             newest if newest < head => Err(format!("the sink holds {newest} commits, the ledger {head}")),
             _ => Ok(Recalling::Done),
         })

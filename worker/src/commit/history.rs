@@ -1,5 +1,5 @@
 //! What a sink's own storage knows of windrow's commits: the chain of recorded intents, walked from the newest back. It
-//! is what a ledger that was restored or lost is made good from. Nothing is written here.
+//! is what a ledger that was restored or lost is made good from.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use super::checked_sink;
 use crate::{
     error::{Result, WorkerError},
     open::{Connectors, read_pipeline},
-    sink::Sink,
+    sink::{Applied, Sink},
     stage::manifest,
 };
 
@@ -55,13 +55,14 @@ pub(super) async fn recall(
     checked_sink(&asked.sink, &pipeline)?;
     let sink = connectors.sink(&pipeline)?;
     let Some(newest) = sink.probe().await? else { return Ok((0, Vec::new())) };
-    if newest.seq <= asked.after {
-        return Ok((newest.seq, Vec::new()));
-    }
-    let chain = match histories.kept(&asked.sink, &newest) {
+    let mut chain = match histories.kept(&asked.sink, &newest) {
         Some(chain) => chain,
         None => histories.keep(&asked.sink, walk(sink.as_ref(), newest).await?),
     };
+    // Only a history that is complete: one that is not will be asked for again and again.
+    if asked.fence {
+        chain = histories.keep(&asked.sink, fence(sink.as_ref(), &chain).await?);
+    }
     let wanted: Vec<Link> = chain.links.iter().filter(|link| link.seq > asked.after).copied().collect();
     let mut bodies = stream::iter(wanted)
         .map(|link| {
@@ -76,7 +77,7 @@ pub(super) async fn recall(
         tasks += body.tasks.len();
         commits.push(past_commit(link, body));
     }
-    Ok((newest.seq, commits))
+    Ok((chain.newest.seq, commits))
 }
 
 impl Histories {
@@ -96,17 +97,34 @@ impl Histories {
     }
 }
 
+/// Spends the sink's next seq on an abort of nothing. What was recorded in another life of the ledger and may still be on its
+/// way to the sink has this seq at most, so it can be committed no more, and what is read now stays as it is.
+async fn fence(sink: &dyn Sink, chain: &Chain) -> Result<Chain> {
+    let overtaken = || WorkerError::later(error::SINK_CONFLICT, "a commit arrived while the sink was being read");
+    let tip = chain.links.last().copied().ok_or_else(overtaken)?;
+    let before = body(sink, tip.seq, &tip.digest).await?;
+    let nothing = IntentBody {
+        sink: before.sink,
+        seq: tip.seq + 1,
+        previous: Some(tip.digest),
+        previous_aborted: tip.aborted,
+        tasks: Vec::new(),
+        schema: before.schema,
+        add: Vec::new(),
+        remove: Vec::new(),
+        dead_letters: Vec::new(),
+    };
+    let (_, digest) = manifest::put_intent(sink.storage(), &nothing).await?;
+    let Applied::Aborted { .. } = sink.abort(&nothing, &digest).await? else { return Err(overtaken()) };
+    let newest = sink.probe().await?.filter(|newest| newest.seq == nothing.seq).ok_or_else(overtaken)?;
+    let link = Link { seq: nothing.seq, digest, aborted: true };
+    Ok(Chain { newest, links: chain.links.iter().copied().chain([link]).collect() })
+}
+
 /// From the newest commit to the first. Whether a commit was an abort is told by the sink for the newest one, and by the
 /// intent that followed for the others.
 async fn walk(sink: &dyn Sink, newest: Committed) -> Result<Chain> {
-    let (fingerprint, aborted) = match newest.effect {
-        Effect::Applied(fingerprint) => (fingerprint, false),
-        Effect::Aborted(fingerprint) => (fingerprint, true),
-    };
-    let candidates = manifest::intents_of(sink.storage(), newest.seq).await?;
-    let digest = candidates.into_iter().find(|digest| Fingerprint::of(digest) == fingerprint);
-    let digest = digest.ok_or_else(|| incomplete(newest.seq))?;
-    let mut links = vec![Link { seq: newest.seq, digest, aborted }];
+    let mut links = vec![tip(sink, newest).await?];
     while let Some(link) = links.last().copied() {
         let found = body(sink, link.seq, &link.digest).await?;
         let Some(previous) = found.previous else {
@@ -119,6 +137,18 @@ async fn walk(sink: &dyn Sink, newest: Committed) -> Result<Chain> {
     }
     links.reverse();
     Ok(Chain { newest, links })
+}
+
+/// The newest commit, whose digest the sink knows only in part: that of one of the intents worked out for its seq.
+async fn tip(sink: &dyn Sink, newest: Committed) -> Result<Link> {
+    let (fingerprint, aborted) = match newest.effect {
+        Effect::Applied(fingerprint) => (fingerprint, false),
+        Effect::Aborted(fingerprint) => (fingerprint, true),
+    };
+    let candidates = manifest::intents_of(sink.storage(), newest.seq).await?;
+    let digest = candidates.into_iter().find(|digest| Fingerprint::of(digest) == fingerprint);
+    let digest = digest.ok_or_else(|| incomplete(newest.seq))?;
+    Ok(Link { seq: newest.seq, digest, aborted })
 }
 
 async fn body(sink: &dyn Sink, seq: Seq, digest: &Digest) -> Result<IntentBody> {
@@ -156,5 +186,77 @@ fn past_task(task: IntentTask) -> v1::PastTask {
         revision: task.revision,
         token: Some(task.token.into()),
         counts: Some(task.manifest.counts.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+    use windrow_common::{clock::SystemClock, pipeline::Pipeline};
+
+    use super::*;
+    use crate::open::BuiltIn;
+
+    fn pipeline(folder: &std::path::Path) -> Pipeline {
+        serde_json::from_value(json!({
+            "name": "visits", "pattern": "full",
+            "source": { "from": { "name": "in", "type": "synthetic" } },
+            "sink": {
+                "to": { "name": "lake", "type": "local", "root": folder },
+                "format": "parquet", "write": "replace_all", "path": "visits",
+            },
+        }))
+        .unwrap()
+    }
+
+    fn intent(pipeline: &Pipeline, seq: Seq, previous: Option<Digest>) -> IntentBody {
+        IntentBody {
+            sink: pipeline.sink.id(),
+            seq,
+            previous,
+            previous_aborted: false,
+            tasks: Vec::new(),
+            schema: json!({ "fields": [], "metadata": {} }),
+            add: Vec::new(),
+            remove: Vec::new(),
+            dead_letters: Vec::new(),
+        }
+    }
+
+    /// An intent that was recorded in another life of the ledger arrives after the sink was read: it is refused.
+    #[tokio::test]
+    async fn a_sink_that_was_read_takes_no_commit_of_another_life_of_the_ledger() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipeline = pipeline(folder.path());
+        let connectors = Connectors::new(Arc::new(BuiltIn), Arc::new(SystemClock::new()));
+        let sink = connectors.sink(&pipeline).unwrap();
+        let first = intent(&pipeline, 1, None);
+        let (_, digest) = manifest::put_intent(sink.storage(), &first).await.unwrap();
+        assert_eq!(sink.commit(&first, &digest).await.unwrap(), Applied::Committed { version: 1 });
+        let late = intent(&pipeline, 2, Some(digest));
+        let (_, late_digest) = manifest::put_intent(sink.storage(), &late).await.unwrap();
+
+        let json = serde_json::to_vec(&pipeline).unwrap();
+        let asked = |after, fence| v1::Recall {
+            request: 1,
+            sink: pipeline.sink.id().to_string(),
+            pipeline: json.clone(),
+            after,
+            fence,
+        };
+        let histories = Histories::default();
+        let told = |commits: Vec<v1::PastCommit>| -> Vec<(Seq, bool)> {
+            commits.into_iter().map(|commit| (commit.seq, commit.aborted)).collect()
+        };
+        let (newest, commits) = recall(&histories, &connectors, &asked(0, true)).await.unwrap();
+        assert_eq!((newest, told(commits)), (2, vec![(1, false), (2, true)]));
+        assert_eq!(
+            sink.commit(&late, &late_digest).await.unwrap(),
+            Applied::Refused(crate::sink::Refusal::Halt),
+            "the late commit meets another one of its seq"
+        );
+        let (newest, commits) = recall(&Histories::default(), &connectors, &asked(1, false)).await.unwrap();
+        assert_eq!((newest, told(commits)), (2, vec![(2, true)]));
     }
 }
