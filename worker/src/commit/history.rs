@@ -234,7 +234,7 @@ mod tests {
         let first = intent(&pipeline, 1, None);
         let (_, digest) = manifest::put_intent(sink.storage(), &first).await.unwrap();
         assert_eq!(sink.commit(&first, &digest).await.unwrap(), Applied::Committed { version: 1 });
-        let late = intent(&pipeline, 2, Some(digest));
+        let late = IntentBody { remove: vec!["before".to_owned()], ..intent(&pipeline, 2, Some(digest)) };
         let (_, late_digest) = manifest::put_intent(sink.storage(), &late).await.unwrap();
 
         let json = serde_json::to_vec(&pipeline).unwrap();
