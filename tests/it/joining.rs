@@ -21,6 +21,12 @@ async fn workers_that_join_or_leave_move_no_task_that_runs() {
         return skip(test, "there is no etcd");
     };
     cluster.add_worker_with("sink", &["--role", "sink"]).unwrap();
+    // What it checks tickets by comes with its session; rows that arrive before that are sent again, which would count.
+    let is_here = |cluster: &Cluster| {
+        cluster.ask(&["get", "workers"]).is_ok_and(|found| found.as_array().is_some_and(|workers| !workers.is_empty()))
+    };
+    wait_until(&cluster, is_here).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     for name in ["w1", "w2"] {
         cluster.add_worker_with(name, &["--role", "ingest", "--slots", "2", "--drain", "100s"]).unwrap();
     }
