@@ -33,7 +33,11 @@ fn visits_with(name: &str, connection: &str) -> Visits {
 
 /// Runs, must fail, and says all of `words`.
 fn fails_saying(visits: &Visits, words: &[&str]) -> String {
-    let output = command(&["run", visits.arg()]).unwrap().env("WINDROW_TEST_WRONG", "not-the-5ecret").output().unwrap();
+    let output = command(&["run", visits.arg(), "--patience", "5s"])
+        .unwrap()
+        .env("WINDROW_TEST_WRONG", "not-the-5ecret")
+        .output()
+        .unwrap();
     let said = said(&output);
     assert!(!output.status.success(), "{said}");
     for word in words {
