@@ -68,7 +68,7 @@ async fn a_bucket_without_anybodys_keys_is_told_as_that() {
     let keyless = format!("{{ type: s3, root: \"s3://{BUCKET}\", endpoint: \"http://{address}\", region: {REGION} }}");
     for (name, code) in [("lake", "WR-K002"), ("here", "WR-S002")] {
         let visits = visits_with(name, &keyless);
-        let mut command = command(&["run", visits.arg()]).unwrap();
+        let mut command = command(&["run", visits.arg(), "--patience", "5s"]).unwrap();
         for variable in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"] {
             command.env_remove(variable);
         }
