@@ -95,7 +95,7 @@ fn rows_of(table: &Path, format: &str) -> Option<u64> {
     if format == "delta" { crate::demo::rows_by_log(table) } else { rows_by_files_log(table) }
 }
 
-/// A replay of the log of a folder of files, and a look whether the files it names are there.
+/// A replay of the log of a folder of files. It does not look whether the files the log names are there.
 fn rows_by_files_log(table: &Path) -> Option<u64> {
     let mut entries: Vec<_> =
         fs::read_dir(table.join("_windrow/log")).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
