@@ -104,10 +104,15 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_memory_and_a_peak_above_it() {
+    fn a_peak_outlasts_the_memory_until_it_is_forgotten() {
+        const TAKEN: usize = 256 << 20;
         let me = std::process::id();
-        assert!(peak(me).unwrap() >= resident(me).unwrap());
+        drop(std::hint::black_box(vec![1_u8; TAKEN]));
+        let high = peak(me).unwrap();
+        assert!(high >= TAKEN as u64, "{high}");
+        assert!(resident(me).unwrap() < high);
         forget_peak(me).unwrap();
+        assert!(peak(me).unwrap() < high);
         assert!(cpu(me).is_ok());
     }
 }
