@@ -71,6 +71,8 @@ pub(super) struct Phase {
     /// Cores of the coordinator and of etcd.
     pub(super) cpu: f64,
     pub(super) store_cpu: f64,
+    /// Cores of all the workers, which are one process.
+    pub(super) crowd_cpu: f64,
 }
 
 /// A fifth of the workers is gone at once.
@@ -79,7 +81,8 @@ pub(super) struct Loss {
     pub(super) workers: usize,
     /// From the end of the last lease until all their claims were taken back, to a quarter of a second.
     pub(super) taken_back: Duration,
-    /// From the first connection of as many new workers until each has a task in hand.
+    /// As many new workers come: from the first connection to the last welcome, and from there until each has a task in hand.
+    pub(super) joined: Duration,
     pub(super) given: Duration,
 }
 
@@ -153,23 +156,27 @@ impl Watch<'_> {
     async fn phase(&mut self, pace: Pace, time: Duration) -> Result<Phase> {
         self.crowd.go(pace);
         sleep(SETTLING).await;
-        let (coordinator, store) = (self.site.coordinator.process(), self.site.store);
+        let (coordinator, store, me) = (self.site.coordinator.process(), self.site.store, std::process::id());
         self.see();
-        let before = (usage::cpu(coordinator)?, usage::cpu(store)?, self.site.revision().await?);
+        let before = ([coordinator, store, me].map(usage::cpu), self.site.revision().await?);
         let began = Instant::now();
         sleep(time).await;
         let seconds = began.elapsed().as_secs_f64();
         let seen = self.see();
-        let after = (usage::cpu(coordinator)?, usage::cpu(store)?, self.site.revision().await?);
-        let cores = |before: Duration, after: Duration| after.saturating_sub(before).as_secs_f64() / seconds;
+        let after = ([coordinator, store, me].map(usage::cpu), self.site.revision().await?);
+        let mut cores = Vec::with_capacity(3);
+        for (before, after) in before.0.into_iter().zip(after.0) {
+            cores.push(after?.saturating_sub(before?).as_secs_f64() / seconds);
+        }
         let phase = Phase {
             rate: seen.beats.len() as f64 / seconds,
             beat: (percentile(&seen.beats, 50), percentile(&seen.beats, 99)),
             claims: seen.claims.len() as f64 / seconds,
             claim: (percentile(&seen.claims, 50), percentile(&seen.claims, 99)),
-            transactions: (after.2 - before.2) as f64 / seconds,
-            cpu: cores(before.0, after.0),
-            store_cpu: cores(before.1, after.1),
+            transactions: (after.1 - before.1) as f64 / seconds,
+            cpu: cores[0],
+            store_cpu: cores[1],
+            crowd_cpu: cores[2],
         };
         self.report.say(format!(
             "    {pace:?}: {} heartbeats/s, p99 {}; {} claims/s, p99 {}; {} cores, {:.0} MiB",
@@ -195,8 +202,9 @@ impl Watch<'_> {
         let taken_back = began.elapsed().saturating_sub(LEASE);
         let began = Instant::now();
         self.crowd.join(all..all + workers).await?;
+        let (joined, began) = (began.elapsed(), Instant::now());
         self.crowd.all_busy().await?;
-        Ok(Loss { workers, taken_back, given: began.elapsed() })
+        Ok(Loss { workers, taken_back, joined, given: began.elapsed() })
     }
 
     fn see(&mut self) -> super::tally::Seen {

@@ -48,7 +48,8 @@ impl Table {
         table.part("a fifth of the workers is gone at once, and as many new ones come");
         table.add(all, "workers that are gone", count, |one| one.loss.workers as f64);
         table.add(all, "claims taken back, after the last lease, s", rounded, |one| one.loss.taken_back.as_secs_f64());
-        table.add(all, "new workers with a task in hand, s", rounded, |one| one.loss.given.as_secs_f64());
+        table.add(all, "new workers connected after, s", rounded, |one| one.loss.joined.as_secs_f64());
+        table.add(all, "and each with a task in hand after, s", rounded, |one| one.loss.given.as_secs_f64());
         table.part(format!("etcd {version}: size of its database, MiB: the file"));
         table.sizes(all, |size| size.file);
         table.part("the same: in use");
@@ -84,6 +85,7 @@ impl Table {
         self.add(all, "answer to a heartbeat, p50, ms", rounded, |one| millis(phase(one).beat.0));
         self.add(all, "answer to a heartbeat, p99, ms", rounded, |one| millis(phase(one).beat.1));
         self.add(all, "coordinator's processor, cores", rounded, |one| phase(one).cpu);
+        self.add(all, "processor of all the workers, cores", rounded, |one| phase(one).crowd_cpu);
     }
 
     fn claims(&mut self, all: &[Measured], phase: fn(&Measured) -> &Phase) {
