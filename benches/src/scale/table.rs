@@ -72,7 +72,7 @@ impl Table {
                 Row::Part(name) => report.say(format!("  {name}")),
                 Row::Figures { what, values, text } => {
                     let ratios = (1..values.len()).filter(|at| self.grows[at - 1]);
-                    let ratio = |at: usize| format!("{}x", rounded(values[at] / values[at - 1]));
+                    let ratio = |at: usize| growth(values[at - 1], values[at]);
                     let cells = values.iter().map(|value| text(*value)).chain(ratios.map(ratio));
                     report.say(format!("    {what:<54}{}", columns(cells)));
                 }
@@ -118,6 +118,11 @@ impl Table {
 
 fn columns(cells: impl Iterator<Item = String>) -> String {
     cells.map(|cell| format!("{cell:>13}")).collect()
+}
+
+/// From next to nothing there is no ratio.
+fn growth(from: f64, to: f64) -> String {
+    if from < 0.005 { "-".to_owned() } else { format!("{}x", rounded(to / from)) }
 }
 
 fn count(value: f64) -> String {
