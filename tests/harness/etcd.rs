@@ -69,6 +69,11 @@ impl Etcd {
         self.members.iter().map(|member| member.endpoint.clone()).collect()
     }
 
+    /// The process of a member; none while it is killed.
+    pub fn process(&self, member: usize) -> Option<u32> {
+        self.members[member].process.as_ref().map(Child::id)
+    }
+
     /// Ends a member at once, as a power loss of its process would.
     pub fn kill(&mut self, member: usize) -> Result<()> {
         self.members[member].kill()

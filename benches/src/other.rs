@@ -7,24 +7,22 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::port_of;
-
 /// A running one; it ends when it is dropped.
-pub(super) struct Other {
+pub(crate) struct Other {
     child: Child,
-    pub(super) port: u16,
+    pub(crate) port: u16,
 }
 
 impl Other {
     /// Starts a part and waits until it listens.
-    pub(super) fn be(part: &[&str]) -> Result<Self> {
+    pub(crate) fn be(part: &[&str]) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("--be").args(part);
         Self::start(&mut command)
     }
 
     /// Starts a program that says its port.
-    pub(super) fn start(command: &mut Command) -> Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no way out")?).read_line(&mut line)?;
@@ -34,7 +32,7 @@ impl Other {
         Ok(other)
     }
 
-    pub(super) fn process(&self) -> u32 {
+    pub(crate) fn process(&self) -> u32 {
         self.child.id()
     }
 }
@@ -48,7 +46,11 @@ impl Drop for Other {
 }
 
 /// Tells the process that started this one where it listens.
-pub(super) fn say_port(port: u16) -> Result<()> {
+pub(crate) fn say_port(port: u16) -> Result<()> {
     println!("{port}");
     Ok(std::io::stdout().flush()?)
+}
+
+fn port_of(line: &str) -> Result<u16> {
+    line.trim().parse().with_context(|| format!("the other process said {line:?}"))
 }
