@@ -11,8 +11,10 @@ use windrow_common::{manifest::Input, pipeline::SourceSpec, window::Window};
 
 use crate::error::Result;
 
+mod decode;
 pub mod object_store;
 pub mod synthetic;
+mod template;
 
 /// A source opened for one pipeline.
 #[async_trait]
