@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use windrow_common::{manifest::Input, pipeline::SourceSpec, window::Window};
 
-use crate::error::Result;
+use crate::{connection::ConnectionKind, error::Result};
 
 mod decode;
 pub mod object_store;
@@ -77,6 +77,8 @@ pub struct SourceKind {
     pub kind: &'static str,
     /// The connection types it serves.
     pub connections: &'static [&'static str],
+    /// Those of them that no other connector serves, with their parameters.
+    pub brings: &'static [ConnectionKind],
     pub build: fn(&SourceSpec) -> Built<dyn Source>,
     /// What [`Source::by_window`] will say, told from the parameters alone: nothing is opened and no secret resolved.
     pub by_window: fn(&SourceSpec) -> bool,

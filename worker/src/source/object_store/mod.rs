@@ -52,6 +52,7 @@ use params::{Config, Params};
 pub const KIND: SourceKind = SourceKind {
     kind: "object_store",
     connections: Storage::CONNECTIONS,
+    brings: &[],
     build,
     by_window: |spec| spec.params.get("path").and_then(serde_json::Value::as_str).is_some_and(names_window),
     schema: || schema_for!(Params),
