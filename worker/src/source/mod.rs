@@ -12,6 +12,7 @@ use windrow_common::{manifest::Input, pipeline::SourceSpec, window::Window};
 use crate::{connection::ConnectionKind, error::Result};
 
 mod decode;
+pub mod http;
 pub mod object_store;
 pub mod synthetic;
 mod template;
@@ -100,7 +101,7 @@ pub struct ParamError {
 }
 
 /// Every source there is.
-pub const SOURCES: &[SourceKind] = &[object_store::KIND, synthetic::KIND];
+pub const SOURCES: &[SourceKind] = &[object_store::KIND, http::KIND, synthetic::KIND];
 
 /// The connector that serves a connection type.
 pub fn find(connection_type: &str) -> Option<&'static SourceKind> {
