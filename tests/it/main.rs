@@ -9,6 +9,7 @@ mod demo;
 mod exits;
 mod fault;
 mod hops;
+mod http;
 mod joining;
 mod lake;
 mod many;
