@@ -71,6 +71,7 @@ catalogue! {
     SINK_BROKEN = "WR-K011": "the table's own records cannot be read";
     SINK_UNCONDITIONAL = "WR-K012": "the store does not honour conditional writes";
     SINK_HISTORY = "WR-K013": "the sink's record of its commits is not complete";
+    GUARDED = "WR-K020": "a load is not what its guard expects";
     STORE_UNAVAILABLE = "WR-L001": "the store does not answer";
     STORE_FULL = "WR-L002": "the store has no space left";
     STORE_BROKEN = "WR-L003": "the store's content does not make sense";

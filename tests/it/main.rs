@@ -8,6 +8,7 @@ mod cluster;
 mod demo;
 mod exits;
 mod fault;
+mod guards;
 mod hops;
 mod http;
 mod joining;

@@ -66,6 +66,9 @@ impl Rules<'_> {
             }
         }
         self.refuse_write(WriteMode::ReplaceWindow, "a full load has no windows to replace one by one");
+        if parts.sink.is_some_and(|sink| sink.write == WriteMode::Append) {
+            self.refuse_guard("a guard watches loads that replace everything, and appending removes nothing");
+        }
         if parts.by_window {
             let span = self.span(&["source", "path"]);
             self.findings
@@ -81,6 +84,7 @@ impl Rules<'_> {
                 .fix("add `window: { every: 1h, start: 2024-01-01T00:00 }`");
         }
         self.refuse_write(WriteMode::ReplaceAll, "each window would remove the rows of all the others");
+        self.refuse_guard("a guard watches loads that replace everything, and windows replace their own rows alone");
         if let (Some(window), Some(sink)) = (parts.window, parts.sink) {
             self.check_lookback(window, sink);
         }
@@ -89,6 +93,12 @@ impl Rules<'_> {
                 self.check_selection(source);
             }
             self.check_lateness(source, window);
+        }
+    }
+
+    fn refuse_guard(&mut self, message: &str) {
+        if let Some(span) = self.existing(&["guard"]) {
+            self.findings.error(error::CONTRADICTION, span, message).fix("remove `guard`");
         }
     }
 
