@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
+    guard::Guard,
     id::{PipelineName, SinkId},
     manifest::WriteMode,
     quantity::{ByteSize, Pause},
@@ -29,6 +30,9 @@ pub struct Pipeline {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transform: Vec<TransformStep>,
     pub sink: SinkSpec,
+    /// What a load that replaces everything has to look like.
+    #[serde(default, skip_serializing_if = "Guard::is_usual")]
+    pub guard: Guard,
     #[serde(default)]
     pub retries: Retries,
     #[serde(default)]

@@ -39,7 +39,7 @@ pub(crate) struct Rules<'a> {
 impl Rules<'_> {
     pub(crate) fn check(mut self, parts: &Parts<'_>) {
         match parts.pattern {
-            Some(Pattern::Full) => self.check_full(),
+            Some(Pattern::Full) => self.check_full(parts),
             Some(Pattern::Incremental) => self.check_incremental(parts),
             None => {}
         }
@@ -54,7 +54,7 @@ impl Rules<'_> {
     }
 
     /// A full load has one window, the whole dataset.
-    fn check_full(&mut self) {
+    fn check_full(&mut self, parts: &Parts<'_>) {
         for (path, message) in [
             (["window", ""], "a full load has no windows: it reads the whole dataset each time"),
             (["source", "cursor"], "a full load reads everything, whatever the cursor says"),
@@ -66,8 +66,11 @@ impl Rules<'_> {
             }
         }
         self.refuse_write(WriteMode::ReplaceWindow, "a full load has no windows to replace one by one");
-        let templated = self.text(&["source", "path"]).is_some_and(template::names_window);
-        if let (true, Some(span)) = (templated, self.existing(&["source", "path"])) {
+        if parts.sink.is_some_and(|sink| sink.write == WriteMode::Append) {
+            self.refuse_guard("a guard watches loads that replace everything, and appending removes nothing");
+        }
+        if parts.by_window {
+            let span = self.span(&["source", "path"]);
             self.findings
                 .error(error::CONTRADICTION, span, "a full load has no window to put into a path")
                 .fix("write a path without `{window...}`, or `pattern: incremental`");
@@ -81,12 +84,21 @@ impl Rules<'_> {
                 .fix("add `window: { every: 1h, start: 2024-01-01T00:00 }`");
         }
         self.refuse_write(WriteMode::ReplaceAll, "each window would remove the rows of all the others");
+        self.refuse_guard("a guard watches loads that replace everything, and windows replace their own rows alone");
         if let (Some(window), Some(sink)) = (parts.window, parts.sink) {
             self.check_lookback(window, sink);
         }
         if let (Some(source), Some(window)) = (parts.source, parts.window) {
-            self.check_selection(source);
+            if !parts.by_window {
+                self.check_selection(source);
+            }
             self.check_lateness(source, window);
+        }
+    }
+
+    fn refuse_guard(&mut self, message: &str) {
+        if let Some(span) = self.existing(&["guard"]) {
+            self.findings.error(error::CONTRADICTION, span, message).fix("remove `guard`");
         }
     }
 
@@ -111,8 +123,7 @@ impl Rules<'_> {
 
     /// Something must tell which rows belong to a window.
     fn check_selection(&mut self, source: &SourceSpec) {
-        let whole = self.text(&["source", "path"]).is_some_and(|path| !template::names_window(path));
-        if source.cursor.is_none() && whole {
+        if source.cursor.is_none() && self.text(&["source", "path"]).is_some() {
             let span = self.span(&["source", "path"]);
             self.findings
                 .error(
@@ -154,7 +165,8 @@ impl Rules<'_> {
     /// A path that splits time finer than the windows do misses all but the first of its parts.
     fn check_width(&mut self, window: &WindowSpec) {
         for block in ["source", "sink"] {
-            let Some(split) = self.text(&[block, "path"]).and_then(template::finest) else { continue };
+            let path = self.text(&[block, "path"]).map(template::places);
+            let Some(split) = path.and_then(template::finest) else { continue };
             if split.unit.is_narrower_than(window.every) {
                 let (unit, placeholder) = (split.unit, split.placeholder.to_owned());
                 let span = self.span(&["window", "every"]);

@@ -198,6 +198,7 @@ pub(super) fn backfill(view: &View<'_>, found: &Backfill) -> v1::Backfill {
             order: order_out(found.order).into(),
             concurrency: found.concurrency,
             force: false,
+            accept: found.accept,
         }),
         state: phase_out(found.phase).into(),
         windows: found.windows,

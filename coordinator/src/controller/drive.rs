@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tracing::{Instrument, debug, info};
 use windrow_common::{
     failpoint::{self, Point},
+    guard::Guard,
     id::{SinkId, TaskId, WorkerId},
     task::Lane,
     ticket::{self, Ticket},
@@ -144,7 +145,9 @@ impl Controller {
                     seq: draft.seq,
                     previous: digest_bytes(draft.previous.as_ref()),
                     previous_aborted: draft.previous_aborted,
-                    tasks: tasks.filter_map(|task| sealed(&task.value)).collect(),
+                    tasks: tasks
+                        .filter_map(|task| sealed(&task.value, commit::guard(&self.table, &task.value)))
+                        .collect(),
                     trace: origins.parent.unwrap_or_default(),
                     links: origins.links,
                 };
@@ -264,7 +267,7 @@ fn expiry(now: Timestamp, deadline: Duration) -> i64 {
     now.checked_add(deadline + TICKET_MARGIN).unwrap_or(Timestamp::MAX).as_millisecond()
 }
 
-fn sealed(task: &windrow_common::task::Task) -> Option<v1::SealedTask> {
+fn sealed(task: &windrow_common::task::Task, guard: Option<Guard>) -> Option<v1::SealedTask> {
     let windrow_common::task::TaskState::Sealed { token, manifest, .. } = &task.state else { return None };
     Some(v1::SealedTask {
         task: task.id.as_bytes().to_vec(),
@@ -273,5 +276,6 @@ fn sealed(task: &windrow_common::task::Task) -> Option<v1::SealedTask> {
         revision: task.revision,
         token: Some((*token).into()),
         manifest: Some(manifest.into()),
+        guard: guard.map(Into::into),
     })
 }

@@ -102,6 +102,11 @@ impl Sink for DeltaSink {
         }
     }
 
+    async fn rows(&self) -> Result<Option<u64>> {
+        let table = self.newest().await?;
+        Ok(table.map_or(Some(0), |table| table.files.values().map(|file| file.rows).sum()))
+    }
+
     async fn prepare(&self, next: Next) -> Result<IntentBody> {
         self.storage.check_conditional_writes().await?;
         self.work_out(next).await

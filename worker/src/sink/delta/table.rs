@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use arrow_schema::SchemaRef;
 use deltalake_core::kernel::{Add, DeletionVectorDescriptor};
+use serde::Deserialize;
 use windrow_common::{
     id::SinkId,
     intent::{Committed, Fingerprint},
@@ -33,6 +34,8 @@ pub(super) struct Table {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ActiveFile {
     pub(super) bytes: u64,
+    /// Those that readers see; absent where nobody wrote it down.
+    pub(super) rows: Option<u64>,
     pub(super) partition: BTreeMap<String, Option<String>>,
     /// The stretch of the cursor the rows lie in; absent for files of other writers.
     pub(super) window: Option<Window>,
@@ -133,12 +136,27 @@ impl ActiveFile {
         };
         Self {
             bytes: u64::try_from(add.size).unwrap_or(0),
+            rows: rows(add),
             partition: add.partition_values.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             window,
             bounds,
             deletion_vector: add.deletion_vector.clone().map(Box::new),
         }
     }
+}
+
+/// The rows of a file without those its deletion vector takes away.
+fn rows(add: &Add) -> Option<u64> {
+    let stats: Counted = serde_json::from_str(add.stats.as_deref()?).ok()?;
+    let deleted = add.deletion_vector.as_ref().map_or(Some(0), |vector| u64::try_from(vector.cardinality).ok())?;
+    stats.num_records?.checked_sub(deleted)
+}
+
+/// As much of a file's statistics.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Counted {
+    num_records: Option<u64>,
 }
 
 impl Standing for ActiveFile {

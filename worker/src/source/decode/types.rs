@@ -8,7 +8,7 @@ use serde_json::Value;
 use windrow_common::error;
 
 use super::{
-    params::{Faults, duplicate},
+    faults::{Faults, duplicate},
     time::{Ambiguous, Zone},
 };
 
@@ -17,21 +17,21 @@ const UTC: &str = "UTC";
 
 /// Every declared column; `ordered` when the order is the user's.
 #[derive(Clone, Debug)]
-pub(super) struct Declared {
-    pub(super) columns: Vec<Column>,
-    pub(super) ordered: bool,
+pub(in crate::source) struct Declared {
+    pub(in crate::source) columns: Vec<Column>,
+    pub(in crate::source) ordered: bool,
 }
 
 /// A column's name, its type, and how its text is read.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Column {
-    pub(super) name: String,
-    pub(super) kind: Kind,
+pub(in crate::source) struct Column {
+    pub(in crate::source) name: String,
+    pub(in crate::source) kind: Kind,
 }
 
 /// The types there are.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Kind {
+pub(in crate::source) enum Kind {
     String,
     Int64,
     Int32,
@@ -55,7 +55,7 @@ pub(super) enum Kind {
 const GRAMMAR: &str = "string, int, int32, float, bool, date, timestamp, decimal(p,s), binary";
 
 impl Kind {
-    pub(super) fn data_type(&self) -> DataType {
+    pub(in crate::source) fn data_type(&self) -> DataType {
         match self {
             Self::String => DataType::Utf8,
             Self::Int64 => DataType::Int64,
@@ -70,7 +70,7 @@ impl Kind {
     }
 
     /// Its name in messages.
-    pub(super) fn name(&self) -> String {
+    pub(in crate::source) fn name(&self) -> String {
         match self {
             Self::String => "string".to_owned(),
             Self::Int64 => "int".to_owned(),
@@ -109,20 +109,20 @@ impl Kind {
 }
 
 impl Column {
-    pub(super) fn text(name: &str) -> Self {
+    pub(in crate::source) fn text(name: &str) -> Self {
         Self { name: name.to_owned(), kind: Kind::String }
     }
 }
 
 /// The arrow schema of some columns; all may be null.
-pub(super) fn schema_of(columns: &[Column]) -> SchemaRef {
+pub(in crate::source) fn schema_of(columns: &[Column]) -> SchemaRef {
     let fields = columns.iter().map(|column| Field::new(&column.name, column.kind.data_type(), true));
     Arc::new(arrow_schema::Schema::new(fields.collect::<Vec<_>>()))
 }
 
 impl Declared {
     /// Reads `{id: int, at: {type: timestamp, timezone: Europe/Paris}}` or a list of such entries.
-    pub(super) fn parse(
+    pub(in crate::source) fn parse(
         schema: &Value,
         zone: Option<&Zone>,
         ambiguous: Option<Ambiguous>,
@@ -159,7 +159,7 @@ impl Declared {
         Self { columns: columns.collect(), ordered: schema.is_array() }
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(in crate::source) fn has(&self, name: &str) -> bool {
         self.columns.iter().any(|column| column.name == name)
     }
 }

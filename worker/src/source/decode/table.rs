@@ -19,7 +19,7 @@ use crate::error::{Result, WorkerError};
 
 /// What a window's rows are made of.
 #[derive(Clone, Debug)]
-pub(super) struct Table {
+pub(in crate::source) struct Table {
     columns: Arc<[Column]>,
     schema: SchemaRef,
     nulls: Nulls,
@@ -27,16 +27,16 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(columns: Arc<[Column]>, nulls: Nulls, cursor: Option<Cursor>) -> Self {
+    pub(in crate::source) fn new(columns: Arc<[Column]>, nulls: Nulls, cursor: Option<Cursor>) -> Self {
         Self { schema: schema_of(&columns), columns, nulls, cursor }
     }
 
-    pub(super) fn schema(&self) -> &SchemaRef {
+    pub(in crate::source) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
     /// Emits the rows of the window and the rejects of a batch.
-    pub(super) fn take(&self, rows: &impl Rows, out: &mut Emitter) -> Result<()> {
+    pub(in crate::source) fn take(&self, rows: &impl Rows, out: &mut Emitter) -> Result<()> {
         let picked = self.pick(rows, out)?;
         if picked.is_empty() {
             return Ok(());
@@ -121,11 +121,11 @@ impl Table {
 }
 
 /// The columns of files read as text lines.
-pub(super) fn line_columns() -> Vec<Column> {
+pub(in crate::source) fn line_columns() -> Vec<Column> {
     vec![Column { name: "value".to_owned(), kind: Kind::String }]
 }
 
 /// An arrow operation that only a mistake of ours can make fail.
-pub(super) fn unexpected(cause: arrow_schema::ArrowError) -> WorkerError {
+pub(in crate::source) fn unexpected(cause: arrow_schema::ArrowError) -> WorkerError {
     WorkerError::never(error::INTERNAL, "the rows could not be put together").because(cause)
 }

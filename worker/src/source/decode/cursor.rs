@@ -19,9 +19,9 @@ use crate::error::{Result, WorkerError};
 
 /// The cursor column and the window its values are held against.
 #[derive(Clone, Debug)]
-pub(super) struct Cursor {
+pub(in crate::source) struct Cursor {
     /// Its place among the columns.
-    pub(super) column: usize,
+    pub(in crate::source) column: usize,
     kind: CursorKind,
     window: Window,
 }
@@ -39,7 +39,7 @@ enum CursorKind {
 
 /// How a row's cursor stands to the window.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(in crate::source) enum Place {
     Inside,
     Outside,
     Unreadable(String),
@@ -47,7 +47,7 @@ pub(super) enum Place {
 
 impl Cursor {
     /// The cursor of a window of time among columns of text; full loads have none, for they take every row.
-    pub(super) fn of_text(
+    pub(in crate::source) fn of_text(
         name: Option<&str>,
         columns: &[Column],
         zone: Option<&Zone>,
@@ -67,7 +67,7 @@ impl Cursor {
     }
 
     /// The cursor of a window of time among arrow columns.
-    pub(super) fn of_arrays(
+    pub(in crate::source) fn of_arrays(
         name: Option<&str>,
         schema: &arrow_schema::Schema,
         zone: Option<&Zone>,
@@ -92,7 +92,7 @@ impl Cursor {
     }
 
     /// Places rows by the text of their cursor.
-    pub(super) fn placer(&self) -> Placer<'_> {
+    pub(in crate::source) fn placer(&self) -> Placer<'_> {
         let zone = match &self.kind {
             CursorKind::Instant(zone) => zone.as_ref(),
             CursorKind::Day(_) | CursorKind::Micros => None,
@@ -101,7 +101,7 @@ impl Cursor {
     }
 
     /// For each value whether it lies in the window; null where it is null.
-    pub(super) fn inside(&self, values: &ArrayRef) -> Result<BooleanArray, ArrowError> {
+    pub(in crate::source) fn inside(&self, values: &ArrayRef) -> Result<BooleanArray, ArrowError> {
         let micros = self.micros(values)?;
         let bound = |at: i64| Scalar::new(Int64Array::from(vec![at]));
         let (start, end) = (bound(self.window.start()), bound(self.window.end()));
@@ -112,13 +112,13 @@ impl Cursor {
     }
 
     /// Whether values between the two may lie in the window; so when in doubt.
-    pub(super) fn may_overlap(&self, least: Option<i64>, greatest: Option<i64>) -> bool {
+    pub(in crate::source) fn may_overlap(&self, least: Option<i64>, greatest: Option<i64>) -> bool {
         let begins_before_end = least.is_none_or(|least| least < self.window.end());
         begins_before_end && greatest.is_none_or(|greatest| greatest >= self.window.start())
     }
 
     /// Cursor values as microseconds UTC.
-    pub(super) fn micros(&self, values: &ArrayRef) -> Result<Int64Array, ArrowError> {
+    pub(in crate::source) fn micros(&self, values: &ArrayRef) -> Result<Int64Array, ArrowError> {
         let fault = |cause: String| ArrowError::CastError(cause);
         match (&self.kind, values.data_type()) {
             (CursorKind::Micros, DataType::Int64) => Ok(values.as_primitive::<Int64Type>().clone()),
@@ -149,13 +149,13 @@ fn to_micros(values: &ArrayRef) -> Result<Int64Array, ArrowError> {
 }
 
 /// Places the rows of a file, one after the other.
-pub(super) struct Placer<'a> {
+pub(in crate::source) struct Placer<'a> {
     cursor: &'a Cursor,
     instants: TimestampParser<'a>,
 }
 
 impl Placer<'_> {
-    pub(super) fn place(&mut self, text: &str) -> Place {
+    pub(in crate::source) fn place(&mut self, text: &str) -> Place {
         let at = match &self.cursor.kind {
             CursorKind::Instant(_) => self.instants.parse(text),
             CursorKind::Micros => text.parse().map_err(|_| format!("{text:?} is no whole number of microseconds")),

@@ -18,7 +18,7 @@ use super::{
 
 /// The texts that mean null.
 #[derive(Clone, Debug)]
-pub(super) struct Nulls {
+pub(in crate::source) struct Nulls {
     texts: Vec<String>,
     /// Whether the empty text is null in a text column.
     empty_text: bool,
@@ -27,24 +27,24 @@ pub(super) struct Nulls {
 }
 
 /// The first flaw of each flawed row, as (index among the rows asked for, flaw).
-pub(super) type Flaws = Vec<(usize, Flaw)>;
+pub(in crate::source) type Flaws = Vec<(usize, Flaw)>;
 
 impl Nulls {
     /// CSV has no other way to write null than the empty field; declared texts replace it in text columns.
-    pub(super) fn csv(declared: Option<&[String]>) -> Self {
+    pub(in crate::source) fn csv(declared: Option<&[String]>) -> Self {
         let texts = declared.unwrap_or_default().to_vec();
         let empty_text = declared.is_none_or(|texts| texts.iter().any(String::is_empty));
         Self { texts, empty_text, empty_value: true }
     }
 
     /// Only what is declared.
-    pub(super) fn declared(declared: Option<&[String]>) -> Self {
+    pub(in crate::source) fn declared(declared: Option<&[String]>) -> Self {
         let texts = declared.unwrap_or_default().to_vec();
         let empty = texts.iter().any(String::is_empty);
         Self { texts, empty_text: empty, empty_value: empty }
     }
 
-    pub(super) fn is_null(&self, text: &str, kind: &Kind) -> bool {
+    pub(in crate::source) fn is_null(&self, text: &str, kind: &Kind) -> bool {
         if text.is_empty() {
             return if *kind == Kind::String { self.empty_text } else { self.empty_value };
         }
@@ -53,18 +53,18 @@ impl Nulls {
 }
 
 /// The values of one column.
-pub(super) struct ColumnText<'a, R> {
-    pub(super) rows: &'a R,
+pub(in crate::source) struct ColumnText<'a, R> {
+    pub(in crate::source) rows: &'a R,
     /// The rows asked for.
-    pub(super) picked: &'a [usize],
-    pub(super) index: usize,
-    pub(super) column: &'a Column,
-    pub(super) nulls: &'a Nulls,
+    pub(in crate::source) picked: &'a [usize],
+    pub(in crate::source) index: usize,
+    pub(in crate::source) column: &'a Column,
+    pub(in crate::source) nulls: &'a Nulls,
 }
 
 impl<R: Rows> ColumnText<'_, R> {
     /// The column's array, as long as there are rows asked for; flawed values are null in it.
-    pub(super) fn build(&self, flaws: &mut Flaws) -> ArrayRef {
+    pub(in crate::source) fn build(&self, flaws: &mut Flaws) -> ArrayRef {
         match &self.column.kind {
             Kind::String => self.strings(),
             Kind::Binary => self.binaries(),

@@ -1,22 +1,15 @@
-//! What the text formats have in common: batches of rows whose fields are text, with their place in the file.
+//! What the text formats have in common: batches of rows whose fields are text, with their place in the input.
 
 use windrow_common::error::ErrorCode;
 
-use super::bytes::Content;
-use crate::error::Result;
-
 /// Most rows of a batch that leaves the source.
-pub(super) const BATCH_ROWS: usize = 8_192;
+pub(in crate::source) const BATCH_ROWS: usize = 8_192;
 /// Rows that are parsed together: few enough for their text to stay in the processor's cache while one column after
 /// the other is read from it, which was measured to be 1.4 times as fast as parsing whole batches.
-pub(super) const PARSE_ROWS: usize = 1_024;
-/// Bytes after which no further row is parsed with those before.
-pub(super) const PARSE_BYTES: usize = 8 << 20;
-/// Bytes asked for at a time.
-pub(super) const READ: usize = 128 * 1024;
+pub(in crate::source) const PARSE_ROWS: usize = 1_024;
 
 /// Rows whose fields are text.
-pub(super) trait Rows {
+pub(in crate::source) trait Rows {
     fn len(&self) -> usize;
 
     /// Why a row has no usable fields; its fields must not be asked for then.
@@ -56,17 +49,7 @@ impl<R: Rows> Rows for &R {
 
 /// What is wrong with a row or a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Flaw {
-    pub(super) code: ErrorCode,
-    pub(super) reason: String,
-}
-
-/// Reads rows in batches; memory is bounded by a batch and one line.
-pub(super) trait RowReader {
-    type Rows<'a>: Rows
-    where
-        Self: 'a;
-
-    /// The next rows, at most `max` of them; `None` at the end.
-    fn next(&mut self, content: &mut Content, max: usize) -> Result<Option<Self::Rows<'_>>>;
+pub(in crate::source) struct Flaw {
+    pub(in crate::source) code: ErrorCode,
+    pub(in crate::source) reason: String,
 }

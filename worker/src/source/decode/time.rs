@@ -15,16 +15,16 @@ const MICROS_PER_DAY: i64 = 86_400_000_000;
 /// gap, back or forth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Ambiguous {
+pub(in crate::source) enum Ambiguous {
     Earlier,
     Later,
 }
 
 /// The zone of times written without one.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Zone {
-    pub(super) zone: TimeZone,
-    pub(super) ambiguous: Option<Ambiguous>,
+pub(in crate::source) struct Zone {
+    pub(in crate::source) zone: TimeZone,
+    pub(in crate::source) ambiguous: Option<Ambiguous>,
 }
 
 impl Zone {
@@ -46,13 +46,13 @@ impl Zone {
     }
 
     /// Microseconds UTC of local microseconds since 1970-01-01T00:00:00.
-    pub(super) fn of_local_micros(&self, local: i64) -> Result<i64, String> {
+    pub(in crate::source) fn of_local_micros(&self, local: i64) -> Result<i64, String> {
         let local = Timestamp::from_microsecond(local).map_err(|cause| cause.to_string())?;
         self.resolve(local.to_zoned(TimeZone::UTC).datetime())
     }
 
     /// The first instant of a day given in days since 1970-01-01.
-    pub(super) fn start_of_day(&self, days: i32) -> Result<i64, String> {
+    pub(in crate::source) fn start_of_day(&self, days: i32) -> Result<i64, String> {
         let day = DateTime::from_parts(Date::constant(1970, 1, 1), jiff::civil::Time::midnight());
         let start = day.checked_add(jiff::Span::new().days(i64::from(days))).map_err(|cause| cause.to_string())?;
         // A midnight that was skipped is followed by the day's first instant; one that stands twice, led by it.
@@ -61,7 +61,7 @@ impl Zone {
 }
 
 /// Days since 1970-01-01 as the microseconds of midnight UTC.
-pub(super) fn days_to_micros(days: i32) -> i64 {
+pub(in crate::source) fn days_to_micros(days: i32) -> i64 {
     i64::from(days) * MICROS_PER_DAY
 }
 
@@ -73,19 +73,19 @@ fn micros(instant: Timestamp) -> i64 {
 
 /// Reads timestamps; it remembers the last one, because neighbours are often equal.
 #[derive(Debug)]
-pub(super) struct TimestampParser<'a> {
+pub(in crate::source) struct TimestampParser<'a> {
     zone: Option<&'a Zone>,
     last_text: String,
     last: i64,
 }
 
 impl<'a> TimestampParser<'a> {
-    pub(super) fn new(zone: Option<&'a Zone>) -> Self {
+    pub(in crate::source) fn new(zone: Option<&'a Zone>) -> Self {
         Self { zone, last_text: String::new(), last: 0 }
     }
 
     /// Microseconds since 1970-01-01T00:00:00Z.
-    pub(super) fn parse(&mut self, text: &str) -> Result<i64, String> {
+    pub(in crate::source) fn parse(&mut self, text: &str) -> Result<i64, String> {
         if text == self.last_text && !text.is_empty() {
             return Ok(self.last);
         }
@@ -99,7 +99,7 @@ impl<'a> TimestampParser<'a> {
 
 /// RFC 3339 (a space may stand for the `T`, seconds may be left out), or the same without an offset where a zone is
 /// declared.
-pub(super) fn parse_timestamp(text: &str, zone: Option<&Zone>) -> Result<i64, String> {
+pub(in crate::source) fn parse_timestamp(text: &str, zone: Option<&Zone>) -> Result<i64, String> {
     if let Ok(instant) = text.parse::<Timestamp>() {
         return Ok(micros(instant));
     }
@@ -111,7 +111,7 @@ pub(super) fn parse_timestamp(text: &str, zone: Option<&Zone>) -> Result<i64, St
 }
 
 /// `2013-01-31` as days since 1970-01-01.
-pub(super) fn parse_date(text: &str) -> Option<i32> {
+pub(in crate::source) fn parse_date(text: &str) -> Option<i32> {
     let bytes = text.as_bytes();
     if bytes.len() != 10 || bytes[4] != b'-' || bytes[7] != b'-' {
         return None;
