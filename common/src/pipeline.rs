@@ -139,6 +139,17 @@ pub struct WindowSpec {
     pub per_task: u32,
 }
 
+impl WindowSpec {
+    /// Most windows a task may take, and most that are loaded again with a newer one. A round of planning holds the
+    /// windows of a hundred tasks in memory, and a task's record the places where they meet.
+    pub const MAX_RUN: u32 = 10_000;
+
+    /// How many windows a task takes.
+    pub fn run(&self) -> u32 {
+        self.per_task.clamp(1, Self::MAX_RUN)
+    }
+}
+
 fn utc() -> String {
     "UTC".to_owned()
 }

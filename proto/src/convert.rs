@@ -22,6 +22,8 @@ pub enum Malformed {
     Length { what: &'static str, found: usize, expected: usize },
     #[error("{0} has an unknown value")]
     Unknown(&'static str),
+    #[error("a task's seams do not ascend within its window")]
+    Seams,
     #[error("a time is out of range: {0} us")]
     Time(i64),
     #[error(transparent)]

@@ -9,6 +9,7 @@ use windrow_common::{
     manifest::WriteMode,
     pipeline::{Limits, Pattern, Pipeline, Retries, SinkSpec, SourceSpec, WindowSpec},
 };
+use windrow_coordinator::core::calendar::{BadTiling, Tiling};
 
 use super::{
     diagnostic::{Findings, Span},
@@ -154,11 +155,28 @@ impl Rules<'_> {
         if let (Err(cause), Some(span)) = (TimeZone::get(&window.timezone), zone) {
             unknown_zone(&cause, span, self.findings);
         }
-        if window.end.is_some_and(|end| end <= window.start) {
-            let span = self.span(&["window", "end"]);
-            self.findings
-                .error(error::BAD_WINDOW, span, "the windows end before they start")
-                .fix("`end` is exclusive and lies after `start`");
+        // What a coordinator would refuse is refused here, by the same rule.
+        match Tiling::new(window) {
+            Ok(_) | Err(BadTiling::UnknownZone(_)) => {}
+            Err(BadTiling::EndsBeforeStart) => {
+                let span = self.span(&["window", "end"]);
+                self.findings
+                    .error(error::BAD_WINDOW, span, "the windows end before they start")
+                    .fix("`end` is exclusive and lies after `start`");
+            }
+            Err(cause @ BadTiling::OutOfRange(civil)) => {
+                let key = if civil == window.start { "start" } else { "end" };
+                let span = self.span(&["window", key]);
+                self.findings
+                    .error(error::BAD_WINDOW, span, cause.to_string())
+                    .fix("write a time between the years -9999 and 9999, in any zone");
+            }
+            Err(cause @ BadTiling::TooLong(_)) => {
+                let span = self.span(&["window", "every"]);
+                self.findings
+                    .error(error::BAD_WINDOW, span, cause.to_string())
+                    .fix("write a length such as 1h, 1d or 1mo");
+            }
         }
     }
 
@@ -207,6 +225,16 @@ impl Rules<'_> {
                 self.findings
                     .error(error::BAD_VALUE, span, format!("`{}`: with 0 nothing ever runs", path.join(".")))
                     .fix("write 1 or more");
+            }
+        }
+        let lookback = parts.window.map(|window| (["window", "lookback"], window.lookback));
+        for (path, count) in [window, lookback].into_iter().flatten() {
+            if count > WindowSpec::MAX_RUN {
+                let span = self.span(&path);
+                let message = format!("`{}` is {} at most", path.join("."), WindowSpec::MAX_RUN);
+                self.findings
+                    .error(error::BAD_VALUE, span, message)
+                    .fix(format!("write {} or less", WindowSpec::MAX_RUN));
             }
         }
         if parts.retries.is_some_and(|retries| retries.max_backoff < retries.backoff) {

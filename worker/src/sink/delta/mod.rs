@@ -69,6 +69,15 @@ fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
     Ok(Arc::new(DeltaSink::new(pipeline, params, storage)))
 }
 
+/// The pipeline's sink over a store of the caller's own, rooted at the table.
+///
+/// # Errors
+/// What is wrong with the parameters.
+pub fn over(pipeline: &Pipeline, storage: Storage) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
+    let params = Params::decode(&pipeline.sink.params).map_err(|bad| vec![bad])?;
+    Ok(Arc::new(DeltaSink::new(pipeline, params, storage)))
+}
+
 /// A Delta table opened for one pipeline.
 pub struct DeltaSink {
     id: SinkId,

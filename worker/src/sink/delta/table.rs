@@ -62,14 +62,14 @@ pub(super) struct AppIds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Advance {
     Applied,
-    /// It changes schema, properties or protocol: the table has to be loaded anew.
+    /// It changes schema, properties or protocol, or is not plain: the table has to be loaded anew.
     Reload,
 }
 
 impl Table {
     /// Advances by the commit of the next version.
     pub(super) fn apply(&mut self, commit: &Commit, stamp: Stamp, reading: &Reading) -> Advance {
-        if commit.redefines {
+        if commit.redefines || !commit.is_plain() {
             return Advance::Reload;
         }
         for removed in &commit.remove {

@@ -3,7 +3,10 @@
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Datum, Int64Array, Scalar,
     cast::AsArray,
-    types::{Date32Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType},
+    types::{
+        Date32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+        TimestampSecondType,
+    },
 };
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 use windrow_common::{
@@ -128,24 +131,31 @@ impl Cursor {
             }
             (CursorKind::Day(None), DataType::Date32) => Ok(values.as_primitive::<Date32Type>().unary(days_to_micros)),
             (CursorKind::Day(Some(zone)), DataType::Date32) => {
-                values.as_primitive::<Date32Type>().try_unary(|day| zone.start_of_day(day).map_err(fault))
+                Ok(values.as_primitive::<Date32Type>().unary(|day| zone.start_of_day(day)))
             }
             (_, other) => Err(fault(format!("a cursor cannot be of type {other}"))),
         }
     }
 }
 
-/// Timestamps of any unit as whole microseconds at or before them.
+/// Timestamps of any unit as whole microseconds at or before them. Those that microseconds do not reach become the last
+/// there are, which no window holds.
 fn to_micros(values: &ArrayRef) -> Result<Int64Array, ArrowError> {
-    if let DataType::Timestamp(TimeUnit::Nanosecond, _) = values.data_type() {
-        return Ok(values.as_primitive::<TimestampNanosecondType>().unary(|nanos| nanos.div_euclid(1_000)));
-    }
-    let zone = match values.data_type() {
-        DataType::Timestamp(_, zone) => zone.clone(),
-        _ => None,
-    };
-    let micros = arrow_cast::cast(values, &DataType::Timestamp(TimeUnit::Microsecond, zone))?;
-    Ok(micros.as_primitive::<TimestampMicrosecondType>().reinterpret_cast::<Int64Type>())
+    Ok(match values.data_type() {
+        DataType::Timestamp(TimeUnit::Second, _) => {
+            values.as_primitive::<TimestampSecondType>().unary(|seconds| seconds.saturating_mul(1_000_000))
+        }
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            values.as_primitive::<TimestampMillisecondType>().unary(|millis| millis.saturating_mul(1_000))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            values.as_primitive::<TimestampMicrosecondType>().reinterpret_cast::<Int64Type>()
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            values.as_primitive::<TimestampNanosecondType>().unary(|nanos| nanos.div_euclid(1_000))
+        }
+        other => return Err(ArrowError::CastError(format!("{other} is no timestamp"))),
+    })
 }
 
 /// Places the rows of a file, one after the other.
@@ -162,7 +172,7 @@ impl Placer<'_> {
             CursorKind::Day(zone) => match (parse_date(text), zone) {
                 (None, _) => Err(format!("{text:?} is no date")),
                 (Some(day), None) => Ok(days_to_micros(day)),
-                (Some(day), Some(zone)) => zone.start_of_day(day),
+                (Some(day), Some(zone)) => Ok(zone.start_of_day(day)),
             },
         };
         match at {

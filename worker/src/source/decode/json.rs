@@ -28,6 +28,8 @@ struct Fields {
     width: usize,
     text: String,
     fields: Vec<Option<Range<usize>>>,
+    /// The columns the object at hand has named so far; a null leaves no other trace.
+    named: Vec<bool>,
     flaws: Vec<Option<Flaw>>,
 }
 
@@ -72,6 +74,8 @@ impl Fields {
     fn push(&mut self, line: &[u8], keys: &Keys) {
         let first = self.fields.len();
         self.fields.resize(first + self.width, None);
+        self.named.clear();
+        self.named.resize(self.width, false);
         let flaw = match str::from_utf8(line) {
             Err(_) => Some("it is no UTF-8 text".to_owned()),
             Ok(line) => {
@@ -107,16 +111,17 @@ impl Object<'_> {
             }
             return Ok(());
         };
+        if std::mem::replace(&mut self.fields.named[*column], true) {
+            self.spoil(format!("the key {key:?} stands twice"));
+            return Ok(());
+        }
         let start = self.fields.text.len();
         match value.as_bytes().first() {
             Some(b'n') => return Ok(()),
             Some(b'"') => self.fields.text.push_str(&serde_json::from_str::<Cow<'_, str>>(value)?),
             _ => self.fields.text.push_str(value),
         }
-        let slot = &mut self.fields.fields[self.first + column];
-        if slot.replace(start..self.fields.text.len()).is_some() {
-            self.spoil(format!("the key {key:?} stands twice"));
-        }
+        self.fields.fields[self.first + column] = Some(start..self.fields.text.len());
         Ok(())
     }
 

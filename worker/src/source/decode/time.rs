@@ -45,24 +45,30 @@ impl Zone {
         instant.map(micros).map_err(|cause| cause.to_string())
     }
 
-    /// Microseconds UTC of local microseconds since 1970-01-01T00:00:00.
+    /// Microseconds UTC of local microseconds since 1970-01-01T00:00:00. What no calendar reaches keeps its number: in
+    /// any zone it lies outside every window.
     pub(in crate::source) fn of_local_micros(&self, local: i64) -> Result<i64, String> {
-        let local = Timestamp::from_microsecond(local).map_err(|cause| cause.to_string())?;
-        self.resolve(local.to_zoned(TimeZone::UTC).datetime())
+        match Timestamp::from_microsecond(local) {
+            Ok(instant) => self.resolve(instant.to_zoned(TimeZone::UTC).datetime()),
+            Err(_) => Ok(local),
+        }
     }
 
-    /// The first instant of a day given in days since 1970-01-01.
-    pub(in crate::source) fn start_of_day(&self, days: i32) -> Result<i64, String> {
-        let day = DateTime::from_parts(Date::constant(1970, 1, 1), jiff::civil::Time::midnight());
-        let start = day.checked_add(jiff::Span::new().days(i64::from(days))).map_err(|cause| cause.to_string())?;
-        // A midnight that was skipped is followed by the day's first instant; one that stands twice, led by it.
-        self.zone.to_ambiguous_timestamp(start).compatible().map(micros).map_err(|cause| cause.to_string())
+    /// The first instant of a day given in days since 1970-01-01; of one no calendar reaches, midnight UTC.
+    pub(in crate::source) fn start_of_day(&self, days: i32) -> i64 {
+        let epoch = DateTime::from_parts(Date::constant(1970, 1, 1), jiff::civil::Time::midnight());
+        let span = jiff::Span::new().try_days(i64::from(days));
+        let start = span.and_then(|span| epoch.checked_add(span)).and_then(|midnight| {
+            // A midnight that was skipped is followed by the day's first instant; one that stands twice, led by it.
+            self.zone.to_ambiguous_timestamp(midnight).compatible()
+        });
+        start.map_or(days_to_micros(days), micros)
     }
 }
 
-/// Days since 1970-01-01 as the microseconds of midnight UTC.
+/// Days since 1970-01-01 as the microseconds of midnight UTC, or the last there are: files hold days of any year.
 pub(in crate::source) fn days_to_micros(days: i32) -> i64 {
-    i64::from(days) * MICROS_PER_DAY
+    i64::from(days).saturating_mul(MICROS_PER_DAY)
 }
 
 /// Whole microseconds at or before an instant.
@@ -119,4 +125,32 @@ pub(in crate::source) fn parse_date(text: &str) -> Option<i32> {
     let date: Date = text.parse().ok()?;
     let days = (date - Date::constant(1970, 1, 1)).get_days();
     Some(days)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn paris() -> Zone {
+        Zone { zone: TimeZone::get("Europe/Paris").unwrap(), ambiguous: None }
+    }
+
+    #[test]
+    fn days_of_any_year_keep_their_order() {
+        let days = [i32::MIN, -5_000_000, -719_163, 0, 15_706, 2_932_896, 5_000_000, 106_751_992, i32::MAX];
+        for of_day in [&days_to_micros as &dyn Fn(i32) -> i64, &|day| paris().start_of_day(day)] {
+            let micros: Vec<i64> = days.iter().map(|day| of_day(*day)).collect();
+            assert!(micros.is_sorted(), "{micros:?}");
+        }
+        assert_eq!(paris().start_of_day(0), -3_600_000_000);
+    }
+
+    #[test]
+    fn an_instant_no_calendar_reaches_is_placed_and_not_refused() {
+        assert_eq!(paris().of_local_micros(i64::MAX), Ok(i64::MAX));
+        assert_eq!(paris().of_local_micros(0), Ok(-3_600_000_000));
+        // 02:30 on 31 March 2024 was skipped.
+        assert!(paris().of_local_micros(1_711_852_200_000_000).is_err());
+    }
 }

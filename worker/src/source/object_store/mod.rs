@@ -63,12 +63,16 @@ const REPLACED_WITHIN: Duration = Duration::from_millis(500);
 
 fn build(spec: &SourceSpec) -> Result<Arc<dyn Source>, Vec<ParamError>> {
     let config = params::decode(&spec.params, spec.cursor.as_deref())?;
-    Ok(Arc::new(ObjectSource {
-        connection: spec.from.clone(),
-        config: Arc::new(config),
-        storage: OnceLock::new(),
-        layout: OnceCell::new(),
-    }))
+    Ok(Arc::new(ObjectSource::new(spec, config, OnceLock::new())))
+}
+
+/// The source over a store of the caller's own, rooted at the connection's folder.
+///
+/// # Errors
+/// What is wrong with the parameters.
+pub fn over(spec: &SourceSpec, storage: Storage) -> Result<Arc<dyn Source>, Vec<ParamError>> {
+    let config = params::decode(&spec.params, spec.cursor.as_deref())?;
+    Ok(Arc::new(ObjectSource::new(spec, config, OnceLock::from(storage))))
 }
 
 /// Files behind one connection.
@@ -116,6 +120,10 @@ impl Source for ObjectSource {
 }
 
 impl ObjectSource {
+    fn new(spec: &SourceSpec, config: Config, storage: OnceLock<Storage>) -> Self {
+        Self { connection: spec.from.clone(), config: Arc::new(config), storage, layout: OnceCell::new() }
+    }
+
     fn store(&self) -> Result<Arc<dyn ObjectStore>> {
         if let Some(storage) = self.storage.get() {
             return Ok(storage.objects().clone());
