@@ -19,7 +19,7 @@ struct Owed(&'static str, &'static str, &'static str);
 const GROUPS: [(&str, &[Owed]); 3] =
     [("Full loads", FULL_LOADS), ("Incremental loads", INCREMENTAL_LOADS), ("The cluster", CLUSTER)];
 
-const NO_POSTGRES: &str = "PostgreSQL is not a connector yet";
+const NO_POSTGRES: &str = "PostgreSQL is not a sink yet";
 const NO_TEST: &str = "no test shows it";
 
 const FULL_LOADS: &[Owed] = &[
@@ -79,7 +79,7 @@ const INCREMENTAL_LOADS: &[Owed] = &[
     Owed(
         "IL5",
         "A row that commits after the reader passed its stamp is still loaded",
-        "needs the source's visibility horizon; lag and lookback help meanwhile",
+        NO_TEST,
     ),
     Owed("IL6", "A cursor that may see late rows raises a warning that asks for a lateness policy", NO_TEST),
     Owed("IL7", "Of updated rows the newest wins by key; a mark of deletion deletes", "no upserts yet"),
