@@ -120,7 +120,10 @@ impl Rules<'_> {
                     span,
                     "every window would read all of this: nothing tells their rows apart",
                 )
-                .fix("name the column of time in `cursor`, or split the path by `{window.start:%Y-%m-%d}`");
+                .fix(match key {
+                    "path" => "name the column of time in `cursor`, or split the path by `{window.start:%Y-%m-%d}`",
+                    _ => "name the column of time in `cursor`",
+                });
         }
     }
 

@@ -140,12 +140,12 @@ fn cases() -> Vec<Case> {
         case(
             "inet",
             prop_oneof![v4, (v6(), 0..=128_u8).prop_map(|(a, bits)| quoted(format!("{a}/{bits}")))],
-            "format('%s', c)",
+            "CASE WHEN c IS NOT NULL THEN format('%s', c) END",
         ),
         case(
             "cidr",
             prop_oneof![any::<u8>().prop_map(|a| quoted(format!("{a}.0.0.0/8"))), v6().prop_map(quoted)],
-            "format('%s', c)",
+            "CASE WHEN c IS NOT NULL THEN format('%s', c) END",
         ),
         case("macaddr", any::<[u8; 6]>().prop_map(|m| quoted(m.map(|b| format!("{b:02x}")).join(":"))), "c::text"),
         case("macaddr8", any::<[u8; 8]>().prop_map(|m| quoted(m.map(|b| format!("{b:02x}")).join(":"))), "c::text"),
