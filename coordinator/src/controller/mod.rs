@@ -26,7 +26,7 @@ use windrow_proto::v1;
 use self::sweeps::Sweep;
 pub use self::{
     message::{Command, CommandError, Draft, Message, PrepareFailed, Progress, Recalled, Reply, SessionEvent},
-    recovery::Recalling,
+    recovery::Recovering,
 };
 use crate::{
     core::{
@@ -82,7 +82,7 @@ pub struct Controller {
     sinks: BTreeMap<SinkId, SinkRun>,
     sweeps: BTreeMap<SinkId, Sweep>,
     /// How far each sink is while the ledger is being made good.
-    recalling: BTreeMap<SinkId, Recalling>,
+    recovering: Recovering,
     sessions: BTreeMap<WorkerId, Session>,
     progress: BTreeMap<TaskId, Progress>,
     attempts: traces::Attempts,
@@ -90,7 +90,7 @@ pub struct Controller {
     clock: Arc<dyn Clock>,
     timing: Timing,
     tickets: Tickets,
-    /// Numbers requests to committers.
+    /// Numbers requests to committers, apart from any other leader's: they keep lists by these numbers.
     requests: u64,
     changes: watch::Sender<u64>,
     metrics: crate::metrics::Metrics,
@@ -130,7 +130,7 @@ pub struct View<'a> {
     pub workers: &'a Workers,
     pub sinks: &'a BTreeMap<SinkId, SinkRun>,
     pub progress: &'a BTreeMap<TaskId, Progress>,
-    pub recalling: &'a BTreeMap<SinkId, Recalling>,
+    pub recovering: &'a Recovering,
     /// What the tokens of present claims carry.
     pub epoch: i64,
     pub now: Now,
@@ -154,18 +154,22 @@ pub enum Stopped {
     Asked,
 }
 
+/// More than one leader will ever make.
+const REQUESTS_OF_A_LEADER: u64 = 1 << 24;
+
 /// Reads the ledger and starts leading. The returned future runs until leadership is lost, `stop` resolves, or the
 /// ledger cannot be written.
 pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Result<(Handle, Running), LedgerError> {
     let table = ledger.load().await?;
     let (inbox, messages) = mpsc::channel(INBOX);
     let (changes, seen) = watch::channel(0);
+    let requests = ledger.leadership().0.unsigned_abs().saturating_mul(REQUESTS_OF_A_LEADER);
     let mut controller = Controller {
         table,
         workers: Workers::default(),
         sinks: BTreeMap::new(),
         sweeps: BTreeMap::new(),
-        recalling: BTreeMap::new(),
+        recovering: Recovering::default(),
         sessions: BTreeMap::new(),
         progress: BTreeMap::new(),
         attempts: traces::Attempts::default(),
@@ -173,7 +177,7 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         tickets: Tickets::new(clock.as_ref()),
         clock,
         timing,
-        requests: 0,
+        requests,
         changes,
         metrics: crate::metrics::Metrics::new(),
         measure_next: Duration::ZERO,
@@ -315,7 +319,7 @@ impl Controller {
         self.workers.disconnect(worker);
         let now = self.clock.elapsed();
         self.sinks.values_mut().for_each(|run| run.lost(worker, now));
-        self.recalling.values_mut().for_each(|recalling| recalling.lost(worker));
+        self.recovering.lost(worker);
     }
 
     fn now(&self) -> Now {
@@ -328,7 +332,7 @@ impl Controller {
             workers: &self.workers,
             sinks: &self.sinks,
             progress: &self.progress,
-            recalling: &self.recalling,
+            recovering: &self.recovering,
             epoch: self.ledger.epoch(),
             now: self.now(),
             elapsed: self.clock.elapsed(),

@@ -46,7 +46,8 @@ pub trait Sink: Send + Sync + 'static {
     async fn probe(&self) -> Result<Option<Committed>>;
 
     /// Works out the next commit completely: merges small staged files, finds the files replaced windows stand in,
-    /// rewrites those that hold other windows too. Writes invisible files only.
+    /// rewrites those that hold other windows too. Writes invisible files only. The caller has seen to it that every
+    /// staged file is there.
     async fn prepare(&self, next: Next) -> Result<IntentBody>;
 
     /// Applies an intent by compare-and-set on the sink's seq, following [`windrow_common::intent::judge`]. Repeating it
