@@ -16,6 +16,7 @@ mod joining;
 mod lake;
 mod many;
 mod metrics;
+mod postgres;
 mod recovery;
 mod s3;
 mod s3_broken;

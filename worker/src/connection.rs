@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::source::SOURCES;
+use crate::{postgres, source::SOURCES};
 
 /// A connection type.
 pub struct ConnectionKind {
@@ -18,7 +18,8 @@ pub struct ConnectionKind {
 }
 
 /// The connection types that belong to no single connector.
-const SHARED: &[ConnectionKind] = &[kind::<Local>("local"), kind::<S3>("s3")];
+const SHARED: &[ConnectionKind] =
+    &[kind::<Local>("local"), kind::<postgres::Params>(postgres::CONNECTION), kind::<S3>("s3")];
 
 /// Every connection type there is.
 pub fn all() -> impl Iterator<Item = &'static ConnectionKind> {

@@ -124,15 +124,19 @@ impl Rules<'_> {
 
     /// Something must tell which rows belong to a window.
     fn check_selection(&mut self, source: &SourceSpec) {
-        if source.cursor.is_none() && self.text(&["source", "path"]).is_some() {
-            let span = self.span(&["source", "path"]);
+        let whole = ["path", "table", "query"].into_iter().find(|key| self.text(&["source", key]).is_some());
+        if let (None, Some(key)) = (&source.cursor, whole) {
+            let span = self.span(&["source", key]);
             self.findings
                 .error(
                     error::CONTRADICTION,
                     span,
                     "every window would read all of this: nothing tells their rows apart",
                 )
-                .fix("name the column of time in `cursor`, or split the path by `{window.start:%Y-%m-%d}`");
+                .fix(match key {
+                    "path" => "name the column of time in `cursor`, or split the path by `{window.start:%Y-%m-%d}`",
+                    _ => "name the column of time in `cursor`",
+                });
         }
     }
 

@@ -67,9 +67,20 @@ fn tells(key: &str) -> Says {
     if secret { Says::Secret } else { Says::Nothing }
 }
 
-/// `scheme://user:password@host`.
+/// `scheme://user:password@host`, also before several hosts, or `scheme://host?password=`.
 fn has_password(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| url.password().is_some())
+    // Several hosts with their ports are no address by the book.
+    url::Url::parse(text).is_ok_and(|url| url.password().is_some()) || seems_to_have_password(text)
+}
+
+fn seems_to_have_password(text: &str) -> bool {
+    let Some((_, rest)) = text.split_once("://") else { return false };
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let authority = place.split('/').next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    let in_place = user.and_then(|user| user.split_once(':')).is_some_and(|(_, password)| !password.is_empty());
+    let in_query = query.split('&').filter_map(|pair| pair.split_once('='));
+    in_place || in_query.into_iter().any(|(key, value)| tells(key) != Says::Nothing && !value.is_empty())
 }
 
 fn in_file(span: Span, secrets: &mut Secrets, findings: &mut Findings) {
@@ -130,4 +141,21 @@ fn references(text: &str) -> Option<(Vec<Reference<'_>>, bool)> {
         rest = after;
     }
     Some((found, beside || !rest.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_with_a_password_is_told_from_one_without() {
+        for with in
+            ["postgres://me:pw@db/shop", "postgres://me:p@w@one:1,two:2/shop", "postgres://db/shop?a=b&password=pw"]
+        {
+            assert!(has_password(with), "{with}");
+        }
+        for without in ["postgres://me@db:5432/shop", "s3://lake/a:b@c", "a b: c", "http://x/?page=2"] {
+            assert!(!has_password(without), "{without}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ use crate::{connection::ConnectionKind, error::Result};
 mod decode;
 pub mod http;
 pub mod object_store;
+pub mod postgres;
 pub mod synthetic;
 mod template;
 
@@ -101,7 +102,7 @@ pub struct ParamError {
 }
 
 /// Every source there is.
-pub const SOURCES: &[SourceKind] = &[object_store::KIND, http::KIND, synthetic::KIND];
+pub const SOURCES: &[SourceKind] = &[object_store::KIND, http::KIND, postgres::KIND, synthetic::KIND];
 
 /// The connector that serves a connection type.
 pub fn find(connection_type: &str) -> Option<&'static SourceKind> {
