@@ -166,7 +166,7 @@ impl Table {
 
         let began = Instant::now();
         let claim = self.claims.claim(window, number + 2)?;
-        let open = self.service.open(&claim.pass)?;
+        let open = self.service.open(&claim.pass).await?;
         let stream = stream::iter([Ok(batch.clone())]).boxed();
         let files = self.service.put(&open, Part::Rows, batch.schema(), stream).await?;
         let manifest = self.claims.manifest(&claim, self.schema.clone(), files, ROWS as u64);
