@@ -44,7 +44,7 @@ tools-jaeger: ## build Jaeger, which shows traces, into .tools; takes Go and som
 	@.ci/tools jaeger
 
 .PHONY: tools
-tools: ## install what tests talk to: etcd, and Python with independent readers
+tools: ## install what tests talk to: etcd, PostgreSQL, and Python with independent readers
 	@.ci/tools
 
 # Tests that lack something say `SKIPPED name: reason`; they are counted, so that less is never taken for all.

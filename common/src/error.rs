@@ -53,6 +53,9 @@ catalogue! {
     TOO_MANY_REJECTED = "WR-S008": "more rows were rejected than the limit allows";
     SOURCE_CHANGED = "WR-S009": "an input changed while it was read";
     INPUT_TOO_LARGE = "WR-S010": "an input is past a safety limit";
+    SOURCE_FORBIDDEN = "WR-S011": "the source may not be read";
+    SOURCE_OPEN = "WR-S012": "rows may still be added to the window in the source";
+    SOURCE_REFUSED = "WR-S013": "the source refuses what it is asked";
     BAD_SQL = "WR-T001": "the SQL of a transform is not valid";
     NOT_ROW_WISE = "WR-T002": "a transform needs its windows one by one";
     OUT_OF_MEMORY = "WR-T003": "a transform needs more memory than it may take";

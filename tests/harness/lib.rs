@@ -9,6 +9,7 @@ pub mod jaeger;
 pub mod network;
 pub mod oracle;
 pub mod otlp;
+pub mod postgres;
 pub mod process;
 pub mod proof;
 pub mod reader;

@@ -5,6 +5,8 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
+use crate::postgres;
+
 /// A connection type.
 pub struct ConnectionKind {
     /// The value of `type`.
@@ -16,7 +18,12 @@ pub struct ConnectionKind {
 }
 
 /// Every connection type there is.
-pub const CONNECTIONS: &[ConnectionKind] = &[kind::<Local>("local"), kind::<S3>("s3"), kind::<Synthetic>("synthetic")];
+pub const CONNECTIONS: &[ConnectionKind] = &[
+    kind::<Local>("local"),
+    kind::<postgres::Params>(postgres::CONNECTION),
+    kind::<S3>("s3"),
+    kind::<Synthetic>("synthetic"),
+];
 
 /// The connection type of that name.
 pub fn find(kind: &str) -> Option<&'static ConnectionKind> {

@@ -11,6 +11,7 @@ pub mod flight;
 pub mod ingest;
 pub mod network;
 pub mod open;
+pub mod postgres;
 pub mod run;
 pub mod session;
 pub mod sink;

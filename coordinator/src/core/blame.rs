@@ -77,6 +77,8 @@ pub fn concerns_every_window(failure: &Failure) -> bool {
         error::SOURCE_MISSING,
         error::SOURCE_UNREADABLE,
         error::SOURCE_CORRUPT,
+        error::SOURCE_FORBIDDEN,
+        error::SOURCE_REFUSED,
         error::SCHEMA_MISMATCH,
         error::UNKNOWN_CONNECTOR,
         error::SECRET_UNRESOLVED,
