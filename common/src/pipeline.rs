@@ -79,7 +79,7 @@ pub struct SinkSpec {
     pub write: WriteMode,
     /// Where rows are staged, for a sink that keeps no files itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub staging: Option<Connection>,
+    pub staging: Option<Box<Connection>>,
     #[serde(flatten)]
     pub params: Map<String, Value>,
 }

@@ -179,7 +179,10 @@ impl Place<'_> {
                     .error(
                         error::MISSING_KEY,
                         self.at,
-                        format!("a {} sink keeps no files, and nothing says where rows wait to be committed", spec.format),
+                        format!(
+                            "a {} sink keeps no files, and nothing says where rows wait to be committed",
+                            spec.format
+                        ),
                     )
                     .fix("add `staging` with the name of a connection to object storage or to a folder");
             }

@@ -105,7 +105,9 @@ impl Reader<'_> {
         let block: SinkBlock = decode::block(&entry.node, entry.key_span, "`sink`", findings)?;
         let declared = self.connection(&block.to, entry.node.get("to"), findings)?;
         let staging = match &block.staging {
-            Some(name) => Some(self.connection(name, entry.node.get("staging"), findings)?.connection.clone()?),
+            Some(name) => {
+                Some(Box::new(self.connection(name, entry.node.get("staging"), findings)?.connection.clone()?))
+            }
             None => None,
         };
         let usual = match pattern? {

@@ -22,6 +22,7 @@ use crate::{
 mod change;
 pub mod delta;
 pub mod files;
+pub mod postgres;
 
 /// A sink opened for one physical target.
 ///
@@ -121,7 +122,7 @@ pub struct SinkKind {
 }
 
 /// Every sink there is.
-pub const SINKS: &[SinkKind] = &[delta::KIND, files::KIND];
+pub const SINKS: &[SinkKind] = &[delta::KIND, files::KIND, postgres::KIND];
 
 /// The connector that serves a sink's format.
 pub fn find(spec: &SinkSpec) -> Option<&'static SinkKind> {
