@@ -27,6 +27,7 @@ pub const DATABASE: &str = "shop";
 const START_LOOKS: usize = 600;
 /// Somebody else may take a free port first; then it starts over with another.
 const START_ATTEMPTS: usize = 5;
+const RESTART_ATTEMPTS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 /// Where Debian puts what it does not put in the path.
 const DEBIAN: &str = "/usr/lib/postgresql";
@@ -160,7 +161,32 @@ impl Postgres {
     /// Starts it again on its data and its port, after [`Self::kill`] or [`Self::shut_down`].
     pub fn start_again(&mut self) -> Result<()> {
         ensure!(self.server.is_none(), "the server runs");
+        // Children of one that was killed may take a moment to notice.
+        for _ in 0..RESTART_ATTEMPTS {
+            if self.launch().is_ok() {
+                return Ok(());
+            }
+            sleep(PAUSE * 4);
+        }
         self.launch()
+    }
+
+    /// Settings it is started with from the next time on.
+    pub fn set(&mut self, settings: &[&str]) {
+        self.settings.extend(settings.iter().map(|setting| (*setting).to_owned()));
+    }
+
+    /// Puts files into its data, which nobody else may read.
+    pub fn own(&self, files: &[(&str, Vec<u8>)]) -> Result<()> {
+        for (name, content) in files {
+            let path = self.data().join(name);
+            fs::write(&path, content)?;
+            fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+            if let Some(user) = &self.binaries.user {
+                chown(&path, Some(user.0), Some(user.1))?;
+            }
+        }
+        Ok(())
     }
 
     /// What it wrote to its log.

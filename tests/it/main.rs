@@ -13,6 +13,7 @@ mod joining;
 mod lake;
 mod many;
 mod metrics;
+mod postgres;
 mod postgres_sink;
 mod recovery;
 mod s3;

@@ -156,7 +156,7 @@ fn what_sinks_promise_on_folders_they_promise_on_s3() {
 }
 
 /// The newest build of the worker's unit tests, which lies beside this one.
-fn worker_tests() -> Option<PathBuf> {
+pub(crate) fn worker_tests() -> Option<PathBuf> {
     let here = std::env::current_exe().ok()?;
     let candidates = here.parent()?.read_dir().ok()?.flatten().filter(|entry| {
         let name = entry.file_name();

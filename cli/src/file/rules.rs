@@ -111,9 +111,9 @@ impl Rules<'_> {
 
     /// Something must tell which rows belong to a window.
     fn check_selection(&mut self, source: &SourceSpec) {
-        let whole = self.text(&["source", "path"]).is_some_and(|path| !template::names_window(path));
-        if source.cursor.is_none() && whole {
-            let span = self.span(&["source", "path"]);
+        let whole = |key: &&str| self.text(&["source", key]).is_some_and(|text| !template::names_window(text));
+        if let (None, Some(key)) = (&source.cursor, ["path", "table", "query"].into_iter().find(whole)) {
+            let span = self.span(&["source", key]);
             self.findings
                 .error(
                     error::CONTRADICTION,

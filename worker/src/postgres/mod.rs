@@ -2,10 +2,13 @@
 //! format. Sources and sinks of it are built on this; it knows neither them nor tasks.
 
 mod catalog;
+pub mod copy;
 mod failure;
 mod params;
 mod quote;
 mod session;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use catalog::{Class, Column, Relation, RelationKind, Type, columns_of_query, relation};

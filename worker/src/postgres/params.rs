@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio_postgres::{Config, config::SslMode};
-use url::Url;
+use url::form_urlencoded;
 use windrow_common::{error, pipeline::Connection, quantity::Pause};
 
 use super::tls::{Tls, Trust};
@@ -118,7 +118,7 @@ impl Settings {
         let secret = |key: &str, value: &str| resolved(connection, key, value);
         let address = secret(key, address)?;
         let address = Address::parse(address.reveal()).map_err(|message| bad(connection, key, message))?;
-        let mut config: Config = address.url.as_str().parse().map_err(|cause| bad(connection, key, told(&cause)))?;
+        let mut config: Config = address.text.parse().map_err(|cause| bad(connection, key, told(&cause)))?;
         if let Some(password) = &params.password {
             config.password(secret("password", password)?.reveal());
         }
@@ -196,35 +196,33 @@ fn read_ca(connection: &Connection, path: &PathBuf) -> Result<Vec<u8>> {
 
 /// An address without what our TLS decides and the client library does not know.
 struct Address {
-    url: Url,
+    text: String,
     mode: Option<Mode>,
     ca: Option<PathBuf>,
 }
 
 impl Address {
+    /// Several hosts with their ports are no address by the book, so this looks at the end alone.
     fn parse(text: &str) -> Result<Self, String> {
-        let mut url = Url::parse(text).map_err(|cause| format!("this is no address: {cause}"))?;
-        if !matches!(url.scheme(), "postgres" | "postgresql") {
+        if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             return Err("the address does not begin with postgres://".to_owned());
         }
-        let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        let (place, query) = text.split_once('?').unwrap_or((text, ""));
         let (mut mode, mut ca) = (None, None);
         let mut kept = Vec::new();
-        for (key, value) in pairs {
-            match key.as_str() {
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let Some((key, value)) = form_urlencoded::parse(pair.as_bytes()).next() else { continue };
+            match &*key {
                 "sslmode" => mode = Some(Mode::parse(&value)?),
-                "sslrootcert" => ca = (value != "system").then(|| PathBuf::from(value)),
+                "sslrootcert" => ca = (value != "system").then(|| PathBuf::from(&*value)),
                 "sslcert" | "sslkey" | "sslcrl" => return Err(format!("`{key}` is not served yet")),
                 // What libpq knows of Kerberos changes nothing for who does not speak it.
                 "gssencmode" => {}
-                _ => kept.push((key, value)),
+                _ => kept.push(pair),
             }
         }
-        url.set_query(None);
-        if !kept.is_empty() {
-            url.query_pairs_mut().extend_pairs(kept);
-        }
-        Ok(Self { url, mode, ca })
+        let text = if kept.is_empty() { place.to_owned() } else { format!("{place}?{}", kept.join("&")) };
+        Ok(Self { text, mode, ca })
     }
 }
 
@@ -301,6 +299,9 @@ mod tests {
         let read = settings(json!({ "url": url, "tls": { "mode": "disable" } })).unwrap();
         assert_eq!(read.config.get_ssl_mode(), SslMode::Disable);
         assert_eq!(read.config.get_application_name(), Some("windrow"));
+        let several =
+            settings(json!({ "url": "postgres://me@one:5433,two:5434/shop?target_session_attrs=read-write" }));
+        assert_eq!(several.unwrap().place(), "one:5433,two:5434/shop");
         let missing = settings(json!({ "url": "${env:WINDROW_NO_SUCH_URL}" })).map(drop).unwrap_err();
         assert_eq!(missing.code(), error::SECRET_UNRESOLVED);
     }

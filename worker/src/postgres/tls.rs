@@ -30,7 +30,7 @@ pub(super) enum Trust {
 
 /// Why no TLS could be prepared.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub(super) enum TlsError {
     #[error("the file has no certificate that can be read")]
     NoCertificates,
     #[error("this machine has no certificates to trust: name a file of them in `tls.ca`")]

@@ -12,6 +12,7 @@ use windrow_common::{manifest::Input, pipeline::SourceSpec, window::Window};
 use crate::error::Result;
 
 pub mod object_store;
+pub mod postgres;
 pub mod synthetic;
 
 /// A source opened for one pipeline.
@@ -96,7 +97,7 @@ pub struct ParamError {
 }
 
 /// Every source there is.
-pub const SOURCES: &[SourceKind] = &[object_store::KIND, synthetic::KIND];
+pub const SOURCES: &[SourceKind] = &[object_store::KIND, postgres::KIND, synthetic::KIND];
 
 /// The connector that serves a connection type.
 pub fn find(connection_type: &str) -> Option<&'static SourceKind> {

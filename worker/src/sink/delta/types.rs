@@ -137,7 +137,7 @@ fn table_entries(entries: &Field, place: &str) -> Result<FieldRef> {
 fn no_form(from: &DataType, place: &str) -> WorkerError {
     let fix = match from {
         DataType::Timestamp(_, None) => {
-            "a time without a zone is ambiguous: declare `assume_timezone`, or cast it in the transform"
+            "a time without a zone is ambiguous: declare its zone with the source's `timezone`, or cast it in the transform"
         }
         DataType::Time32(_) | DataType::Time64(_) => "cast it to BIGINT microseconds or to text in the transform",
         DataType::Duration(_) | DataType::Interval(_) => "cast it to BIGINT or to text in the transform",

@@ -1,0 +1,176 @@
+//! Reading: one COPY out of one snapshot, decoded as it comes.
+
+use std::{collections::VecDeque, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use tokio_postgres::CopyOutStream;
+use windrow_common::{
+    error,
+    window::{Axis, Window},
+};
+
+use super::{changed, layout::Layout, params::Config, select};
+use crate::{
+    error::{Result, WorkerError},
+    postgres::{
+        Session,
+        copy::{Decoder, Flawed, Limits, StreamError},
+        source_error,
+    },
+    source::{Chunk, MAX_REJECT_BYTES, Reject, RowStream},
+};
+
+/// Rows without a cursor are counted up to here.
+const MOST_COUNTED: u32 = 10_000;
+/// Nothing of the transaction outlives it, and none of its statements writes.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// The rows of the window. The session is the stream's from now on: whoever drops the stream ends the COPY.
+pub(super) async fn read(
+    session: Session,
+    config: &Config,
+    layout: Arc<Layout>,
+    (input, window): (&str, &Window),
+) -> Result<RowStream> {
+    let place = input.to_owned();
+    let failed = |cause| source_error(cause, &place);
+    session.client().batch_execute(BEGIN).await.map_err(failed)?;
+    if Layout::find(&session, config).await?.digest != layout.digest {
+        return Err(changed(input));
+    }
+    if window.axis() == Axis::Time
+        && let Some(count) = select::count_null_cursors(&layout, config, MOST_COUNTED)
+    {
+        let count: i64 =
+            session.client().query_one(&count, &[]).await.and_then(|row| row.try_get(0)).map_err(failed)?;
+        refuse_null_cursors(count, config, input)?;
+    }
+    let statement = select::copy(&layout, config, window)?;
+    let cursor = config.cursor.as_deref().filter(|_| window.axis() == Axis::Time);
+    let cursor = cursor.and_then(|name| layout.columns.iter().position(|chosen| chosen.column.name == name));
+    let forms = layout.columns.iter().map(|chosen| chosen.form.clone()).collect();
+    let decoder = Decoder::new(layout.schema.clone(), forms, config.special, Limits::default())
+        .with_cursor(cursor)
+        .showing(MAX_REJECT_BYTES);
+    let mut session = session;
+    session.set_busy(true);
+    let copy = session.client().copy_out(&statement).await.map_err(failed)?;
+    let reading = Reading {
+        copy: Box::pin(copy),
+        session,
+        decoder,
+        chunk: Bytes::new(),
+        ready: VecDeque::new(),
+        ended: false,
+        input: place,
+    };
+    Ok(stream::unfold(Some(reading), |reading| async {
+        let mut reading = reading?;
+        match reading.next().await {
+            Ok(Some(chunk)) => Some((Ok(chunk), Some(reading))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+    .boxed())
+}
+
+fn refuse_null_cursors(count: i64, config: &Config, input: &str) -> Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let cursor = config.cursor.as_deref().unwrap_or_default();
+    let more = if count >= i64::from(MOST_COUNTED) { " or more" } else { "" };
+    let message = format!("the cursor {cursor:?} is null in {count}{more} rows, which belong to no window");
+    Err(WorkerError::never(error::CURSOR_MISSING, message).at(input).fix(
+        "give them a value and the column NOT NULL, or say what is to become of them: `null_cursor: reject` or `ignore`",
+    ))
+}
+
+/// A COPY under way.
+struct Reading {
+    copy: Pin<Box<CopyOutStream>>,
+    session: Session,
+    decoder: Decoder,
+    /// What the decoder has not taken yet.
+    chunk: Bytes,
+    /// What was decoded and not given out yet.
+    ready: VecDeque<Chunk>,
+    ended: bool,
+    input: String,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Option<Chunk>> {
+        loop {
+            if let Some(chunk) = self.ready.pop_front() {
+                return Ok(Some(chunk));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            if self.feed()? {
+                self.take()?;
+                continue;
+            }
+            match self.copy.next().await {
+                Some(chunk) => self.chunk = chunk.map_err(|cause| source_error(cause, &self.input))?,
+                None => self.end()?,
+            }
+        }
+    }
+
+    /// Whether a batch is full.
+    fn feed(&mut self) -> Result<bool> {
+        let mut rest = &self.chunk[..];
+        let full = self.decoder.feed(&mut rest).map_err(|cause| self.broken(cause))?;
+        let left = rest.len();
+        let taken = self.chunk.len() - left;
+        self.chunk = self.chunk.slice(taken..);
+        Ok(full)
+    }
+
+    fn take(&mut self) -> Result<()> {
+        let (rows, flawed) = self.decoder.take().map_err(|cause| {
+            WorkerError::never(error::INTERNAL, "the rows could not be put together").at(&self.input).because(cause)
+        })?;
+        if !flawed.is_empty() {
+            self.ready.push_back(Chunk::Rejected(flawed.into_iter().map(|flawed| self.reject(flawed)).collect()));
+        }
+        if rows.num_rows() > 0 {
+            self.ready.push_back(Chunk::Rows(rows));
+        }
+        Ok(())
+    }
+
+    /// Takes the last rows; that they are the last, the stream itself has to say.
+    fn end(&mut self) -> Result<()> {
+        self.decoder.finish().map_err(|cause| self.broken(cause))?;
+        self.session.set_busy(false);
+        self.ended = true;
+        match self.decoder.rows() {
+            0 => Ok(()),
+            _ => self.take(),
+        }
+    }
+
+    fn reject(&self, flawed: Flawed) -> Reject {
+        Reject {
+            input: self.input.clone(),
+            position: flawed.position,
+            code: flawed.flaw.code.code,
+            reason: flawed.flaw.reason,
+            raw: flawed.raw,
+        }
+    }
+
+    fn broken(&self, cause: StreamError) -> WorkerError {
+        let error = match cause {
+            StreamError::TooLong(_) => WorkerError::never(error::INPUT_TOO_LARGE, "a row is too long")
+                .fix("leave its longest column out by `columns`, or cut it in `query`"),
+            _ => WorkerError::later(error::SOURCE_UNREADABLE, "the database's answer cannot be read"),
+        };
+        error.at(&self.input).because(cause)
+    }
+}

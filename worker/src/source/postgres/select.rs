@@ -1,0 +1,122 @@
+//! The statements of a source. Bounds of windows are typed literals, for a COPY takes no parameters; none of them is text
+//! that somebody else wrote. Pure.
+
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use windrow_common::{
+    error,
+    window::{Axis, Window},
+};
+
+use super::{
+    layout::{Layout, TIMESTAMP},
+    params::{Config, NullCursor, What},
+};
+use crate::{
+    error::{Result, WorkerError},
+    postgres::{identifier, literal, qualified},
+};
+
+const BIGINT: u32 = 20;
+const DATE: u32 = 1082;
+const TIMESTAMPTZ: u32 = 1184;
+/// More than any zone's distance from UTC, clock changes included.
+const WIDEST_OFFSET_HOURS: i64 = 48;
+
+/// The rows of a window, or all rows for a full load.
+pub(super) fn copy(layout: &Layout, config: &Config, window: &Window) -> Result<String> {
+    let columns: Vec<String> = layout
+        .columns
+        .iter()
+        .map(|chosen| format!("{} AS {}", chosen.expression, identifier(&chosen.column.name)))
+        .collect();
+    let rows = match window.axis() {
+        Axis::Version => String::new(),
+        Axis::Time => {
+            let mut inside = predicate(layout, config, window)?;
+            if let (NullCursor::Reject, Some(cursor)) = (config.null_cursor, &config.cursor) {
+                inside = format!("(({inside}) OR {} IS NULL)", identifier(cursor));
+            }
+            format!(" WHERE {inside}")
+        }
+    };
+    Ok(format!("COPY (SELECT {} FROM {}{rows}) TO STDOUT (FORMAT BINARY)", columns.join(", "), from(config)))
+}
+
+/// How many rows have no cursor, counted up to a bound; `None` where nobody wants to know, or there can be none.
+pub(super) fn count_null_cursors(layout: &Layout, config: &Config, most: u32) -> Option<String> {
+    let cursor = config.cursor.as_ref().filter(|_| config.null_cursor == NullCursor::Refuse)?;
+    let chosen = layout.column(cursor).filter(|chosen| chosen.column.nullable)?;
+    let cursor = identifier(&chosen.column.name);
+    let rows = format!("SELECT 1 FROM {} WHERE {cursor} IS NULL LIMIT {most}", from(config));
+    Some(format!("SELECT pg_catalog.count(*) FROM ({rows}) AS nulls"))
+}
+
+fn from(config: &Config) -> String {
+    match &config.what {
+        What::Table { schema, name } => qualified(schema, name),
+        // A comment at the query's end must not take the bracket with it.
+        What::Query(query) => format!("({query}\n) AS windrow_query"),
+    }
+}
+
+/// Which rows lie in `[start, end)`: exactly, and so that an index on the cursor can be used.
+pub(super) fn predicate(layout: &Layout, config: &Config, window: &Window) -> Result<String> {
+    let Some(name) = &config.cursor else {
+        let message = "nothing tells the rows of one window from those of another";
+        return Err(WorkerError::never(error::CURSOR_MISSING, message).fix("name the column of time in `cursor`"));
+    };
+    let Some(chosen) = layout.column(name) else {
+        return Err(WorkerError::never(error::CURSOR_MISSING, format!("the cursor column {name:?} is not read"))
+            .fix("add it to `columns`"));
+    };
+    let column = identifier(name);
+    let between = |value: &str, start: String, end: String| format!("{value} >= {start} AND {value} < {end}");
+    let instants = window.instants().ok_or_else(|| beyond(window))?;
+    let (start, end) = (instant(instants.0), instant(instants.1));
+    match chosen.column.data_type.oid {
+        TIMESTAMPTZ => Ok(between(&column, start, end)),
+        BIGINT => Ok(between(&column, format!("{}::bigint", window.start()), format!("{}::bigint", window.end()))),
+        TIMESTAMP => {
+            let zone = config.cursor_zone.as_ref().ok_or_else(|| {
+                WorkerError::never(
+                    error::CURSOR_MISSING,
+                    format!("the cursor column {name:?} is of type timestamp without time zone"),
+                )
+                .fix("declare the zone its values are in with `cursor_timezone`")
+            })?;
+            let exact = format!("({column} AT TIME ZONE {})", literal(zone));
+            // The server gives each local time one instant, so that each row is in one window; the wider bounds are for its index.
+            let wide =
+                between(&column, local(instants.0, -WIDEST_OFFSET_HOURS)?, local(instants.1, WIDEST_OFFSET_HOURS)?);
+            Ok(format!("{} AND {wide}", between(&exact, start, end)))
+        }
+        DATE => {
+            let zone = literal(config.cursor_zone.as_deref().unwrap_or("UTC"));
+            let exact = format!("({column}::timestamp AT TIME ZONE {zone})");
+            let wide =
+                between(&column, local(instants.0, -WIDEST_OFFSET_HOURS)?, local(instants.1, WIDEST_OFFSET_HOURS)?);
+            Ok(format!("{} AND {wide}", between(&exact, start, end)))
+        }
+        _ => {
+            let message = format!("the cursor column {name:?} is of type {}", chosen.column.data_type.name);
+            Err(WorkerError::never(error::CURSOR_MISSING, message)
+                .fix("a cursor is a timestamp, a date or a bigint of microseconds; cast it in `query`"))
+        }
+    }
+}
+
+fn instant(at: Timestamp) -> String {
+    format!("TIMESTAMPTZ '{}'", at.strftime("%Y-%m-%d %H:%M:%S%.6f+00"))
+}
+
+/// A local time some hours away from the instant's own in UTC.
+fn local(at: Timestamp, hours: i64) -> Result<String> {
+    let moved = at.to_zoned(TimeZone::UTC).datetime().checked_add(hours.hours());
+    let moved = moved
+        .map_err(|cause| WorkerError::never(error::BAD_WINDOW, "a window ends beyond all times").because(cause))?;
+    Ok(format!("TIMESTAMP '{}'", moved.strftime("%Y-%m-%d %H:%M:%S%.6f")))
+}
+
+fn beyond(window: &Window) -> WorkerError {
+    WorkerError::never(error::BAD_WINDOW, format!("{window} is no window of time"))
+}
