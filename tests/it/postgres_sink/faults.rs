@@ -123,8 +123,8 @@ async fn a_commit_whose_answer_is_lost_is_not_made_twice() {
 }
 
 /// A server that is killed and comes back has lost what was loaded and not committed; it is loaded again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_between_load_and_commit_gets_the_rows_again() {
+#[test]
+fn a_server_that_is_killed_between_load_and_commit_gets_the_rows_again() {
     let Some(mut shop) = Shop::open("a_server_that_is_killed_between_load_and_commit_gets_the_rows_again") else {
         return;
     };

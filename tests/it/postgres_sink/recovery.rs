@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use windrow_tests::process::{run, run_json};
+use windrow_tests::process::{Process, run_json};
 
-use super::{Shop, finished};
+use super::{Shop, finished, wait_for_end};
 use crate::visits::{ROWS, Visits, WINDOWS};
 
 /// `visits`, into the database.
@@ -58,10 +58,14 @@ fn a_database_that_went_back_in_time_is_not_written() {
          SET seq = c.seq, digest = c.digest FROM windrow.commit c WHERE c.sink = h.sink AND c.seq = h.seq - 1",
     );
     let seq = shop.check_commits("visits");
-    let create = ["backfill", "create", "visits", "--reprocess", "all", "--local", visits.arg()];
-    let output = run(&create).unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(!output.status.success() && said.contains("WR-K009"), "{said}");
+    let file = visits.path().join("pipelines.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("end: 2024-01-02T00:00", "end: 2024-01-02T02:00")).unwrap();
+    let mut running = Process::start(&["run", visits.arg()], &visits.path().join("run.log")).unwrap();
+    wait_for_end(&mut running);
+    let said = running.log();
+    assert_eq!(running.ended().unwrap().unwrap().code(), Some(1), "{said}");
+    assert!(said.contains("sink is halted: "), "{said}");
     assert_eq!(shop.check_commits("visits"), seq);
 }
 

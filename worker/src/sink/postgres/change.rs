@@ -128,10 +128,13 @@ mod tests {
         Window::new(Axis::Time, start, end).unwrap()
     }
 
+    /// A step's tasks and what it replaces.
+    type Shape = ((usize, usize), Vec<(i64, i64)>);
+
     #[test]
     fn windows_apart_go_at_once_and_those_that_meet_one_after_the_other() {
         use WriteMode::{Append, ReplaceWindow as Replace};
-        let shape = |tasks: &[(i64, i64, WriteMode)]| -> Vec<((usize, usize), Vec<(i64, i64)>)> {
+        let shape = |tasks: &[(i64, i64, WriteMode)]| -> Vec<Shape> {
             let tasks: Vec<_> = tasks.iter().map(|(start, end, write)| (time(*start, *end), *write)).collect();
             steps(&tasks).into_iter().map(|step| (step.tasks, step.replace)).collect()
         };

@@ -15,7 +15,7 @@ use super::{
     PostgresSink,
     change::{Change, Deed, FORM, Tell, steps},
     failure::failed,
-    head, layout, rows,
+    layout, rows,
     session::{Open, Purpose},
     target::{self, Table, WINDOW_COLUMN},
     version,
@@ -29,7 +29,6 @@ use crate::{
 
 pub(super) async fn prepare(sink: &PostgresSink, next: Next) -> Result<IntentBody> {
     let open = sink.database.open(Purpose::Look).await?;
-    check_position(&open, sink, &next).await?;
     let files: Vec<StagedFile> = next
         .tasks
         .iter()
@@ -76,24 +75,6 @@ pub(super) async fn prepare(sink: &PostgresSink, next: Next) -> Result<IntentBod
         change: Some(serde_json::to_value(change).map_err(unwritable)?),
         tasks: next.tasks.into_iter().map(|(task, _)| task).collect(),
     })
-}
-
-async fn check_position(open: &Open, sink: &PostgresSink, next: &Next) -> Result<()> {
-    let found = head::probe(open, &sink.id).await?;
-    if found.seq + 1 == next.seq && found.digest == next.previous {
-        return Ok(());
-    }
-    let (code, message) = if found.seq + 1 < next.seq {
-        (
-            error::SINK_ROLLED_BACK,
-            format!("the database holds commit {}, the ledger knows of {}", found.seq, next.seq - 1),
-        )
-    } else {
-        (error::SINK_FORKED, format!("the database's commit {} is not the one the ledger knows", found.seq))
-    };
-    Err(WorkerError::never(code, message)
-        .at(format!("windrow.head in {}", open.place()))
-        .fix("find out who restored or shares the database; then restore it, or write to another table"))
 }
 
 /// Of tasks that replace everything only the last one is seen.
