@@ -37,6 +37,9 @@ pub struct IntentBody {
     pub remove: Vec<String>,
     /// Files of rejected rows that are published beside the table.
     pub dead_letters: Vec<StagedFile>,
+    /// What the commit does where it is more than files that come and go, in the sink's own form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<serde_json::Value>,
 }
 
 /// A task an intent publishes.

@@ -78,9 +78,12 @@ pub struct SourceSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SinkSpec {
     pub to: Connection,
-    /// `delta`, `parquet`, `csv`, `json`.
+    /// `delta`, `parquet`, `csv`, `json`, `postgres`.
     pub format: String,
     pub write: WriteMode,
+    /// Where rows are staged, for a sink that keeps no files itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staging: Option<Box<Connection>>,
     #[serde(flatten)]
     pub params: Map<String, Value>,
 }
@@ -88,11 +91,13 @@ pub struct SinkSpec {
 impl SinkSpec {
     /// The lane of commits of the place this writes to: the same for every pipeline that writes there.
     pub fn id(&self) -> SinkId {
-        let text = |map: &Map<String, Value>, key: &str| {
-            map.get(key).and_then(Value::as_str).unwrap_or_default().trim_matches('/').to_owned()
+        // The first of the keys that says something: places are folders, or tables of a database.
+        let text = |map: &Map<String, Value>, keys: [&str; 2]| {
+            let found = keys.iter().find_map(|key| map.get(*key).and_then(Value::as_str));
+            found.unwrap_or_default().trim_matches('/').to_owned()
         };
-        let root = text(&self.to.params, "root");
-        let path = text(&self.params, "path");
+        let root = text(&self.to.params, ["root", "url"]);
+        let path = text(&self.params, ["path", "table"]);
         let place = blake3::hash(format!("{}\0{root}\0{path}", self.to.kind).as_bytes()).to_hex();
         let readable: String =
             path.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(40).collect();
@@ -353,5 +358,21 @@ mod tests {
         assert_ne!(sink("/lake", "flights").id(), sink("/lake", "planes").id());
         assert_ne!(sink("/lake", "flights").id(), sink("/lake2", "flights").id());
         assert!(sink("", "").id().as_str().starts_with("sink"));
+    }
+
+    #[test]
+    fn a_table_is_a_place_too() {
+        let sink = |url: &str, table: &str| -> SinkSpec {
+            serde_json::from_value(serde_json::json!({
+                "to": { "name": "shop", "type": "postgres", "url": url },
+                "format": "postgres", "write": "append", "table": table,
+            }))
+            .unwrap()
+        };
+        let devices = sink("${env:SHOP}", "public.devices").id();
+        assert_eq!(devices, sink("${env:SHOP}", "public.devices").id());
+        assert_ne!(devices, sink("${env:SHOP}", "public.visits").id());
+        assert_ne!(devices, sink("${env:OTHER}", "public.devices").id());
+        assert!(devices.as_str().starts_with("public_devices-"), "{devices}");
     }
 }

@@ -44,7 +44,7 @@ enum Victim {
     Committer,
 }
 
-pub(crate) const FORMATS: [&str; 3] = ["delta", "parquet", "json"];
+pub(crate) const FORMATS: [&str; 4] = ["delta", "parquet", "json", "postgres"];
 const FAULTS: [Fault; 4] = [Fault::Kill, Fault::Stop, Fault::Cut, Fault::Fail];
 
 impl Cell {

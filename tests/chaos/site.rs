@@ -16,7 +16,11 @@ use windrow_tests::{
     process::{Process, Surroundings, free_port_on, run, run_json},
 };
 
-use crate::{course::Outcome, ground::Ground, plot::Plot};
+use crate::{
+    course::{Missing, Outcome},
+    ground::Ground,
+    plot::Plot,
+};
 
 /// How long a site may take for anything.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -82,7 +86,13 @@ impl Verdict {
 
 impl<'a> Site<'a> {
     pub(crate) fn new(ground: &'a Ground, format: &'static str, seed: u64) -> Result<Self> {
-        let plot = Plot::new(format, seed)?;
+        let plot = match format {
+            "postgres" => {
+                let url = ground.database().ok_or(Missing("there is no PostgreSQL server"))?;
+                Plot::in_database(&url, seed)?
+            }
+            _ => Plot::new(format, seed)?,
+        };
         let cluster = plot.path().file_name().context("a folder has a name")?.to_string_lossy().replace('.', "x");
         let etcd = ground.etcd.endpoints();
         Ok(Self { ground, coordinators: Vec::new(), workers: Vec::new(), plot, cluster, etcd })
@@ -223,6 +233,9 @@ impl<'a> Site<'a> {
 
     /// The same of another pipeline over the same rows.
     pub(crate) async fn check_pipeline(&self, pipeline: &str) -> Result<Verdict> {
+        if let ("postgres", Some(postgres)) = (self.plot.format, &self.ground.postgres) {
+            self.plot.dump(postgres, pipeline)?;
+        }
         let found = self.plot.read_back(&self.ground.python, pipeline)?;
         self.check_ledger(pipeline, &found).await?;
         self.check_sweeps(pipeline, &found).await?;

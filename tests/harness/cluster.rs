@@ -96,6 +96,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// A worker in which something goes off.
+    pub fn add_worker_armed(&mut self, name: &str, trap: &str) -> Result<()> {
+        let before = self.surroundings.clone();
+        self.surroundings = before.clone().with_env("WINDROW_FAILPOINTS", trap);
+        let added = self.add_worker(name);
+        self.surroundings = before;
+        added
+    }
+
     /// All coordinators, as an argument.
     pub fn addresses(&self) -> String {
         self.coordinators.iter().map(|coordinator| coordinator.address.clone()).collect::<Vec<_>>().join(",")

@@ -45,7 +45,7 @@ impl Rows {
         self.end.abs_diff(self.start) / self.window.unsigned_abs().max(1)
     }
 
-    /// Reads the sink of `format` (delta, parquet or json) in `folder`.
+    /// Reads the sink of `format` (delta, parquet, json, or what was written out of postgres) in `folder`.
     pub fn compare(&self, python: &Path, format: &str, folder: &Path) -> Result<Found> {
         let numbers = [self.seed.to_string(), self.per_second.to_string()];
         let times = [self.start, self.end, self.window].map(|number| number.to_string());

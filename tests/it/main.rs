@@ -17,6 +17,7 @@ mod lake;
 mod many;
 mod metrics;
 mod postgres;
+mod postgres_sink;
 mod recovery;
 mod s3;
 mod s3_broken;

@@ -1,7 +1,7 @@
 """Reads a table or a folder of files back and compares it with what the synthetic source must have made.
 
 Nothing of windrow is used: the rows are made again here by the source's published definition, and read by deltalake and
-DuckDB. Prints one JSON object. Called as `oracle.py delta|parquet|json FOLDER SEED ROWS_PER_SECOND START END WINDOW`, with
+DuckDB. Prints one JSON object. Called as `oracle.py delta|parquet|json|postgres FOLDER SEED ROWS_PER_SECOND START END WINDOW`, with
 seconds since 1970 and the window's length in seconds.
 """
 
@@ -61,6 +61,20 @@ def found_in_files(folder, extension):
     return rows.fetchall(), live
 
 
+def found_in_dump(folder):
+    """What psql wrote: a line a row, fields between bars."""
+    with open(f"{folder}/rows") as lines:
+        fields = (line.rstrip("\n").split("|") for line in lines)
+        return [(int(row), int(at), digest) for row, at, digest in fields], []
+
+
+def commits_of_dump(folder):
+    with open(f"{folder}/commits") as lines:
+        commits = [line.rstrip("\n").split("|") for line in lines if line.strip()]
+    chained = all(later[2] == former[1] for former, later in zip(commits, commits[1:]))
+    return [int(commit[0]) for commit in commits], chained, []
+
+
 def commits_of_delta(folder):
     """The numbers of our commits in the order of the table's log."""
     seqs = []
@@ -92,6 +106,9 @@ def main():
     if kind == "delta":
         rows, live = found_in_delta(folder)
         seqs, chained, staged = commits_of_delta(folder)
+    elif kind == "postgres":
+        rows, live = found_in_dump(folder)
+        seqs, chained, staged = commits_of_dump(folder)
     else:
         rows, live = found_in_files(folder, kind)
         seqs, chained, staged = commits_of_files(folder)

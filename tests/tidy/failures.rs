@@ -14,7 +14,7 @@ const RESULTS: &str = "docs/failures.json";
 const MARK: &str = "<!-- Below here: made by `make docs` from docs/failures.json. Do not edit. -->\n";
 const LAYERS: [&str; 4] = ["model", "simulation", "chaos", "fuzz"];
 const FAULTS: [&str; 4] = ["kill", "stop", "cut", "fail"];
-const SINKS: [&str; 3] = ["delta", "parquet", "json"];
+const SINKS: [&str; 4] = ["delta", "parquet", "json", "postgres"];
 
 fn results() -> Vec<Proof> {
     let text = fs::read_to_string(root().join(RESULTS)).unwrap_or_else(|_| "[]".to_owned());
@@ -56,7 +56,7 @@ fn tables(proofs: &[Proof]) -> String {
         let columns = FAULTS.map(|fault| {
             let sinks = of(point, fault);
             held += sinks.len();
-            if sinks.len() == SINKS.len() { "held, all three sinks".to_owned() } else { sinks.join(", ") }
+            if sinks.len() == SINKS.len() { "held, all four sinks".to_owned() } else { sinks.join(", ") }
         });
         matrix += &format!("| {point} | {moment} | {} |\n", columns.join(" | "));
     }

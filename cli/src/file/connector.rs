@@ -48,6 +48,7 @@ pub(crate) struct SinkConnector {
     pub(crate) kind: &'static str,
     pub(crate) formats: &'static [&'static str],
     pub(crate) connections: &'static [&'static str],
+    pub(crate) staging: &'static [&'static str],
     pub(crate) capabilities: Capabilities,
     pub(crate) schema: fn() -> Schema,
     pub(crate) open: Open<Pipeline>,
@@ -99,6 +100,7 @@ impl From<&'static SinkKind> for SinkConnector {
             kind: kind.kind,
             formats: kind.formats,
             connections: kind.connections,
+            staging: kind.staging,
             capabilities: kind.capabilities,
             schema: kind.schema,
             open: Box::new(|pipeline| (kind.build)(pipeline).map(drop)),
@@ -165,8 +167,43 @@ impl Place<'_> {
                 .fix(format!("write to a connection of type {}", sink.connections.join(", ")));
             return;
         }
-        self.check_keys(&(sink.schema)(), &["to", "format", "write"], "`sink`", findings);
+        let own: &[&str] = match sink.staging {
+            [] => &["to", "format", "write"],
+            _ => &["to", "format", "write", "staging"],
+        };
+        self.check_keys(&(sink.schema)(), own, "`sink`", findings);
+        self.check_staging(sink, spec, findings);
         self.check_capabilities(sink, spec, findings);
+    }
+
+    /// That rows can wait where the sink is to stage them.
+    fn check_staging(&self, sink: &SinkConnector, spec: &SinkSpec, findings: &mut Findings) {
+        match &spec.staging {
+            // For a sink that stages in its own place the key is not known.
+            _ if sink.staging.is_empty() => {}
+            None => {
+                findings
+                    .error(
+                        error::MISSING_KEY,
+                        self.at,
+                        format!(
+                            "a {} sink keeps no files, and nothing says where rows wait to be committed",
+                            spec.format
+                        ),
+                    )
+                    .fix("add `staging` with the name of a connection to object storage or to a folder");
+            }
+            Some(staging) if !sink.staging.contains(&staging.kind.as_str()) => {
+                findings
+                    .error(
+                        error::UNKNOWN_CONNECTOR,
+                        self.span("staging"),
+                        format!("nothing can be staged in a connection of type {:?}", staging.kind),
+                    )
+                    .fix(format!("stage in a connection of type {}", sink.staging.join(", ")));
+            }
+            Some(_) => {}
+        }
     }
 
     pub(crate) fn open_source(
@@ -185,7 +222,11 @@ impl Place<'_> {
     pub(crate) fn open_sink(&self, pipeline: &Pipeline, options: &Options, findings: &mut Findings) {
         let sink = &pipeline.sink;
         let Some(connector) = options.connectors.sink(&sink.format) else { return };
-        let missing = missing_folders(&sink.to, &sink.params);
+        let path = sink.params.get("path").and_then(Json::as_str).unwrap_or_default();
+        let missing = match &sink.staging {
+            Some(staging) => missing_folders(staging, sink.id().as_str()),
+            None => missing_folders(&sink.to, path),
+        };
         let outcome = (connector.open)(pipeline);
         for folder in missing {
             // Fails for folders that were not made or are not empty, and that is as it should be.
@@ -293,13 +334,11 @@ pub(crate) fn word(mode: WriteMode) -> &'static str {
 }
 
 /// The folders on the way to a local target that do not exist, innermost first.
-fn missing_folders(connection: &Connection, params: &serde_json::Map<String, Json>) -> Vec<PathBuf> {
+fn missing_folders(connection: &Connection, path: &str) -> Vec<PathBuf> {
     if connection.kind != "local" {
         return Vec::new();
     }
-    let text = |map: &serde_json::Map<String, Json>, key: &str| {
-        map.get(key).and_then(Json::as_str).unwrap_or_default().to_owned()
-    };
-    let folder = Path::new(&text(&connection.params, "root")).join(text(params, "path").trim_matches('/'));
+    let root = connection.params.get("root").and_then(Json::as_str).unwrap_or_default();
+    let folder = Path::new(root).join(path.trim_matches('/'));
     folder.ancestors().take_while(|ancestor| !ancestor.exists()).map(Path::to_owned).collect()
 }

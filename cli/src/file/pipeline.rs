@@ -107,6 +107,12 @@ impl Reader<'_> {
         hidden.extend(secrets.spans);
         let block: SinkBlock = decode::block(&entry.node, entry.key_span, "`sink`", findings)?;
         let declared = self.connection(&block.to, entry.node.get("to"), findings)?;
+        let staging = match &block.staging {
+            Some(name) => {
+                Some(Box::new(self.connection(name, entry.node.get("staging"), findings)?.connection.clone()?))
+            }
+            None => None,
+        };
         let usual = match pattern? {
             Pattern::Full => WriteMode::ReplaceAll,
             Pattern::Incremental => WriteMode::ReplaceWindow,
@@ -115,6 +121,7 @@ impl Reader<'_> {
             to: declared.connection.clone()?,
             format: block.format,
             write: block.write.unwrap_or(usual),
+            staging,
             params: block.params,
         };
         let place = connector::Place { at: entry.key_span, node: &entry.node, connection: declared };
@@ -126,7 +133,8 @@ impl Reader<'_> {
     fn open_sink(&self, pipeline: &Pipeline, entry: &Entry, findings: &mut Findings) {
         let Some(sink) = entry.node.entry("sink") else { return };
         let Some(declared) = self.connections.get(pipeline.sink.to.name.as_str()) else { return };
-        if !declared.unresolved {
+        let staging = pipeline.sink.staging.as_ref().and_then(|staging| self.connections.get(staging.name.as_str()));
+        if !declared.unresolved && staging.is_none_or(|staging| !staging.unresolved) {
             let place = connector::Place { at: sink.key_span, node: &sink.node, connection: declared };
             place.open_sink(pipeline, self.options, findings);
         }

@@ -43,7 +43,12 @@ fn sink(kind: &SinkConnector, mut own: Map<String, Value>, definitions: &mut Def
     let writes: Vec<_> = kind.capabilities.writes.iter().map(|mode| connector::word(*mode)).collect();
     own.insert("format".to_owned(), json!({ "enum": kind.formats }));
     own.insert("write".to_owned(), json!({ "enum": writes }));
-    definitions.block(kind.kind, (kind.schema)(), Value::Object(own), &["to", "format"])
+    let mut required = vec!["to", "format"];
+    match kind.staging {
+        [] => drop(own.remove("staging")),
+        _ => required.push("staging"),
+    }
+    definitions.block(kind.kind, (kind.schema)(), Value::Object(own), &required)
 }
 
 /// The named parts of the schema.

@@ -104,6 +104,9 @@ pub(crate) struct SinkBlock {
     /// What happens to the rows that are there. Default: `replace_window` for incremental, `replace_all` for full.
     #[serde(default)]
     pub(crate) write: Option<WriteMode>,
+    /// Name of the connection rows wait in until they are committed: object storage, for sinks that keep no files.
+    #[serde(default)]
+    pub(crate) staging: Option<String>,
     #[serde(flatten)]
     pub(crate) params: Map<String, Value>,
 }

@@ -57,6 +57,8 @@ struct Shared {
     rules: Mutex<Rules>,
     /// Whether bytes pass.
     open: watch::Sender<bool>,
+    /// Whether those of replies do.
+    answering: watch::Sender<bool>,
     connections: Mutex<JoinSet<()>>,
 }
 
@@ -69,6 +71,7 @@ impl FaultProxy {
             speaks,
             rules: Mutex::new(Rules::seeded(seed)),
             open: watch::Sender::new(true),
+            answering: watch::Sender::new(true),
             connections: Mutex::default(),
         });
         let proxy = Self { address: listener.local_addr()?, shared, accepting: Mutex::default() };
@@ -106,6 +109,12 @@ impl FaultProxy {
     /// Bytes pass again, those that waited first.
     pub fn thaw(&self) {
         self.shared.open.send_replace(true);
+        self.shared.answering.send_replace(true);
+    }
+
+    /// What clients say goes on to be heard, and no answer comes back. [`Self::thaw`] ends it.
+    pub fn mute(&self) {
+        self.shared.answering.send_replace(false);
     }
 
     /// Ends all connections there are.
@@ -175,6 +184,11 @@ impl Shared {
     async fn passage(&self) {
         // The sender lives as long as `self`, so waiting ends by its word alone.
         let _ = self.open.subscribe().wait_for(|open| *open).await;
+    }
+
+    /// Waits while no answer passes.
+    async fn answer(&self) {
+        let _ = self.answering.subscribe().wait_for(|answering| *answering).await;
     }
 }
 

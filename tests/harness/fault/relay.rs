@@ -23,6 +23,8 @@ struct Treatment {
     /// Bytes a second.
     rate: Option<u32>,
     first: First,
+    /// Whether these are the answers.
+    answers: bool,
 }
 
 /// What happens when the first bytes come.
@@ -44,13 +46,14 @@ pub(super) async fn serve(shared: &Shared, client: TcpStream) -> io::Result<()> 
     }
     let (from_client, to_client) = client.into_split();
     let (from_upstream, to_upstream) = shared.dial().await?.into_split();
-    let plain = Treatment { delay: verdict.delay, rate: None, first: First::Pass };
+    let plain = Treatment { delay: verdict.delay, rate: None, first: First::Pass, answers: false };
+    let answers = Treatment { answers: true, ..plain };
     let replies = match verdict.fault {
-        Some(Fault::LoseReply) => Treatment { first: First::End, ..plain },
-        Some(Fault::Silence) => Treatment { first: First::Vanish, ..plain },
-        Some(Fault::HalfClose) => Treatment { first: First::Close, ..plain },
-        Some(Fault::Slow(rate)) => Treatment { rate: Some(rate), ..plain },
-        _ => plain,
+        Some(Fault::LoseReply) => Treatment { first: First::End, ..answers },
+        Some(Fault::Silence) => Treatment { first: First::Vanish, ..answers },
+        Some(Fault::HalfClose) => Treatment { first: First::Close, ..answers },
+        Some(Fault::Slow(rate)) => Treatment { rate: Some(rate), ..answers },
+        _ => answers,
     };
     let there = pass(shared, from_client, to_upstream, plain);
     let back = pass(shared, from_upstream, to_client, replies);
@@ -71,6 +74,9 @@ async fn pass(shared: &Shared, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, 
             sleep(pause).await;
         }
         shared.passage().await;
+        if how.answers {
+            shared.answer().await;
+        }
         match how.first {
             First::Pass => to.write_all(&bytes[..read]).await?,
             First::Vanish => {}

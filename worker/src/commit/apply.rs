@@ -30,8 +30,9 @@ pub(super) async fn apply(connectors: &Connectors, asked: &v1::Commit) -> Result
         true => sink.abort(&body, &digest).await?,
         false => sink.commit(&body, &digest).await?,
     };
-    let why = match applied {
-        Applied::Refused(refusal) => Some(why(sink.as_ref(), asked, refusal).await),
+    let why = match &applied {
+        Applied::Refused(refusal) => Some(why(sink.as_ref(), asked, *refusal).await),
+        Applied::Unfit(reason) => Some(WorkerError::never(error::SINK_SCHEMA, reason).at(&asked.sink)),
         Applied::Committed { .. } | Applied::Aborted { .. } | Applied::Stale => None,
     };
     Ok((applied, why))
@@ -92,7 +93,7 @@ pub(super) fn settlement(applied: Option<&Applied>) -> (Settlement, u64) {
         Some(Applied::Aborted { version }) => (Settlement::Aborted, *version),
         Some(Applied::Stale) => (Settlement::Stale, 0),
         Some(Applied::Refused(Refusal::Conflict)) => (Settlement::Conflict, 0),
-        Some(Applied::Refused(Refusal::Schema)) => (Settlement::Schema, 0),
+        Some(Applied::Unfit(_) | Applied::Refused(Refusal::Schema)) => (Settlement::Schema, 0),
         Some(Applied::Refused(Refusal::Halt)) => (Settlement::Halt, 0),
         None => (Settlement::Unknown, 0),
     }

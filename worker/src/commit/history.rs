@@ -113,6 +113,7 @@ async fn fence(sink: &dyn Sink, chain: &Chain) -> Result<Chain> {
         add: Vec::new(),
         remove: Vec::new(),
         dead_letters: Vec::new(),
+        change: None,
     };
     let (_, digest) = manifest::put_intent(sink.storage(), &nothing).await?;
     let Applied::Aborted { .. } = sink.abort(&nothing, &digest).await? else { return Err(overtaken()) };
@@ -221,6 +222,7 @@ mod tests {
             add: Vec::new(),
             remove: Vec::new(),
             dead_letters: Vec::new(),
+            change: None,
         }
     }
 

@@ -110,6 +110,7 @@ impl Sink for Scripted {
             add,
             remove: Vec::new(),
             dead_letters: Vec::new(),
+            change: None,
         })
     }
 

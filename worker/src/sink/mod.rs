@@ -22,6 +22,7 @@ use crate::{
 mod change;
 pub mod delta;
 pub mod files;
+pub mod postgres;
 
 /// A sink opened for one physical target.
 ///
@@ -77,7 +78,7 @@ pub struct Next {
 }
 
 /// How applying an intent ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
     /// The sink holds the intent's effect, by this call or an earlier one. `version` is the table's, for people.
     Committed { version: u64 },
@@ -87,6 +88,8 @@ pub enum Applied {
     Stale,
     /// Somebody else changed what the intent rests on; only an abort can follow.
     Refused(Refusal),
+    /// The sink does not take these rows, for this reason, and never will; only an abort can follow.
+    Unfit(String),
 }
 
 /// Why the sink cannot take an intent.
@@ -115,15 +118,17 @@ pub struct SinkKind {
     /// The values of `format` it serves.
     pub formats: &'static [&'static str],
     pub connections: &'static [&'static str],
+    /// Connection types it stages in; empty for sinks whose own place holds files.
+    pub staging: &'static [&'static str],
     pub capabilities: Capabilities,
     /// Opens it. The pipeline tells the cursor column, by which rows of a replaced window are found.
     pub build: fn(&Pipeline) -> Built<dyn Sink>,
-    /// JSON Schema (draft-07) of its parameters beside `to`, `format` and `write`.
+    /// JSON Schema (draft-07) of its parameters beside `to`, `format`, `write` and `staging`.
     pub schema: fn() -> schemars::Schema,
 }
 
 /// Every sink there is.
-pub const SINKS: &[SinkKind] = &[delta::KIND, files::KIND];
+pub const SINKS: &[SinkKind] = &[delta::KIND, files::KIND, postgres::KIND];
 
 /// The connector that serves a sink's format.
 pub fn find(spec: &SinkSpec) -> Option<&'static SinkKind> {

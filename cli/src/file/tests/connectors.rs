@@ -1,7 +1,7 @@
 //! Connections, secrets, and what connectors say of their parameters.
 
 use super::{SOUND, check, file, found, load, options};
-use crate::file::parse;
+use crate::file::{Connectors, Options, parse};
 
 #[test]
 fn connections_and_connectors_that_do_not_exist_are_found() {
@@ -149,4 +149,36 @@ fn a_single_value_where_a_list_is_due_is_answered_with_a_list() {
     let found = &loaded.diagnostics[0];
     assert_eq!(found.message, "`format.nulls`: invalid type: string \"NA\", expected a list");
     assert_eq!(found.fix.as_deref(), Some("write a list: [..]"));
+}
+
+#[test]
+fn a_sink_that_keeps_no_files_says_where_its_rows_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("staging");
+    let said = |sink: &str| {
+        let text = format!(
+            "version: 1
+connections:
+  made: {{ type: synthetic }}
+  lake: {{ type: local, root: {} }}
+  shop: {{ type: postgres, url: postgres://loader@127.0.0.1/shop }}
+pipelines:
+  rows:
+    pattern: incremental
+    source: {{ from: made, rows_per_second: 1, cursor: ts }}
+    window: {{ every: 1h, start: 2024-01-01, lag: 5m }}
+    sink: {{ {sink} }}
+",
+            root.display()
+        );
+        found(&parse(vec![file("p.yaml", &text)], &Options { connectors: Connectors::all(), ..options() }))
+    };
+    let table = "to: shop, format: postgres, table: rows";
+    assert_eq!(said(&format!("{table}, staging: lake")), Vec::<String>::new());
+    assert!(!root.exists());
+    assert_eq!(said(table), ["error WR-P005 11:5"]);
+    assert_eq!(said(&format!("{table}, staging: shop")), ["error WR-P008 11:63"]);
+    assert_eq!(said(&format!("{table}, staging: pond")), ["error WR-P007 11:63"]);
+    assert_eq!(said("to: lake, format: delta, path: rows, staging: lake"), ["error WR-P003 11:50"]);
+    assert_eq!(said(&format!("{table}, path: x, staging: lake")), ["error WR-P003 11:54"]);
 }

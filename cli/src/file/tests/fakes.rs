@@ -26,6 +26,7 @@ pub(super) fn connectors() -> Connectors {
         kind: "delta",
         formats: &["delta"],
         connections: &["local", "s3"],
+        staging: &[],
         capabilities: Capabilities {
             writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
             partitions: true,
@@ -38,6 +39,7 @@ pub(super) fn connectors() -> Connectors {
         kind: "files",
         formats: &["parquet", "csv"],
         connections: &["local"],
+        staging: &[],
         capabilities: Capabilities {
             writes: &[WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
             partitions: false,

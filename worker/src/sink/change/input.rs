@@ -26,14 +26,18 @@ const BATCH_ROWS: usize = 8_192;
 
 /// One file.
 #[derive(Clone, Debug)]
-pub(super) struct Input {
+pub(in crate::sink) struct Input {
     objects: Arc<dyn ObjectStore>,
     path: Path,
     bytes: u64,
 }
 
 /// The rows of a file of so many bytes.
-pub(super) async fn read(storage: &Storage, path: &str, bytes: u64) -> Result<ParquetRecordBatchStream<Input>> {
+pub(in crate::sink) async fn read(
+    storage: &Storage,
+    path: &str,
+    bytes: u64,
+) -> Result<ParquetRecordBatchStream<Input>> {
     let location = Path::parse(path).map_err(|cause| elsewhere(path).because(cause))?;
     let input = Input { objects: Arc::clone(storage.objects()), path: location, bytes };
     ParquetRecordBatchStreamBuilder::new(input)

@@ -17,6 +17,7 @@ mod merge;
 mod plan;
 mod rewrite;
 
+pub(in crate::sink) use input::read as read_file;
 pub(in crate::sink) use merge::Rule;
 pub(in crate::sink) use plan::{Plan, Rewrite, Standing, plan};
 pub(in crate::sink) use rewrite::Rewriter;

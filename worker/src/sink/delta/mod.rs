@@ -54,6 +54,7 @@ pub const KIND: SinkKind = SinkKind {
     kind: "delta",
     formats: &["delta"],
     connections: Storage::CONNECTIONS,
+    staging: &[],
     capabilities: Capabilities {
         writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
         partitions: true,

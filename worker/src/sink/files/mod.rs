@@ -43,6 +43,7 @@ pub const KIND: SinkKind = SinkKind {
     kind: "files",
     formats: &["parquet", "csv", "json"],
     connections: Storage::CONNECTIONS,
+    staging: &[],
     capabilities: Capabilities {
         writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
         partitions: true,

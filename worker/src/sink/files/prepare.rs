@@ -63,6 +63,7 @@ pub(super) async fn prepare(sink: &FilesSink, next: Next) -> Result<IntentBody> 
         add,
         remove,
         dead_letters: next.tasks.iter().flat_map(|(_, manifest)| manifest.dead_letters.clone()).collect(),
+        change: None,
         tasks: next.tasks.into_iter().map(|(task, _)| task).collect(),
     })
 }

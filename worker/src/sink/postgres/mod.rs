@@ -1,0 +1,140 @@
+//! Sink `postgres`: a table, or for full loads a view of the newest of several tables, in a PostgreSQL database. Which intent
+//! was applied last stands in a row of `windrow.head`, which the commit's transaction locks, judges by and moves. It may not
+//! know the coordinator, sessions or Flight.
+//!
+//! Rows are staged as files like those of every sink; they are copied into the database when an intent is carried out,
+//! before anything is locked.
+//!
+//! `params` what the pipeline may say; `types` and `layout` which rows fit; `target` the table as it is; `session` and
+//! `failure` the server; `change` and `prepare` the next commit worked out; `load`, `commit`, `rows`, `version` the commit;
+//! `head` its record; `tidy` what is done after it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use windrow_common::{
+    error,
+    id::SinkId,
+    intent::{Committed, IntentBody},
+    manifest::{Digest, WriteMode},
+    pipeline::Pipeline,
+};
+
+use self::{
+    change::Tell,
+    commit::Wanted,
+    params::{Checked, Params},
+    session::{Database, Purpose},
+    target::Use,
+};
+use super::{Applied, Capabilities, Next, Sink, SinkKind};
+use crate::{error::Result, postgres, source::ParamError, stage::Layout, storage::Storage};
+
+mod change;
+mod commit;
+mod failure;
+mod head;
+mod layout;
+mod load;
+mod params;
+mod prepare;
+mod rows;
+mod session;
+mod target;
+mod tidy;
+mod types;
+mod version;
+
+pub const KIND: SinkKind = SinkKind {
+    kind: "postgres",
+    formats: &["postgres"],
+    connections: &[postgres::CONNECTION],
+    staging: Storage::CONNECTIONS,
+    capabilities: Capabilities {
+        writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
+        partitions: false,
+        delivery: "atomic",
+    },
+    build,
+    schema: || schemars::schema_for!(Params),
+};
+
+fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
+    let params = Checked::decode(&pipeline.sink.params).map_err(|bad| vec![bad])?;
+    let id = pipeline.sink.id();
+    let Some(staging) = &pipeline.sink.staging else {
+        return Err(vec![ParamError {
+            path: "staging".to_owned(),
+            code: error::MISSING_KEY,
+            message: "nothing says where rows wait to be committed".to_owned(),
+            fix: Some("add `staging` with the name of a connection to object storage or to a folder".to_owned()),
+        }]);
+    };
+    let storage = Storage::open(staging, id.as_str(), true).map_err(|bad| vec![bad])?;
+    Ok(Arc::new(PostgresSink {
+        database: Database::new(pipeline.sink.to.clone(), id.clone()),
+        id,
+        storage,
+        params,
+        cursor: pipeline.source.cursor.clone(),
+        write: pipeline.sink.write,
+    }))
+}
+
+/// A table of a database opened for one pipeline. It keeps no session: each commit has one of its own.
+struct PostgresSink {
+    id: SinkId,
+    database: Database,
+    storage: Storage,
+    params: Checked,
+    /// The column that tells a row's window, as the pipeline names it; the rows may lack it.
+    cursor: Option<String>,
+    write: WriteMode,
+}
+
+#[async_trait]
+impl Sink for PostgresSink {
+    fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    async fn layout(&self, schema: SchemaRef) -> Result<Layout> {
+        let open = self.database.open(Purpose::Look).await?;
+        let use_of = match self.write {
+            WriteMode::Append => Use::Append,
+            WriteMode::ReplaceWindow => Use::Replace,
+            WriteMode::ReplaceAll => Use::Version,
+        };
+        target::check_grants(open.client(), &self.params.name, use_of, open.place()).await?;
+        let table = self.look(&open, use_of == Use::Version).await?;
+        let wire = layout::wire(&schema, table.as_ref(), &self.params)?;
+        if let (Use::Replace, Some(table), Tell::Tag) = (use_of, &table, self.tell(&wire, table.as_ref())) {
+            prepare::check_tag(table, self)?;
+        }
+        Ok(layout::layout(wire))
+    }
+
+    async fn probe(&self) -> Result<Option<Committed>> {
+        // A session that may have to wait for one that stands still.
+        let open = self.database.open(Purpose::Look).await?;
+        Ok(head::probe(&open, &self.id).await?.committed())
+    }
+
+    async fn prepare(&self, next: Next) -> Result<IntentBody> {
+        prepare::prepare(self, next).await
+    }
+
+    async fn commit(&self, body: &IntentBody, digest: &Digest) -> Result<Applied> {
+        commit::settle(self, Wanted::Applied, body, digest).await
+    }
+
+    async fn abort(&self, body: &IntentBody, digest: &Digest) -> Result<Applied> {
+        commit::settle(self, Wanted::Aborted, body, digest).await
+    }
+
+    async fn referenced(&self) -> Result<BTreeSet<String>> {
+        // What is committed is in the database; no file is read again.
+        Ok(BTreeSet::new())
+    }
+}

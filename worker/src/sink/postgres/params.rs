@@ -1,0 +1,197 @@
+//! The parameters of the sink `postgres`, as they stand beside `to`, `format`, `write` and `staging`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use windrow_common::error;
+
+use super::types::Declared;
+use crate::source::ParamError;
+
+/// Names longer than this leave no room for `_v<seq>` and for the names of indexes within PostgreSQL's 63 bytes.
+const LONGEST_NAME: usize = 40;
+const LONGEST_IDENTIFIER: usize = 63;
+/// Most versions of a table that are kept.
+const MOST_VERSIONS: u32 = 1_000;
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Params {
+    /// `schema.table`, or `table` in the schema `public`. A full load makes it a view of its newest version.
+    pub(super) table: String,
+    /// Columns of the primary key of tables that windrow makes.
+    #[serde(default)]
+    pub(super) primary_key: Vec<String>,
+    /// Indexes of tables that windrow makes, each a list of columns.
+    #[serde(default)]
+    pub(super) indexes: Vec<Vec<String>>,
+    /// Types of columns of tables that windrow makes, where they are to differ from those of the rows: `uuid`,
+    /// `numeric(10,2)`, `jsonb`.
+    #[serde(default)]
+    pub(super) types: BTreeMap<String, String>,
+    /// How full loads are shown.
+    #[serde(default)]
+    pub(super) expose: Expose,
+}
+
+/// How full loads are shown.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Expose {
+    /// How many versions are kept, the shown one among them.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) keep_versions: u32,
+}
+
+impl Default for Expose {
+    fn default() -> Self {
+        Self { keep_versions: 2 }
+    }
+}
+
+/// A table within its schema.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Name {
+    pub(super) schema: String,
+    pub(super) table: String,
+}
+
+/// The parameters, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Checked {
+    pub(super) name: Name,
+    pub(super) primary_key: Vec<String>,
+    pub(super) indexes: Vec<Vec<String>>,
+    pub(super) types: BTreeMap<String, Declared>,
+    pub(super) keep_versions: u32,
+}
+
+impl Checked {
+    pub(super) fn decode(params: &Map<String, Value>) -> Result<Self, ParamError> {
+        let params: Params = serde_path_to_error::deserialize(Value::Object(params.clone())).map_err(param_error)?;
+        let name = Name::parse(&params.table)?;
+        for (place, columns) in
+            [("primary_key", &params.primary_key)].into_iter().chain(params.indexes.iter().map(|one| ("indexes", one)))
+        {
+            check_columns(place, columns)?;
+        }
+        if params.indexes.iter().any(Vec::is_empty) {
+            return Err(bad("indexes", "an index needs columns".to_owned(), "name its columns: `indexes: [[a, b]]`"));
+        }
+        let keep_versions = params.expose.keep_versions;
+        if !(1..=MOST_VERSIONS).contains(&keep_versions) {
+            let message = format!("`keep_versions` is {keep_versions}");
+            return Err(bad("expose.keep_versions", message, "write a number from 1, the shown one alone, to 1000"));
+        }
+        let declare = |(column, text): (&String, &String)| match Declared::parse(text) {
+            Some(declared) => Ok((column.clone(), declared)),
+            None => Err(bad(
+                &format!("types.{column}"),
+                format!("{text:?} is no type that windrow can declare"),
+                "write a type by its name, with its numbers: `numeric(10,2)`, `uuid`, `jsonb`, `text[]`",
+            )),
+        };
+        let types = params.types.iter().map(declare).collect::<Result<_, _>>()?;
+        Ok(Self { name, primary_key: params.primary_key, indexes: params.indexes, types, keep_versions })
+    }
+}
+
+impl Name {
+    /// `schema.table` or `table`; names are taken as they stand, and neither may have a dot in it.
+    fn parse(text: &str) -> Result<Self, ParamError> {
+        let (schema, table) = text.split_once('.').unwrap_or(("public", text));
+        let longest = schema.len() > LONGEST_IDENTIFIER || table.len() > LONGEST_NAME;
+        if longest {
+            let message = format!("the table's name is longer than {LONGEST_NAME} bytes");
+            return Err(bad("table", message, "give the table a shorter name: its versions and indexes need room"));
+        }
+        if [schema, table].iter().any(|part| part.is_empty() || part.contains(['.', '\0', '"'])) {
+            return Err(bad("table", format!("{text:?} names no table"), "write `schema.table`, without quotes"));
+        }
+        if ["windrow", "windrow_stage", "pg_catalog", "information_schema"].contains(&schema) {
+            return Err(bad("table", format!("the schema {schema} is not for data"), "write to another schema"));
+        }
+        Ok(Self { schema: schema.to_owned(), table: table.to_owned() })
+    }
+
+    /// The table of a version.
+    pub(super) fn version(&self, seq: u64) -> Self {
+        Self { schema: self.schema.clone(), table: format!("{}_v{seq}", self.table) }
+    }
+
+    /// As it stands in statements.
+    pub(super) fn quoted(&self) -> String {
+        crate::postgres::qualified(&self.schema, &self.table)
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.schema, self.table)
+    }
+}
+
+fn check_columns(place: &str, columns: &[String]) -> Result<(), ParamError> {
+    let mut seen = BTreeSet::new();
+    match columns.iter().find(|column| !seen.insert(column.as_str())) {
+        Some(twice) => Err(bad(place, format!("column {twice:?} is named twice"), "name each column once")),
+        None => Ok(()),
+    }
+}
+
+fn bad(path: &str, message: String, fix: &str) -> ParamError {
+    ParamError { path: path.to_owned(), code: error::BAD_VALUE, message, fix: Some(fix.to_owned()) }
+}
+
+fn param_error(cause: serde_path_to_error::Error<serde_json::Error>) -> ParamError {
+    let path = cause.path().to_string();
+    let message = cause.into_inner().to_string();
+    let (code, fix) = if message.starts_with("unknown field") {
+        (error::UNKNOWN_KEY, "remove it or correct its name")
+    } else if message.starts_with("missing field") {
+        (error::MISSING_KEY, "add it")
+    } else {
+        (error::BAD_VALUE, "correct the value")
+    };
+    ParamError { path: if path == "." { String::new() } else { path }, code, message, fix: Some(fix.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn decode(value: &Value) -> Result<Checked, ParamError> {
+        Checked::decode(value.as_object().unwrap())
+    }
+
+    #[test]
+    fn a_table_is_named_with_or_without_its_schema() {
+        let name = |table: &str| decode(&json!({ "table": table })).map(|params| params.name.to_string());
+        assert_eq!(name("shop.devices").unwrap(), "shop.devices");
+        assert_eq!(name("devices").unwrap(), "public.devices");
+        for wrong in ["", ".", "a.b.c", "shop.", "\"a\"", "windrow.head", &"x".repeat(41)] {
+            assert_eq!(name(wrong).unwrap_err().path, "table", "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_refused_with_its_place() {
+        let cases = [
+            (json!({}), "", error::MISSING_KEY),
+            (json!({ "table": "x", "path": "y" }), "path", error::UNKNOWN_KEY),
+            (json!({ "table": "x", "primary_key": ["a", "a"] }), "primary_key", error::BAD_VALUE),
+            (json!({ "table": "x", "indexes": [[]] }), "indexes", error::BAD_VALUE),
+            (json!({ "table": "x", "types": { "a": "int; drop table x" } }), "types.a", error::BAD_VALUE),
+            (json!({ "table": "x", "expose": { "keep_versions": 0 } }), "expose.keep_versions", error::BAD_VALUE),
+        ];
+        for (value, path, code) in cases {
+            let found = decode(&value).unwrap_err();
+            assert_eq!((found.path.as_str(), found.code), (path, code), "{value}");
+        }
+    }
+}

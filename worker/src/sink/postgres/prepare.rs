@@ -1,0 +1,214 @@
+//! The next commit, worked out completely: which files are loaded, which windows go, what table they go into. Nothing is
+//! written.
+
+use std::sync::Arc;
+
+use arrow_schema::{Field, Schema, SchemaRef};
+use windrow_common::{
+    error,
+    intent::{IntentBody, IntentTask},
+    manifest::{Manifest, StagedFile, WriteMode},
+    window::{Axis, Window},
+};
+
+use super::{
+    PostgresSink,
+    change::{Change, Deed, FORM, Tell, steps},
+    failure::failed,
+    layout, rows,
+    session::{Open, Purpose},
+    target::{self, Table, WINDOW_COLUMN},
+    version,
+};
+use crate::{
+    error::{Result, WorkerError},
+    postgres::RelationKind,
+    sink::Next,
+    stage::manifest,
+};
+
+pub(super) async fn prepare(sink: &PostgresSink, next: Next) -> Result<IntentBody> {
+    let open = sink.database.open(Purpose::Look).await?;
+    let files: Vec<StagedFile> = next
+        .tasks
+        .iter()
+        .flat_map(|(_, manifest)| manifest.files.iter().chain(&manifest.dead_letters))
+        .cloned()
+        .collect();
+    manifest::verify_files(&sink.storage, &files).await?;
+    let first = first_that_counts(&next.tasks)?;
+    let replaces_all = next.tasks.get(first).is_some_and(|(_, manifest)| manifest.write == WriteMode::ReplaceAll);
+    let table = sink.look(&open, replaces_all).await?;
+    let schema = union(next.tasks.iter().skip(first).map(|(task, manifest)| {
+        let rows: Schema = serde_json::from_value(manifest.schema.clone()).map_err(|cause| {
+            WorkerError::later(error::STAGED_FILE_BAD, "a manifest's schema is not readable").because(cause)
+        })?;
+        let at = |error: WorkerError| error.at(format!("task {} of {}", task.task, task.pipeline));
+        layout::wire(&rows, table.as_ref(), &sink.params).map_err(at)
+    }))?;
+    let deed = match replaces_all {
+        true => Deed::Version { keep: sink.params.keep_versions },
+        false => in_the_table(sink, &open, &next.tasks, table.as_ref(), &schema).await?,
+    };
+    let taken = next.tasks.iter().enumerate().skip(first);
+    let (tasks, add): (Vec<usize>, Vec<StagedFile>) =
+        taken.flat_map(|(place, (_, manifest))| manifest.files.iter().map(move |file| (place, file.clone()))).unzip();
+    let change = Change {
+        form: FORM,
+        name: sink.params.name.clone(),
+        columns: layout::new_columns(&schema, &sink.params)?,
+        primary_key: sink.params.primary_key.clone(),
+        indexes: sink.params.indexes.clone(),
+        tasks,
+        deed,
+    };
+    let unwritable = |cause| WorkerError::never(error::INTERNAL, "an intent cannot be written as JSON").because(cause);
+    Ok(IntentBody {
+        sink: sink.id.clone(),
+        seq: next.seq,
+        previous: next.previous,
+        previous_aborted: next.previous_aborted,
+        schema: serde_json::to_value(schema.as_ref()).map_err(unwritable)?,
+        add,
+        remove: Vec::new(),
+        dead_letters: next.tasks.iter().flat_map(|(_, manifest)| manifest.dead_letters.clone()).collect(),
+        change: Some(serde_json::to_value(change).map_err(unwritable)?),
+        tasks: next.tasks.into_iter().map(|(task, _)| task).collect(),
+    })
+}
+
+/// Of tasks that replace everything only the last one is seen.
+fn first_that_counts(tasks: &[(IntentTask, Manifest)]) -> Result<usize> {
+    let last = tasks.iter().rposition(|(_, manifest)| manifest.write == WriteMode::ReplaceAll);
+    match last {
+        None => Ok(0),
+        Some(last) if last + 1 == tasks.len() => Ok(last),
+        Some(_) => Err(WorkerError::never(
+            error::SINK_UNSUPPORTED,
+            "one pipeline replaces everything here and another adds to it",
+        )
+        .fix("give each a table of its own")),
+    }
+}
+
+/// How rows go into a table, and how they are found there when they are replaced.
+async fn in_the_table(
+    sink: &PostgresSink,
+    open: &Open,
+    tasks: &[(IntentTask, Manifest)],
+    table: Option<&Table>,
+    schema: &Schema,
+) -> Result<Deed> {
+    let windows: Vec<(Window, WriteMode)> =
+        tasks.iter().map(|(task, manifest)| (task.window, manifest.write)).collect();
+    let replaces = windows.iter().any(|(_, write)| *write == WriteMode::ReplaceWindow);
+    let tell = match (sink.tell(schema, table), replaces) {
+        // Rows that are appended by a window of time can be replaced later.
+        (Tell::Tag, false) if table.is_none_or(|table| !table.columns.contains_key(WINDOW_COLUMN)) => Tell::Nothing,
+        (Tell::Tag, false) if windows.iter().any(|(window, _)| window.axis() != Axis::Time) => Tell::Nothing,
+        (tell, _) => tell,
+    };
+    if tell == Tell::Tag
+        && let Some(table) = table
+    {
+        check_tag(table, sink)?;
+        check_cuts(sink, open, &windows).await?;
+    }
+    Ok(Deed::Rows { steps: steps(&windows), tell })
+}
+
+/// A table that is there must be able to say which windows its rows are of.
+pub(super) fn check_tag(table: &Table, sink: &PostgresSink) -> Result<()> {
+    match table.columns.contains_key(WINDOW_COLUMN) {
+        true => Ok(()),
+        false => Err(WorkerError::never(
+            error::SINK_UNSUPPORTED,
+            format!("nothing tells which rows of {} are of a window", sink.params.name),
+        )
+        .fix(format!(
+            "name a column of time as source.cursor and keep it in the rows, or run ALTER TABLE {} ADD {WINDOW_COLUMN} \
+             tstzrange",
+            sink.params.name.quoted()
+        ))),
+    }
+}
+
+/// Rows tagged with a wider stretch than the window that replaces them cannot be told apart.
+async fn check_cuts(sink: &PostgresSink, open: &Open, windows: &[(Window, WriteMode)]) -> Result<()> {
+    for (window, _) in windows.iter().filter(|(_, write)| *write == WriteMode::ReplaceWindow) {
+        let Ok(range) = rows::range(window.start(), window.end()) else { continue };
+        let query = format!(
+            "SELECT {WINDOW_COLUMN}::text FROM {} WHERE {WINDOW_COLUMN} && {range} AND NOT {WINDOW_COLUMN} <@ {range} LIMIT 1",
+            sink.params.name.quoted()
+        );
+        let found = open.client().query_opt(query.as_str(), &[]).await.map_err(|cause| failed(cause, open.place()))?;
+        if let Some(found) = found {
+            let wider: String = found.get(0);
+            return Err(WorkerError::never(
+                error::SINK_UNSUPPORTED,
+                format!("rows of {wider} stand together, and {window} is to be replaced"),
+            )
+            .at(sink.params.name.to_string())
+            .fix(
+                "name a column of time as source.cursor and keep it in the rows, so that rows can be told apart; or \
+                  replace whole stretches as they were loaded",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Every column of the tasks' rows, in the order of their first appearance.
+fn union(schemas: impl Iterator<Item = Result<SchemaRef>>) -> Result<SchemaRef> {
+    let mut fields: Vec<Arc<Field>> = Vec::new();
+    for schema in schemas {
+        for field in schema?.fields() {
+            match fields.iter().find(|known| known.name() == field.name()) {
+                None => fields.push(field.clone()),
+                Some(known) if known.data_type() == field.data_type() => {}
+                Some(known) => {
+                    let message = format!("tasks disagree on a type: {} and {}", known.data_type(), field.data_type());
+                    return Err(WorkerError::never(error::SINK_SCHEMA, message)
+                        .at(format!("column {:?}", field.name()))
+                        .fix("declare the column's type, or cast it in the transform"));
+                }
+            }
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+impl PostgresSink {
+    /// The table rows go into, if it is there; for a full load whether there is room for its view.
+    pub(super) async fn look(&self, open: &Open, replaces_all: bool) -> Result<Option<Table>> {
+        if replaces_all {
+            version::check_foreign(open, &self.params.name, self.id.as_str()).await?;
+            return Ok(None);
+        }
+        let table = target::read(open.client(), &self.params.name, open.place()).await?;
+        let fits = |table: &Table| matches!(table.kind, RelationKind::Table | RelationKind::Partitioned);
+        match table.as_ref().is_none_or(fits) {
+            true => Ok(table),
+            false => Err(WorkerError::never(
+                error::SINK_UNSUPPORTED,
+                format!("{} is no table, so no rows go into it", self.params.name),
+            )
+            .at(open.place().to_owned())
+            .fix("write to another table; the view of a full load is written by full loads alone")),
+        }
+    }
+
+    /// By what a row's window is told.
+    pub(super) fn tell(&self, schema: &Schema, table: Option<&Table>) -> Tell {
+        use super::types::{Base, is_instant};
+        let in_rows = |name: &String| schema.field_with_name(name).is_ok_and(|field| is_instant(field.data_type()));
+        let in_table = |name: &String| {
+            let column = table.and_then(|table| table.columns.get(name));
+            column.is_none_or(|column| matches!(column.target.base, Base::Timestamptz | Base::Timestamp | Base::Int8))
+        };
+        match self.cursor.as_ref().filter(|name| in_rows(name) && in_table(name)) {
+            Some(cursor) => Tell::Cursor(cursor.clone()),
+            None => Tell::Tag,
+        }
+    }
+}

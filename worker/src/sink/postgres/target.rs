@@ -1,0 +1,122 @@
+//! The table that is written, as the catalogue has it, and what the session may do to it.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::Client;
+use windrow_common::error;
+
+use super::{failure::failed, params::Name, types::Target};
+use crate::{
+    error::{Result, WorkerError},
+    postgres::{RelationKind, identifier, literal, relation},
+};
+
+/// Holds what a row's window is where no column of its own tells it.
+pub(super) const WINDOW_COLUMN: &str = "_windrow_window";
+
+/// A table or view of the name.
+pub(super) struct Table {
+    pub(super) kind: RelationKind,
+    /// By name.
+    pub(super) columns: BTreeMap<String, Column>,
+}
+
+pub(super) struct Column {
+    pub(super) target: Target,
+    /// Its type without length and precision: what a value is cast to before it is checked against them.
+    pub(super) cast: String,
+    /// Whether a row must bring a value.
+    pub(super) needed: bool,
+    /// Whether no row may.
+    pub(super) made: bool,
+}
+
+/// What the session is going to do, so that a missing grant is told before anything is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    Append,
+    Replace,
+    Version,
+}
+
+/// Looks the table up; `None` if there is nothing of the name.
+pub(super) async fn read(client: &Client, name: &Name, place: &str) -> Result<Option<Table>> {
+    let error = |cause| failed(cause, place);
+    let Some(found) = relation(client, &name.schema, &name.table).await.map_err(error)? else { return Ok(None) };
+    let more = client.query(MORE, &[&found.oid]).await.map_err(error)?;
+    let mut columns = BTreeMap::new();
+    for row in more {
+        let (name, cast): (String, String) = (row.get("name"), row.get("cast"));
+        let Some(known) = found.columns.iter().find(|column| column.name == name) else { continue };
+        let always = row.get::<_, bool>("always");
+        let column = Column {
+            target: Target::of(&known.data_type),
+            cast,
+            needed: !known.nullable && !row.get::<_, bool>("filled"),
+            made: known.generated || always,
+        };
+        columns.insert(name, column);
+    }
+    Ok(Some(Table { kind: found.kind, columns }))
+}
+
+/// What the catalogue of relations does not tell.
+const MORE: &str = "SELECT a.attname::pg_catalog.text AS name, pg_catalog.format_type(a.atttypid, -1) AS cast, \
+    a.atthasdef OR a.attidentity <> '' AS filled, a.attidentity = 'a' AS always \
+    FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped";
+
+/// Fails with every grant that is missing, by name.
+pub(super) async fn check_grants(client: &Client, name: &Name, use_of: Use, place: &str) -> Result<()> {
+    let error = |cause| failed(cause, place);
+    let asked = client.query(grants(name, use_of).as_str(), &[]).await.map_err(error)?;
+    let role: String = client.query_one("SELECT current_user::text", &[]).await.map_err(error)?.get(0);
+    let missing: Vec<String> = asked.iter().filter_map(|row| row.get::<_, Option<String>>(0)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let grants: Vec<String> = missing.iter().map(|grant| format!("GRANT {grant} TO {}", identifier(&role))).collect();
+    Err(WorkerError::never(error::SINK_FORBIDDEN, format!("the role {role} may not {}", missing.join(", ")))
+        .at(format!("{name} in {place}"))
+        .fix(format!("run as their owner: {}", grants.join("; "))))
+}
+
+/// A query of one row per privilege: what is missing, or null. It asks the catalogue, since names are not looked up in a
+/// schema that may not be used.
+fn grants(name: &Name, use_of: Use) -> String {
+    let (schema, table) = (literal(&name.schema), literal(&name.table));
+    let (shown_schema, shown) = (literal(&identifier(&name.schema)), literal(&name.quoted()));
+    let space = format!("(SELECT oid FROM pg_namespace WHERE nspname = {schema})");
+    let oid = format!("(SELECT oid FROM pg_class WHERE relnamespace = {space} AND relname = {table})");
+    let may = |privilege: &str| format!("has_schema_privilege({space}, '{privilege}')");
+    let missing = |when: String, what: String| format!("SELECT CASE WHEN {when} THEN {what} END");
+    let mut queries = vec![
+        missing(format!("{space} IS NULL"), format!("'USAGE, CREATE ON SCHEMA ' || {shown_schema}")),
+        missing(format!("NOT {}", may("USAGE")), format!("'USAGE ON SCHEMA ' || {shown_schema}")),
+        // The schemas of our own are made when they are missing.
+        missing(
+            "(to_regnamespace('windrow') IS NULL OR to_regnamespace('windrow_stage') IS NULL) \
+             AND NOT has_database_privilege(current_database(), 'CREATE')"
+                .to_owned(),
+            "'CREATE ON DATABASE ' || quote_ident(current_database())".to_owned(),
+        ),
+    ];
+    for own in ["windrow", "windrow_stage"] {
+        let may = |privilege: &str| format!("has_schema_privilege(to_regnamespace('{own}')::oid, '{privilege}')");
+        let when = format!("NOT ({} AND {})", may("USAGE"), may("CREATE"));
+        queries.push(missing(when, format!("'USAGE, CREATE ON SCHEMA {own}'")));
+    }
+    let makes = if use_of == Use::Version { "true".to_owned() } else { format!("{oid} IS NULL") };
+    queries
+        .push(missing(format!("{makes} AND NOT {}", may("CREATE")), format!("'CREATE ON SCHEMA ' || {shown_schema}")));
+    let on_table: &[&str] = match use_of {
+        Use::Append => &["INSERT"],
+        // A row is found before it is deleted.
+        Use::Replace => &["INSERT", "DELETE", "SELECT"],
+        Use::Version => &[],
+    };
+    for privilege in on_table {
+        let when = format!("NOT has_table_privilege({oid}, '{privilege}')");
+        queries.push(missing(when, format!("'{privilege} ON ' || {shown}")));
+    }
+    queries.join(" UNION ALL ")
+}
