@@ -11,6 +11,9 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
 };
 
+/// Readers prepare a buffer for each part, whatever it holds: more of them make an input slow.
+const MOST_PARTS: usize = 24;
+
 #[derive(Debug)]
 pub(super) struct Parts {
     objects: InMemory,
@@ -35,7 +38,8 @@ impl ObjectStore for Parts {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let found = self.objects.get_opts(location, options).await?;
         let (meta, range, attributes) = (found.meta.clone(), found.range.clone(), found.attributes.clone());
-        let (whole, size) = (found.bytes().await?, self.size);
+        let whole = found.bytes().await?;
+        let size = self.size.max(whole.len() / MOST_PARTS);
         let parts: Vec<Result<Bytes>> =
             (0..whole.len()).step_by(size).map(|at| Ok(whole.slice(at..whole.len().min(at + size)))).collect();
         Ok(GetResult { payload: GetResultPayload::Stream(stream::iter(parts).boxed()), meta, range, attributes })

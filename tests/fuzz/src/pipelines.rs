@@ -33,7 +33,7 @@ pub fn check(data: &[u8]) {
 }
 
 fn check_said(loaded: &Loaded, text: &str) {
-    let lines = text.split('\n').count() as u32;
+    let lines = text.split(['\n', '\r']).count() as u32;
     for found in &loaded.diagnostics {
         let span = found.span;
         assert!(span.file == 0 && span.line <= lines + 1, "{found:?} stands behind line {lines}");

@@ -94,6 +94,14 @@ impl Object<'_> {
 
     /// That it is read the same however it arrives, and that windows side by side hold what the one around them holds.
     pub(super) fn check_ways(&self, all: &Result<Taken>, part: usize, meeting: i64) {
+        self.check_arrival(all, part);
+        if let (Some(_), Ok(all)) = (self.params.get("cursor"), all) {
+            self.check_windows(all.rows() + all.rejects.len(), meeting);
+        }
+    }
+
+    /// That it is read the same however it arrives.
+    pub(super) fn check_arrival(&self, all: &Result<Taken>, part: usize) {
         let again = self.read_all(part);
         match (all, &again) {
             (Ok(all), Ok(again)) => {
@@ -102,9 +110,6 @@ impl Object<'_> {
             }
             (Err(all), Err(again)) => assert_eq!(said(all), said(again), "in parts of {part} bytes"),
             (all, again) => panic!("whole {all:?}, in parts of {part} bytes {again:?}"),
-        }
-        if let (Some(_), Ok(all)) = (self.params.get("cursor"), all) {
-            self.check_windows(all.rows() + all.rejects.len(), meeting);
         }
     }
 
