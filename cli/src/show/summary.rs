@@ -152,6 +152,10 @@ fn next<'a>(
                 "duckdb -c \"INSTALL delta; LOAD delta; SELECT count(*) FROM delta_scan('{table}')\"   or   polars.scan_delta('{table}')"
             ),
             "parquet" => format!("duckdb -c \"SELECT count(*) FROM read_parquet('{table}/**/part-*.parquet')\""),
+            "postgres" => {
+                let table = pipeline.sink.params.get("table").and_then(|table| table.as_str()).unwrap_or_default();
+                format!("psql -c 'SELECT count(*) FROM {table}' DATABASE")
+            }
             "csv" => format!("duckdb -c \"SELECT count(*) FROM read_csv('{table}/**/part-*.csv')\""),
             _ => format!("duckdb -c \"SELECT count(*) FROM read_json('{table}/**/part-*.json')\""),
         };

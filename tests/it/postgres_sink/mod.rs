@@ -74,6 +74,13 @@ impl Shop {
         finished(&["run", self.arg()])
     }
 
+    /// Takes over what was declared anew, then loads a pipeline's whole timeline again, as a request of its own.
+    fn load_changed(&self, pipeline: &str, request: &str) -> Result<(), String> {
+        // It fails while windows of before are set aside.
+        let _ = self.run();
+        self.load_again(pipeline, request)
+    }
+
     /// Loads a pipeline's whole timeline again, as a request of its own.
     fn load_again(&self, pipeline: &str, request: &str) -> Result<(), String> {
         finished(&again(pipeline, request, self.arg()))

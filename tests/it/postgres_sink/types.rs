@@ -39,7 +39,7 @@ fn values_of_every_type_are_what_they_were() {
     assert_eq!(shop.psql(SHOWN), WANTED);
     assert_eq!(shop.psql(types), "boolean,bigint,double precision,text,date,timestamp with time zone,text,text");
     declare(&shop, "full", ", types: { i: \"numeric(20)\", s: varchar(40), id: uuid, doc: jsonb }");
-    shop.load_again("rows", "declared").unwrap();
+    shop.load_changed("rows", "declared").unwrap();
     assert_eq!(shop.psql(SHOWN), WANTED);
     assert_eq!(
         shop.psql(types),
@@ -47,7 +47,7 @@ fn values_of_every_type_are_what_they_were() {
     );
     // What does not fit is refused, and what is shown stays.
     declare(&shop, "full", ", types: { s: varchar(3) }");
-    let said = shop.load_again("rows", "short").unwrap_err();
+    let said = shop.load_changed("rows", "short").unwrap_err();
     assert!(said.contains("WR-K004") && said.contains("character varying(3)"), "{said}");
     assert_eq!(shop.psql(SHOWN), WANTED);
 }

@@ -81,7 +81,7 @@ fn the_view_takes_on_other_columns_with_all_that_rests_on_it_or_says_what_does_n
     );
     // `price` is gone, `name` has another name, `id` another type and place.
     declare(&shop, "SELECT name AS label, CAST(id AS VARCHAR) AS code, id FROM input", "");
-    let said = shop.load_again("devices", "refused").unwrap_err();
+    let said = shop.load_changed("devices", "refused").unwrap_err();
     assert!(said.contains("WR-K004") && said.contains("public.prices"), "{said}");
     assert_eq!(shop.psql("SELECT count(*), sum(price) > 0 FROM prices"), "6000|t");
     shop.psql("DROP VIEW prices");
