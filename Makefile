@@ -62,6 +62,12 @@ SEEDS ?= 2000
 soak: protoc ## the simulation with SEEDS=n seeds, 2000 unless told otherwise
 	WINDROW_SEEDS=$(SEEDS) $(CHECKED) test $(ALL) --test sim long -- --ignored --nocapture
 
+# `make fuzz SECONDS=300 NAME="csv ticket"` takes longer over some. The first run compiles everything once more.
+SECONDS ?= 20
+.PHONY: fuzz
+fuzz: protoc ## made-up input for all that parses bytes of others, SECONDS=n for each target
+	@.ci/fuzz $(SECONDS) $(NAME)
+
 # `make bench NAME="year claims"` measures some; ARGS=--gate fails when a goal is missed, ARGS=--long takes longer.
 .PHONY: bench
 bench: protoc tools ## measure beside limits and peers, with optimisation

@@ -166,7 +166,7 @@ impl Table {
 
         let began = Instant::now();
         let claim = self.claims.claim(window, number + 2)?;
-        let open = self.service.open(&claim.pass)?;
+        let open = self.service.open(&claim.pass).await?;
         let stream = stream::iter([Ok(batch.clone())]).boxed();
         let files = self.service.put(&open, Part::Rows, batch.schema(), stream).await?;
         let manifest = self.claims.manifest(&claim, self.schema.clone(), files, ROWS as u64);
@@ -180,6 +180,7 @@ impl Table {
             revision: 0,
             token: Some(claim.ticket.token.into()),
             manifest: Some((&manifest).into()),
+            guard: None,
         };
         let (sink, pipeline) = (claim.ticket.sink.to_string(), self.claims.json.to_vec());
         let seq = self.seq + 1;

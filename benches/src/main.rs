@@ -5,10 +5,13 @@ mod claims;
 mod flight;
 mod growth;
 mod machine;
+mod other;
 mod pass;
 mod peer;
+mod raw;
 mod report;
 mod sample;
+mod scale;
 mod usage;
 mod windows;
 mod year;
@@ -24,7 +27,7 @@ use self::report::Report;
 #[derive(Debug, Parser)]
 #[command(name = "windrow-benches")]
 struct Args {
-    /// Which benches to run: year, windows, claims, growth, flight; all unless given
+    /// Which benches to run: year, windows, claims, growth, flight, scale; all unless given
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Fail when a goal is missed
@@ -33,6 +36,9 @@ struct Args {
     /// Also what takes many minutes
     #[arg(long)]
     long: bool,
+    /// How many workers `scale` has, one after the other
+    #[arg(long, value_name = "NUMBER", value_delimiter = ',', default_values_t = scale::WORKERS)]
+    workers: Vec<usize>,
     /// Be the other process of a bench
     #[arg(long, hide = true, num_args = 1.., value_name = "PART")]
     be: Vec<String>,
@@ -44,6 +50,7 @@ type Bench = (&'static str, fn(&tokio::runtime::Runtime, &Settings, &mut Report)
 /// How to measure.
 struct Settings {
     long: bool,
+    workers: Vec<usize>,
 }
 
 const BENCHES: &[Bench] = &[
@@ -52,6 +59,7 @@ const BENCHES: &[Bench] = &[
     ("claims", claims::run),
     ("growth", growth::run),
     ("flight", flight::run),
+    ("scale", scale::run),
 ];
 
 fn main() -> ExitCode {
@@ -69,12 +77,12 @@ fn main() -> ExitCode {
 fn measure(args: &Args) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if !args.be.is_empty() {
-        flight::be(&runtime, &args.be)?;
-        return Ok(true);
+        let be = scale::be(&runtime, &args.be).unwrap_or_else(|| flight::be(&runtime, &args.be));
+        return be.map(|()| true);
     }
     let wanted = chosen(&args.names)?;
     machine::print()?;
-    let settings = Settings { long: args.long };
+    let settings = Settings { long: args.long, workers: args.workers.clone() };
     let mut missed = 0;
     for (name, bench) in wanted {
         let mut report = Report::begin(name);

@@ -56,6 +56,7 @@ catalogue! {
     SOURCE_FORBIDDEN = "WR-S011": "the source may not be read";
     SOURCE_OPEN = "WR-S012": "rows may still be added to the window in the source";
     SOURCE_REFUSED = "WR-S013": "the source refuses what it is asked";
+    PAGES_LOOP = "WR-S020": "the pages of an API do not end";
     BAD_SQL = "WR-T001": "the SQL of a transform is not valid";
     NOT_ROW_WISE = "WR-T002": "a transform needs its windows one by one";
     OUT_OF_MEMORY = "WR-T003": "a transform needs more memory than it may take";
@@ -73,6 +74,7 @@ catalogue! {
     SINK_BROKEN = "WR-K011": "the table's own records cannot be read";
     SINK_UNCONDITIONAL = "WR-K012": "the store does not honour conditional writes";
     SINK_HISTORY = "WR-K013": "the sink's record of its commits is not complete";
+    GUARDED = "WR-K020": "a load is not what its guard expects";
     STORE_UNAVAILABLE = "WR-L001": "the store does not answer";
     STORE_FULL = "WR-L002": "the store has no space left";
     STORE_BROKEN = "WR-L003": "the store's content does not make sense";

@@ -147,7 +147,8 @@ impl FromStr for TaskId {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let invalid = || InvalidName { what: "task id", value: text.to_owned(), rule: "it has 32 hexadecimal digits" };
-        if text.len() != 32 || !text.is_ascii() {
+        // Parsing alone would take "+f" for two digits.
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(invalid());
         }
         let mut id = [0; 16];
@@ -192,6 +193,9 @@ mod tests {
             TaskId::of(&flights, 0, &window, 1),
         ];
         assert!(others.iter().all(|other| *other != id));
+        for bad in ["", "ab", &"+f".repeat(16), &"é".repeat(16)] {
+            assert!(bad.parse::<TaskId>().is_err(), "{bad:?}");
+        }
     }
 
     #[test]

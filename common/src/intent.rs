@@ -108,14 +108,11 @@ pub enum Verdict {
 /// Decides about the intent with `seq` and `digest` on a sink whose newest commit is `found`.
 pub fn judge(seq: Seq, digest: &Digest, found: Option<Committed>) -> Verdict {
     let at = found.map_or(0, |committed| committed.seq);
-    if at > seq {
-        return Verdict::Stale;
-    }
-    if at + 1 == seq {
-        return Verdict::Apply;
-    }
-    if at + 1 < seq {
-        return Verdict::RolledBack;
+    match seq.checked_sub(at) {
+        None => return Verdict::Stale,
+        Some(1) => return Verdict::Apply,
+        Some(2..) => return Verdict::RolledBack,
+        Some(0) => {}
     }
     let mine = Fingerprint::of(digest);
     match found.map(|committed| committed.effect) {
@@ -175,6 +172,8 @@ mod tests {
             (5, committed(5, 8), Verdict::Forked),
             (5, committed(6, 8), Verdict::Stale),
             (5, committed(3, 1), Verdict::RolledBack),
+            (u64::MAX, committed(u64::MAX, 7), Verdict::Done),
+            (u64::MAX, None, Verdict::RolledBack),
         ];
         for (seq, found, verdict) in cases {
             assert_eq!(judge(seq, &mine, found), verdict, "seq {seq} on {found:?}");

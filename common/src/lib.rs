@@ -5,6 +5,7 @@ pub mod claim;
 pub mod clock;
 pub mod error;
 pub mod failpoint;
+pub mod guard;
 pub mod id;
 pub mod intent;
 pub mod invariant;

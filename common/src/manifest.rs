@@ -107,11 +107,12 @@ pub struct ManifestRef {
 
 impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
-        self.rows_read += other.rows_read;
-        self.rows_written += other.rows_written;
-        self.rows_rejected += other.rows_rejected;
-        self.bytes_written += other.bytes_written;
-        self.files += other.files;
+        // They come from elsewhere: a wrong one is a wrong sum, not the end of whoever adds it up.
+        self.rows_read = self.rows_read.saturating_add(other.rows_read);
+        self.rows_written = self.rows_written.saturating_add(other.rows_written);
+        self.rows_rejected = self.rows_rejected.saturating_add(other.rows_rejected);
+        self.bytes_written = self.bytes_written.saturating_add(other.bytes_written);
+        self.files = self.files.saturating_add(other.files);
     }
 }
 
@@ -131,7 +132,8 @@ impl TryFrom<String> for Digest {
     type Error = InvalidDigest;
 
     fn try_from(text: String) -> Result<Self, InvalidDigest> {
-        if text.len() != 64 || !text.is_ascii() {
+        // Parsing alone would take "+f" for two digits, and a digest would have two texts.
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(InvalidDigest(text));
         }
         let mut bytes = [0; 32];
@@ -148,5 +150,27 @@ impl TryFrom<String> for Digest {
 impl From<Digest> for String {
     fn from(digest: Digest) -> String {
         digest.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_digest_has_digits_and_no_signs() {
+        let digest = Digest([0xab; 32]);
+        assert_eq!(Digest::try_from(digest.to_string()).unwrap(), digest);
+        for bad in ["", "ab", &"+f".repeat(32), &"é".repeat(32), &"ab".repeat(33)] {
+            assert!(Digest::try_from(bad.to_owned()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn counts_add_up_to_the_greatest_there_is_and_no_further() {
+        let mut sum = Counts { rows_read: u64::MAX, files: 1, ..Counts::default() };
+        sum += Counts { rows_read: 1, files: 1, ..Counts::default() };
+        assert_eq!(sum, Counts { rows_read: u64::MAX, files: 2, ..Counts::default() });
     }
 }

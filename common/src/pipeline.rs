@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
+    guard::Guard,
     id::{PipelineName, SinkId},
     manifest::WriteMode,
     quantity::{ByteSize, Pause},
@@ -29,6 +30,9 @@ pub struct Pipeline {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transform: Vec<TransformStep>,
     pub sink: SinkSpec,
+    /// What a load that replaces everything has to look like.
+    #[serde(default, skip_serializing_if = "Guard::is_usual")]
+    pub guard: Guard,
     #[serde(default)]
     pub retries: Retries,
     #[serde(default)]
@@ -138,6 +142,17 @@ pub struct WindowSpec {
     /// Most adjacent windows one task may take at once when catching up or backfilling.
     #[serde(default = "default_per_task")]
     pub per_task: u32,
+}
+
+impl WindowSpec {
+    /// Most windows a task may take, and most that are loaded again with a newer one. A round of planning holds the
+    /// windows of a hundred tasks in memory, and a task's record the places where they meet.
+    pub const MAX_RUN: u32 = 10_000;
+
+    /// How many windows a task takes.
+    pub fn run(&self) -> u32 {
+        self.per_task.clamp(1, Self::MAX_RUN)
+    }
 }
 
 fn utc() -> String {

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use windrow_common::{
     claim::Token,
+    guard::{Guard, Percent},
     id::{InvalidName, TaskId},
     manifest::{Counts, Digest, ManifestRef},
     task::{Failure, Retry},
@@ -21,6 +22,8 @@ pub enum Malformed {
     Length { what: &'static str, found: usize, expected: usize },
     #[error("{0} has an unknown value")]
     Unknown(&'static str),
+    #[error("a task's seams do not ascend within its window")]
+    Seams,
     #[error("a time is out of range: {0} us")]
     Time(i64),
     #[error(transparent)]
@@ -104,6 +107,19 @@ impl From<Token> for v1::Token {
 impl From<v1::Token> for Token {
     fn from(token: v1::Token) -> Self {
         Self { epoch: token.epoch, revision: token.revision }
+    }
+}
+
+impl From<Guard> for v1::Guard {
+    fn from(guard: Guard) -> Self {
+        Self { min_rows: guard.min_rows, max_row_change: guard.max_row_change.map(|most| most.hundredths) }
+    }
+}
+
+impl From<v1::Guard> for Guard {
+    fn from(guard: v1::Guard) -> Self {
+        let max_row_change = guard.max_row_change.map(|hundredths| Percent { hundredths });
+        Self { min_rows: guard.min_rows, max_row_change }
     }
 }
 

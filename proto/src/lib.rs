@@ -11,6 +11,7 @@ pub mod v1 {
     pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("descriptor");
 }
 
+pub mod codec;
 pub mod convert;
 pub mod local;
 pub mod record;

@@ -5,6 +5,7 @@ use windrow_common::{
     id::PipelineName,
     intent::IntentRef,
     task::{Lane, Outage, Seams, Task, TaskState},
+    window::Window,
 };
 
 use crate::{
@@ -50,13 +51,15 @@ impl TryFrom<v1::TaskRecord> for Task {
     type Error = Malformed;
 
     fn try_from(record: v1::TaskRecord) -> Result<Self, Malformed> {
+        let id = task_id(&record.id)?;
+        let window = required(record.window, "window")?.try_into()?;
         Ok(Self {
-            id: task_id(&record.id)?,
+            id,
             pipeline: record.pipeline.parse::<PipelineName>()?,
             sink: record.sink.parse()?,
             shard: record.shard,
-            window: required(record.window, "window")?.try_into()?,
-            seams: seams_in(record.seams),
+            window,
+            seams: seams_in(record.seams, &window)?,
             revision: record.revision,
             lane: match optional_text(record.backfill) {
                 None => Lane::Live,
@@ -86,12 +89,15 @@ fn seams_out(seams: &Seams) -> Option<v1::Seams> {
     }
 }
 
-fn seams_in(seams: Option<v1::Seams>) -> Seams {
-    match seams {
-        None => Seams::None,
-        Some(seams) if seams.every > 0 => Seams::Every(seams.every),
-        Some(seams) => Seams::At(seams.at),
+/// Seams that do not lie between the window's bounds, one behind the other, would make other windows than were planned.
+fn seams_in(seams: Option<v1::Seams>, window: &Window) -> Result<Seams, Malformed> {
+    let Some(seams) = seams else { return Ok(Seams::None) };
+    if seams.every > 0 {
+        return Ok(Seams::Every(seams.every));
     }
+    let inside = seams.at.iter().all(|at| window.start() < *at && *at < window.end());
+    let ascending = seams.at.windows(2).all(|pair| pair[0] < pair[1]);
+    if inside && ascending { Ok(Seams::At(seams.at)) } else { Err(Malformed::Seams) }
 }
 
 fn state_out(state: &TaskState) -> State {
@@ -179,7 +185,7 @@ mod tests {
         id::TaskId,
         manifest::{Counts, Digest, ManifestRef},
         task::{Failure, Retry},
-        window::{Axis, Window},
+        window::Axis,
     };
 
     use super::*;
@@ -244,5 +250,14 @@ mod tests {
         assert!(Task::try_from(v1::TaskRecord::default()).is_err());
         let record = v1::TaskRecord { id: vec![1, 2], ..v1::TaskRecord::default() };
         assert!(matches!(Task::try_from(record), Err(Malformed::Length { .. })));
+    }
+
+    #[test]
+    fn seams_that_would_make_other_windows_are_refused() {
+        for at in [vec![7, 2], vec![5, 5], vec![-5, 2], vec![2, 1 << 50]] {
+            let pending = TaskState::Pending { not_before: Timestamp::UNIX_EPOCH, last_failure: None };
+            let record = v1::TaskRecord::from(&task(pending, Seams::At(at.clone()), Lane::Live));
+            assert!(matches!(Task::try_from(record), Err(Malformed::Seams)), "{at:?}");
+        }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) struct Part {
     pub(crate) process: Process,
     pub(crate) namespace: Option<Namespace>,
     /// Of a coordinator.
-    address: String,
+    pub(crate) address: String,
 }
 
 /// How a part differs from the others.
@@ -183,7 +183,7 @@ impl<'a> Site<'a> {
         run_json(&[args, &["-o", "json", "--coordinator", &addresses]].concat())
     }
 
-    fn addresses(&self) -> String {
+    pub(crate) fn addresses(&self) -> String {
         self.coordinators.iter().map(|part| part.address.as_str()).collect::<Vec<_>>().join(",")
     }
 
@@ -296,7 +296,7 @@ fn staged(folder: &Path, below: &str) -> Vec<String> {
         let path = if below.is_empty() { name.clone() } else { format!("{below}/{name}") };
         if entry.path().is_dir() {
             found.extend(staged(folder, &path));
-        } else if name.starts_with("part-") && name.contains("-e1-t") {
+        } else if name.starts_with("part-") && name.contains("-e") {
             found.push(path);
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Everything a cluster leaves is in a temporary directory and gone when it is dropped. It knows nothing of windrow.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -25,8 +26,12 @@ pub struct Etcd {
     _dir: TempDir,
 }
 
+/// What a cluster held at a moment; gone when dropped.
+pub struct Backup(TempDir);
+
 struct Member {
     binary: PathBuf,
+    data: PathBuf,
     args: Vec<String>,
     log: PathBuf,
     endpoint: String,
@@ -64,6 +69,11 @@ impl Etcd {
         self.members.iter().map(|member| member.endpoint.clone()).collect()
     }
 
+    /// The process of a member; none while it is killed.
+    pub fn process(&self, member: usize) -> Option<u32> {
+        self.members[member].process.as_ref().map(Child::id)
+    }
+
     /// Ends a member at once, as a power loss of its process would.
     pub fn kill(&mut self, member: usize) -> Result<()> {
         self.members[member].kill()
@@ -97,6 +107,33 @@ impl Etcd {
             member.wait_until_healthy().await?;
         }
         Ok(())
+    }
+
+    /// Copies what all members hold, as snapshots of their disks at one moment would.
+    pub fn back_up(&self) -> Result<Backup> {
+        let folder = tempfile::tempdir()?;
+        for member in &self.members {
+            member.signal("STOP")?;
+        }
+        for member in &self.members {
+            copy(&member.data, &folder.path().join(member.name()?))?;
+        }
+        for member in &self.members {
+            member.signal("CONT")?;
+        }
+        Ok(Backup(folder))
+    }
+
+    /// Kills all members and starts them again on what they held then, or on nothing.
+    pub async fn put_back(&mut self, backup: Option<&Backup>) -> Result<()> {
+        for member in &mut self.members {
+            member.kill()?;
+            std::fs::remove_dir_all(&member.data)?;
+            if let Some(backup) = backup {
+                copy(&backup.0.path().join(member.name()?), &member.data)?;
+            }
+        }
+        self.restart_all().await
     }
 
     /// The member that leads the cluster.
@@ -153,6 +190,7 @@ impl Member {
         let args = args.iter().map(|(name, value)| format!("--{name}={value}")).collect();
         Self {
             binary: binary.to_owned(),
+            data: data.to_owned(),
             args,
             log: data.with_extension("log"),
             endpoint: endpoint.clone(),
@@ -203,6 +241,10 @@ impl Member {
         Ok(())
     }
 
+    fn name(&self) -> Result<&OsStr> {
+        self.data.file_name().context("a data directory has a name")
+    }
+
     fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -223,6 +265,12 @@ async fn answers(endpoint: &str) -> bool {
         Ok(mut client) => client.get("health", None).await.is_ok(),
         Err(_) => false,
     }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status()?;
+    ensure!(copied.success(), "{} was not copied", from.display());
+    Ok(())
 }
 
 fn find_binary() -> Option<PathBuf> {

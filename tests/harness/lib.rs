@@ -1,5 +1,6 @@
 //! The test harness: real processes around windrow, and what tests share.
 
+pub mod api;
 pub mod cluster;
 pub mod etcd;
 pub mod example;

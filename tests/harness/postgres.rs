@@ -249,7 +249,9 @@ impl Postgres {
         }
         let mut child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
         for _ in 0..START_LOOKS {
-            if self.psql_in("postgres", "SELECT 1").is_ok_and(|answer| answer == "1") {
+            // Another test's server may have taken the port, and knows the same password.
+            let own = self.data().display().to_string();
+            if self.psql_in("postgres", "SHOW data_directory").is_ok_and(|answer| answer == own) {
                 self.server = Some(child);
                 return Ok(());
             }

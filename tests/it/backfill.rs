@@ -70,6 +70,7 @@ fn all() -> v1::BackfillSpec {
         order: BackfillOrder::OldestFirst.into(),
         concurrency: 0,
         force: false,
+        accept: false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A worker that holds a claim, falls silent past its lease and speaks again, played by the test to the letter of the
 //! protocol: what a stopped process does only if it wakes at the worst moment, this one always does.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -148,4 +148,46 @@ async fn the_seal_of_a_worker_that_was_silent_past_its_lease_is_refused_and_coun
     assert_eq!(cluster.metric("windrow_fenced_writes"), 1);
     assert_eq!(told(&cluster), Some((WINDOWS, ROWS)));
     assert_eq!(rows_of(&visits.table()), ROWS);
+}
+
+/// Proves CL6. A worker fails, is given the task again, and loses its session before it hears of either: it comes back with
+/// the claim it knows and reports once more. The newer claim, which nobody holds, is taken back all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_on_an_older_claim_leaves_no_newer_one_with_nobody() {
+    let test = "a_report_on_an_older_claim_leaves_no_newer_one_with_nobody";
+    let _turn = TURN.lock().await;
+    let Some(mut cluster) = Cluster::start(1, 0).await.unwrap() else {
+        return skip(test, "there is no etcd");
+    };
+    let visits = Visits::new();
+    let file = visits.path().join("pipelines.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("per_task: 1", "per_task: 24").replace("attempts: 2", "attempts: 9")).unwrap();
+    cluster.apply(visits.arg()).unwrap();
+    let mut first = Session::open(&cluster, Vec::new()).await;
+    cluster.add_worker_with("s1", &["--role", "sink"]).unwrap();
+    let older = first.assigned().await;
+    let claim = v1::HeldClaim { task: older.task.clone(), token: older.token };
+    first.say(fail(&claim)).await;
+    let newer = first.assigned().await;
+    assert_eq!(newer.task, older.task);
+    assert_ne!(newer.token, older.token);
+    drop(first);
+
+    let mut back = Session::open(&cluster, vec![claim.clone()]).await;
+    back.say(fail(&claim)).await;
+    let again = back.assigned().await;
+    assert_eq!(again.task, older.task);
+    assert!(again.token != newer.token && again.token != older.token);
+}
+
+fn fail(claim: &v1::HeldClaim) -> Say {
+    let failure = v1::Failure {
+        code: "WR-S001".to_owned(),
+        message: "it is not there".to_owned(),
+        retry: v1::RetryAdvice::Later.into(),
+        ..v1::Failure::default()
+    };
+    let (task, failure) = (claim.task.clone(), Some(failure));
+    Say::Fail(v1::Fail { request: 1, task, token: claim.token, failure, not_ready: false, trace: String::new() })
 }

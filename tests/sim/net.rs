@@ -3,15 +3,12 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    pin::Pin,
-    task::{Context, Poll},
     time::Duration,
 };
 
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::transport::{Channel, Endpoint, Uri, server::Connected};
+use tonic::transport::{Channel, Endpoint, Uri};
 use turmoil::net::{TcpListener, TcpStream};
 use windrow_worker::network::{Connection, Incoming, Network};
 
@@ -27,8 +24,8 @@ impl Network for Simulated {
     }
 
     async fn listen(&self, at: SocketAddr) -> io::Result<(SocketAddr, Incoming)> {
-        let incoming = listen(at.port()).await?.map(|accepted| accepted.map(Connection::new));
-        Ok((SocketAddr::new(turmoil::lookup(self.host.as_str()), at.port()), incoming.boxed()))
+        let incoming = listen(at.port()).await?;
+        Ok((SocketAddr::new(turmoil::lookup(self.host.as_str()), at.port()), incoming))
     }
 }
 
@@ -64,39 +61,11 @@ pub(crate) fn admin_channel(address: &'static str) -> Channel {
 }
 
 /// The connections that come in on a port of this host.
-pub(crate) async fn listen(port: u16) -> io::Result<impl Stream<Item = io::Result<Accepted>>> {
+pub(crate) async fn listen(port: u16) -> io::Result<Incoming> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
-    Ok(futures::stream::unfold(listener, |listener| async move {
-        let accepted = listener.accept().await.map(|(stream, _)| Accepted(stream));
+    let incoming = futures::stream::unfold(listener, |listener| async move {
+        let accepted = listener.accept().await.map(|(stream, _)| Connection::new(stream));
         Some((accepted, listener))
-    }))
-}
-
-/// An accepted connection.
-pub(crate) struct Accepted(TcpStream);
-
-impl Connected for Accepted {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Accepted {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, to)
-    }
-}
-
-impl AsyncWrite for Accepted {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
+    });
+    Ok(incoming.boxed())
 }

@@ -1,11 +1,11 @@
-//! Connection types: what a connection of a pipeline file may say about the place it names. A connector that needs a
-//! new type adds a line to [`CONNECTIONS`]; sources and sinks name the types they serve.
+//! Connection types: what a connection of a pipeline file may say about the place it names. Those that several
+//! connectors serve are in [`SHARED`]; one that a single source serves comes with it ([`crate::source::SourceKind`]).
 
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::postgres;
+use crate::{postgres, source::SOURCES};
 
 /// A connection type.
 pub struct ConnectionKind {
@@ -17,17 +17,18 @@ pub struct ConnectionKind {
     pub check: fn(Value) -> Result<(), serde_path_to_error::Error<serde_json::Error>>,
 }
 
+/// The connection types that belong to no single connector.
+const SHARED: &[ConnectionKind] =
+    &[kind::<Local>("local"), kind::<postgres::Params>(postgres::CONNECTION), kind::<S3>("s3")];
+
 /// Every connection type there is.
-pub const CONNECTIONS: &[ConnectionKind] = &[
-    kind::<Local>("local"),
-    kind::<postgres::Params>(postgres::CONNECTION),
-    kind::<S3>("s3"),
-    kind::<Synthetic>("synthetic"),
-];
+pub fn all() -> impl Iterator<Item = &'static ConnectionKind> {
+    SHARED.iter().chain(SOURCES.iter().flat_map(|source| source.brings))
+}
 
 /// The connection type of that name.
 pub fn find(kind: &str) -> Option<&'static ConnectionKind> {
-    CONNECTIONS.iter().find(|known| known.kind == kind)
+    all().find(|known| known.kind == kind)
 }
 
 /// A folder of this machine, or one that all workers have mounted.
@@ -63,13 +64,9 @@ struct S3 {
     session_token: Option<String>,
 }
 
-/// Rows made up by rule, for tests and benchmarks.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-struct Synthetic {}
-
-const fn kind<T: DeserializeOwned + JsonSchema>(kind: &'static str) -> ConnectionKind {
-    ConnectionKind { kind, schema: schema::<T>, check: check::<T> }
+/// The connection type `name` with the parameters of `T`.
+pub(crate) const fn kind<T: DeserializeOwned + JsonSchema>(name: &'static str) -> ConnectionKind {
+    ConnectionKind { kind: name, schema: schema::<T>, check: check::<T> }
 }
 
 fn schema<T: JsonSchema>() -> Schema {
@@ -86,11 +83,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{sink::SINKS, source::SOURCES};
+    use crate::sink::SINKS;
 
     #[test]
     fn every_type_a_connector_serves_is_a_known_one_and_the_other_way_round() {
-        let known: BTreeSet<_> = CONNECTIONS.iter().map(|kind| kind.kind).collect();
+        let known: BTreeSet<_> = all().map(|kind| kind.kind).collect();
         let read = SOURCES.iter().flat_map(|kind| kind.connections);
         let written = SINKS.iter().flat_map(|kind| kind.connections);
         let served: BTreeSet<_> = read.chain(written).copied().collect();

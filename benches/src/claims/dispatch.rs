@@ -78,7 +78,7 @@ pub(super) async fn run(store: &Arc<dyn MetaStore>, report: &mut Report) -> Resu
     let mut claims = BTreeSet::new();
     while claims.len() < left {
         let answer = tokio::time::timeout(PATIENCE, answers.next()).await?.context("all sessions were closed")?;
-        let Some(claim) = assigned(answer)? else { continue };
+        let Some(claim) = assigned(*answer)? else { continue };
         ensure!(claims.insert(claim.task), "task {} was given out twice", claim.task);
     }
     let took = began.elapsed().as_secs_f64();
@@ -92,7 +92,7 @@ pub(super) async fn run(store: &Arc<dyn MetaStore>, report: &mut Report) -> Resu
 struct Worker {
     id: WorkerId,
     handle: Handle,
-    answers: mpsc::Receiver<v1::SessionResponse>,
+    answers: mpsc::Receiver<Box<v1::SessionResponse>>,
 }
 
 impl Worker {
@@ -135,7 +135,7 @@ impl Worker {
     async fn next(&mut self) -> Result<HeldClaim> {
         loop {
             let answer = tokio::time::timeout(PATIENCE, self.answers.recv()).await?;
-            if let Some(claim) = assigned(answer.context("the session was closed")?)? {
+            if let Some(claim) = assigned(*answer.context("the session was closed")?)? {
                 return Ok(claim);
             }
         }

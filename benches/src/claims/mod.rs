@@ -4,7 +4,6 @@
 mod contest;
 mod dispatch;
 mod led;
-mod raw;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,9 +14,10 @@ use windrow_common::id::{TaskId, WorkerId};
 use windrow_coordinator::store::{EmbeddedStore, EtcdStore, MetaStore};
 use windrow_tests::etcd::Etcd;
 
-use self::{led::Led, raw::Raw};
+use self::led::Led;
 use crate::{
     Settings,
+    raw::Raw,
     report::{Goal, Report, grouped, millis, rounded},
     sample::{median, median_time, percentile},
 };

@@ -20,10 +20,8 @@ use tonic::{
 };
 use windrow_worker::flight::{MAX_MESSAGE_BYTES, endpoint_limits, server_limits};
 
-use super::{
-    data::{self, Data},
-    other::say_port,
-};
+use super::data::{self, Data};
+use crate::other::say_port;
 
 /// How the connections are set up.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -3,14 +3,13 @@
 
 mod bare;
 mod data;
-mod other;
 mod python;
 mod sink;
 mod tcp;
 
 use std::{path::Path, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use futures::StreamExt;
 use serde_json::json;
 use tokio::{runtime::Runtime, time::Instant};
@@ -20,9 +19,10 @@ use windrow_common::{
 };
 use windrow_worker::flight::{Hop, Part};
 
-use self::{bare::Limits, data::Data, other::Other};
+use self::{bare::Limits, data::Data};
 use crate::{
     Settings,
+    other::Other,
     pass::{self, Claims},
     report::{Goal, Report, grouped, mebibytes, rounded},
     sample::median,
@@ -192,8 +192,4 @@ fn tell(report: &mut Report, what: &str, moved: &[Moved], data: &Data) {
 /// The median of the rounds' ratios of rates.
 fn speed(mine: &[Moved], theirs: &[Moved]) -> f64 {
     median(mine.iter().zip(theirs).map(|(mine, theirs)| theirs.wall.as_secs_f64() / mine.wall.as_secs_f64()))
-}
-
-fn port_of(line: &str) -> Result<u16> {
-    line.trim().parse().with_context(|| format!("the other process said {line:?}"))
 }

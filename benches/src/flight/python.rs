@@ -7,8 +7,9 @@ use arrow_ipc::writer::FileWriter;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{Moved, data::Data, other::Other};
+use super::{Moved, data::Data};
 use crate::{
+    other::Other,
     peer::{Peer, python},
     usage,
 };

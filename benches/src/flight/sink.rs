@@ -26,8 +26,11 @@ use windrow_worker::{
     storage::Storage,
 };
 
-use super::{data, other::say_port};
-use crate::pass::{self, Claims};
+use super::data;
+use crate::{
+    other::say_port,
+    pass::{self, Claims},
+};
 
 /// The way to a sink worker on this machine.
 pub(super) fn hop(port: u16) -> Result<Hop> {

@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::{data::Data, other::say_port};
+use super::data::Data;
+use crate::other::say_port;
 
 const BUFFER: usize = 1 << 20;
 

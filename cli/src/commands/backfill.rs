@@ -62,6 +62,9 @@ struct Range {
     /// Allow more than 10,000 windows
     #[arg(long)]
     force: bool,
+    /// Let loads through whatever their guards say
+    #[arg(long)]
+    accept: bool,
     /// Form of the result
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -166,6 +169,7 @@ async fn spec(range: &Range, admin: &Admin) -> anyhow::Result<v1::BackfillSpec> 
         order: order.into(),
         concurrency: range.concurrency,
         force: range.force,
+        accept: range.accept,
     })
 }
 
@@ -204,7 +208,8 @@ fn create_command(range: &Range) -> String {
         }
     }
     let choice = range.reprocess.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-    text.push_str(&format!(" --reprocess {choice}{}", range.target.as_flags()));
+    let accept = if range.accept { " --accept" } else { "" };
+    text.push_str(&format!(" --reprocess {choice}{accept}{}", range.target.as_flags()));
     text
 }
 

@@ -76,7 +76,7 @@ async fn plan(pipeline: &Pipeline) -> Plan {
     let now = SystemClock::new().now();
     let tiling = pipeline.window.as_ref().and_then(|window| Tiling::new(window).ok());
     let windows_due = tiling.as_ref().map_or(1, |tiling| tiling.count(tiling.origin(), tiling.closed_to(now)));
-    let per_task = pipeline.window.as_ref().map_or(1, |window| u64::from(window.per_task.max(1)));
+    let per_task = pipeline.window.as_ref().map_or(1, |window| u64::from(window.run()));
     let next = tiling.as_ref().and_then(|tiling| tiling.closes(tiling.closed_to(now)));
     let (columns, columns_unknown) = match columns(pipeline).await {
         Ok(columns) => (columns, None),

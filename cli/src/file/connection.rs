@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Map, Value as Json};
 use windrow_common::{error, pipeline::Connection};
-use windrow_worker::connection::{self, CONNECTIONS};
+use windrow_worker::connection;
 
 use super::{
     decode::{self, Shape},
@@ -61,7 +61,7 @@ fn checked(
 ) -> Option<Map<String, Json>> {
     let Some(kind) = connection::find(&block.kind) else {
         let span = node.get("type").map_or(at, |kind| kind.span);
-        let known: Vec<_> = CONNECTIONS.iter().map(|kind| kind.kind).collect();
+        let known: Vec<_> = connection::all().map(|kind| kind.kind).collect();
         findings
             .error(error::UNKNOWN_CONNECTOR, span, format!("no connector serves connections of type {:?}", block.kind))
             .fix(match suggest::nearest(&block.kind, known.iter().copied()) {

@@ -60,6 +60,13 @@ impl Connectors {
         Self { sources: SOURCES.iter().map(Into::into).collect(), sinks: SINKS.iter().map(Into::into).collect() }
     }
 
+    /// The same without opening sinks, which makes their folders: for whoever reads files whose places are not to be
+    /// touched. What a sink says of its parameters beyond their keys is not heard.
+    pub fn unopened() -> Self {
+        let sinks = SINKS.iter().map(|kind| SinkConnector { open: Box::new(|_| Ok(())), ..kind.into() });
+        Self { sinks: sinks.collect(), ..Self::all() }
+    }
+
     fn source(&self, connection: &str) -> Option<&SourceConnector> {
         self.sources.iter().find(|source| source.connections.contains(&connection))
     }

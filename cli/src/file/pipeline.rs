@@ -2,6 +2,7 @@
 
 use windrow_common::{
     error,
+    guard::Guard,
     manifest::WriteMode,
     pipeline::{Limits, Pattern, Pipeline, Retries, SinkSpec, SourceSpec, Telemetry, TransformStep, WindowSpec},
 };
@@ -43,6 +44,7 @@ impl Reader<'_> {
         let sink = node.entry("sink").and_then(|sink| self.sink(sink, pattern, hidden, findings));
         let window = node.entry("window").and_then(|window| self.window(window, findings));
         let transform = node.entry("transform").map_or(Some(Vec::new()), |steps| transform(steps, findings));
+        let guard = settings::<Guard>(node.entry("guard"), None, "`guard`", findings);
         let retries = settings::<Retries>(node.entry("retries"), self.defaults.retries, "`retries`", findings);
         let limits = settings::<Limits>(node.entry("limits"), self.defaults.limits, "`limits`", findings);
         let telemetry =
@@ -69,6 +71,7 @@ impl Reader<'_> {
             window: window.map(|window| if by_window { WindowSpec { per_task: 1, ..window } } else { window }),
             transform: transform?,
             sink: sink?,
+            guard: guard?,
             retries: retries?,
             limits: limits?,
             telemetry: telemetry?,

@@ -9,6 +9,7 @@ use windrow_common::{
     manifest::WriteMode,
     pipeline::{Limits, Pattern, Pipeline, Retries, SinkSpec, SourceSpec, WindowSpec},
 };
+use windrow_coordinator::core::calendar::{BadTiling, Tiling};
 
 use super::{
     diagnostic::{Findings, Span},
@@ -39,7 +40,7 @@ pub(crate) struct Rules<'a> {
 impl Rules<'_> {
     pub(crate) fn check(mut self, parts: &Parts<'_>) {
         match parts.pattern {
-            Some(Pattern::Full) => self.check_full(),
+            Some(Pattern::Full) => self.check_full(parts),
             Some(Pattern::Incremental) => self.check_incremental(parts),
             None => {}
         }
@@ -54,7 +55,7 @@ impl Rules<'_> {
     }
 
     /// A full load has one window, the whole dataset.
-    fn check_full(&mut self) {
+    fn check_full(&mut self, parts: &Parts<'_>) {
         for (path, message) in [
             (["window", ""], "a full load has no windows: it reads the whole dataset each time"),
             (["source", "cursor"], "a full load reads everything, whatever the cursor says"),
@@ -66,8 +67,11 @@ impl Rules<'_> {
             }
         }
         self.refuse_write(WriteMode::ReplaceWindow, "a full load has no windows to replace one by one");
-        let templated = self.text(&["source", "path"]).is_some_and(template::names_window);
-        if let (true, Some(span)) = (templated, self.existing(&["source", "path"])) {
+        if parts.sink.is_some_and(|sink| sink.write == WriteMode::Append) {
+            self.refuse_guard("a guard watches loads that replace everything, and appending removes nothing");
+        }
+        if parts.by_window {
+            let span = self.span(&["source", "path"]);
             self.findings
                 .error(error::CONTRADICTION, span, "a full load has no window to put into a path")
                 .fix("write a path without `{window...}`, or `pattern: incremental`");
@@ -81,12 +85,21 @@ impl Rules<'_> {
                 .fix("add `window: { every: 1h, start: 2024-01-01T00:00 }`");
         }
         self.refuse_write(WriteMode::ReplaceAll, "each window would remove the rows of all the others");
+        self.refuse_guard("a guard watches loads that replace everything, and windows replace their own rows alone");
         if let (Some(window), Some(sink)) = (parts.window, parts.sink) {
             self.check_lookback(window, sink);
         }
         if let (Some(source), Some(window)) = (parts.source, parts.window) {
-            self.check_selection(source);
+            if !parts.by_window {
+                self.check_selection(source);
+            }
             self.check_lateness(source, window);
+        }
+    }
+
+    fn refuse_guard(&mut self, message: &str) {
+        if let Some(span) = self.existing(&["guard"]) {
+            self.findings.error(error::CONTRADICTION, span, message).fix("remove `guard`");
         }
     }
 
@@ -111,8 +124,8 @@ impl Rules<'_> {
 
     /// Something must tell which rows belong to a window.
     fn check_selection(&mut self, source: &SourceSpec) {
-        let whole = |key: &&str| self.text(&["source", key]).is_some_and(|text| !template::names_window(text));
-        if let (None, Some(key)) = (&source.cursor, ["path", "table", "query"].into_iter().find(whole)) {
+        let whole = ["path", "table", "query"].into_iter().find(|key| self.text(&["source", key]).is_some());
+        if let (None, Some(key)) = (&source.cursor, whole) {
             let span = self.span(&["source", key]);
             self.findings
                 .error(
@@ -120,7 +133,10 @@ impl Rules<'_> {
                     span,
                     "every window would read all of this: nothing tells their rows apart",
                 )
-                .fix("name the column of time in `cursor`, or split the path by `{window.start:%Y-%m-%d}`");
+                .fix(match key {
+                    "path" => "name the column of time in `cursor`, or split the path by `{window.start:%Y-%m-%d}`",
+                    _ => "name the column of time in `cursor`",
+                });
         }
     }
 
@@ -143,18 +159,36 @@ impl Rules<'_> {
         if let (Err(cause), Some(span)) = (TimeZone::get(&window.timezone), zone) {
             unknown_zone(&cause, span, self.findings);
         }
-        if window.end.is_some_and(|end| end <= window.start) {
-            let span = self.span(&["window", "end"]);
-            self.findings
-                .error(error::BAD_WINDOW, span, "the windows end before they start")
-                .fix("`end` is exclusive and lies after `start`");
+        // What a coordinator would refuse is refused here, by the same rule.
+        match Tiling::new(window) {
+            Ok(_) | Err(BadTiling::UnknownZone(_)) => {}
+            Err(BadTiling::EndsBeforeStart) => {
+                let span = self.span(&["window", "end"]);
+                self.findings
+                    .error(error::BAD_WINDOW, span, "the windows end before they start")
+                    .fix("`end` is exclusive and lies after `start`");
+            }
+            Err(cause @ BadTiling::OutOfRange(civil)) => {
+                let key = if civil == window.start { "start" } else { "end" };
+                let span = self.span(&["window", key]);
+                self.findings
+                    .error(error::BAD_WINDOW, span, cause.to_string())
+                    .fix("write a time between the years -9999 and 9999, in any zone");
+            }
+            Err(cause @ BadTiling::TooLong(_)) => {
+                let span = self.span(&["window", "every"]);
+                self.findings
+                    .error(error::BAD_WINDOW, span, cause.to_string())
+                    .fix("write a length such as 1h, 1d or 1mo");
+            }
         }
     }
 
     /// A path that splits time finer than the windows do misses all but the first of its parts.
     fn check_width(&mut self, window: &WindowSpec) {
         for block in ["source", "sink"] {
-            let Some(split) = self.text(&[block, "path"]).and_then(template::finest) else { continue };
+            let path = self.text(&[block, "path"]).map(template::places);
+            let Some(split) = path.and_then(template::finest) else { continue };
             if split.unit.is_narrower_than(window.every) {
                 let (unit, placeholder) = (split.unit, split.placeholder.to_owned());
                 let span = self.span(&["window", "every"]);
@@ -195,6 +229,16 @@ impl Rules<'_> {
                 self.findings
                     .error(error::BAD_VALUE, span, format!("`{}`: with 0 nothing ever runs", path.join(".")))
                     .fix("write 1 or more");
+            }
+        }
+        let lookback = parts.window.map(|window| (["window", "lookback"], window.lookback));
+        for (path, count) in [window, lookback].into_iter().flatten() {
+            if count > WindowSpec::MAX_RUN {
+                let span = self.span(&path);
+                let message = format!("`{}` is {} at most", path.join("."), WindowSpec::MAX_RUN);
+                self.findings
+                    .error(error::BAD_VALUE, span, message)
+                    .fix(format!("write {} or less", WindowSpec::MAX_RUN));
             }
         }
         if parts.retries.is_some_and(|retries| retries.max_backoff < retries.backoff) {

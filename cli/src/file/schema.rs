@@ -3,7 +3,7 @@
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
-use windrow_worker::connection::CONNECTIONS;
+use windrow_worker::connection;
 
 use super::{
     Connectors,
@@ -19,7 +19,7 @@ pub fn json_schema() -> Value {
 pub(crate) fn build(connectors: &Connectors) -> Value {
     let mut root = SchemaSettings::draft07().into_generator().into_root_schema_for::<FileBlock>().to_value();
     let mut definitions = Definitions(take_map(&mut root, "definitions"));
-    let connections = CONNECTIONS.iter().map(|kind| {
+    let connections = connection::all().map(|kind| {
         let own = json!({ "type": { "const": kind.kind } });
         definitions.block(kind.kind, (kind.schema)(), own, &["type"])
     });

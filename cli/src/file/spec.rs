@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use windrow_common::{
+    guard::Guard,
     manifest::WriteMode,
     pipeline::{Limits, Pattern, Retries, Telemetry, TransformStep, WindowSpec},
 };
@@ -70,6 +71,9 @@ pub(crate) struct PipelineBlock {
     #[serde(default)]
     pub(crate) transform: Vec<TransformStep>,
     pub(crate) sink: SinkBlock,
+    /// What a load that replaces everything has to look like.
+    #[serde(default)]
+    pub(crate) guard: Option<Guard>,
     #[serde(default)]
     pub(crate) retries: Option<Retries>,
     #[serde(default)]

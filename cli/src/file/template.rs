@@ -21,9 +21,13 @@ pub(crate) struct Split<'a> {
     pub(crate) unit: Unit,
 }
 
-/// Whether the path depends on the window at all.
-pub(crate) fn names_window(path: &str) -> bool {
-    path.contains("{window.")
+/// The part of a path that names places. Only an address begins with `/`; its query is a condition, which may be as
+/// fine as it likes.
+pub(crate) fn places(path: &str) -> &str {
+    match path.split_once('?') {
+        Some((places, _)) if path.starts_with('/') => places,
+        _ => path,
+    }
 }
 
 /// The finest split of the path.
@@ -125,6 +129,12 @@ mod tests {
         }
         let path = "date={window.start:%F}/hour={window.start:%H}";
         assert_eq!(finest(path).unwrap().placeholder, "{window.start:%H}");
+    }
+
+    #[test]
+    fn the_query_of_an_address_names_no_place_and_a_glob_is_no_query() {
+        assert_eq!(places("/v1/{window.start:%Y}?since={window.start:%T}"), "/v1/{window.start:%Y}");
+        assert_eq!(places("part-?/{window.start:%H}"), "part-?/{window.start:%H}");
     }
 
     #[test]

@@ -317,6 +317,7 @@ fn spec_in(spec: Option<v1::BackfillSpec>) -> Result<backfill::Request, Status> 
         order: order_in(spec.order).map_err(|error| bad("spec.order", error.to_string()))?,
         concurrency: spec.concurrency,
         force: spec.force,
+        accept: spec.accept,
     })
 }
 

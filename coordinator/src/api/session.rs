@@ -24,7 +24,7 @@ use windrow_proto::{
 };
 
 use crate::{
-    controller::{Draft, Handle, PrepareFailed, Progress, Recalled, SessionEvent},
+    controller::{Draft, Handle, Outbox, PrepareFailed, Progress, Recalled, SessionEvent},
     core::{
         commit::Answer,
         lifecycle::HeldClaim,
@@ -78,7 +78,7 @@ impl SessionService for Sessions {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         controller.session(worker.clone(), number, event).await.map_err(|_| stopped())?;
         self.shutdown.spawn(listen(controller, (worker, number), requests, self.shutdown.clone()));
-        Ok(Response::new(Box::pin(ReceiverStream::new(outbox).map(Ok))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(outbox).map(|response| Ok(*response)))))
     }
 }
 
@@ -115,11 +115,7 @@ fn stopped() -> Status {
     status(Code::Unavailable, error::NOT_LEADER, "this coordinator does not lead any more")
 }
 
-fn hello_in(
-    hello: Hello,
-    protocol: u32,
-    out: mpsc::Sender<SessionResponse>,
-) -> Result<(WorkerId, SessionEvent), Malformed> {
+fn hello_in(hello: Hello, protocol: u32, out: Outbox) -> Result<(WorkerId, SessionEvent), Malformed> {
     let id: WorkerId = hello.worker.parse()?;
     let roles = hello.roles.iter().filter_map(|role| match v1::Role::try_from(*role) {
         Ok(v1::Role::Ingest) => Some(Role::Ingest),

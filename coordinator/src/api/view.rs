@@ -10,7 +10,7 @@ use windrow_common::{
 use windrow_proto::v1;
 
 use crate::{
-    controller::{Recalling, View},
+    controller::View,
     core::{
         assign,
         backfill::{Backfill, Preview},
@@ -74,17 +74,12 @@ pub(super) fn recovery(view: &View<'_>) -> v1::GetRecoveryResponse {
         None => BTreeSet::new(),
     };
     let sinks = sinks.into_iter().map(|sink| {
-        let found = view.recalling.get(sink);
         let head = view.table.sink(sink).and_then(|entry| entry.head.as_ref());
         v1::RecoveringSink {
             sink: sink.to_string(),
             seq: head.map(|head| head.value.seq).unwrap_or_default(),
-            done: found == Some(&Recalling::Done),
-            stuck: match found {
-                Some(Recalling::Stuck { reason, .. }) => reason.clone(),
-                None => "no worker with the role `sink` is connected".to_owned(),
-                _ => String::new(),
-            },
+            done: view.recovering.is_done(sink),
+            stuck: view.recovering.stuck(sink).unwrap_or_default().to_owned(),
         }
     });
     v1::GetRecoveryResponse {
@@ -203,6 +198,7 @@ pub(super) fn backfill(view: &View<'_>, found: &Backfill) -> v1::Backfill {
             order: order_out(found.order).into(),
             concurrency: found.concurrency,
             force: false,
+            accept: found.accept,
         }),
         state: phase_out(found.phase).into(),
         windows: found.windows,

@@ -1,11 +1,12 @@
 //! What the leader does by itself: reap lost leases, plan due windows, find committers, commit, assign.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use tracing::{Instrument, debug, info};
 use windrow_common::{
     failpoint::{self, Point},
+    guard::Guard,
     id::{SinkId, TaskId, WorkerId},
     task::Lane,
     ticket::{self, Ticket},
@@ -21,7 +22,7 @@ use crate::{
         assign::{Assignment, assign},
         backfill, commit,
         commit::Todo,
-        lifecycle, plan, report,
+        lifecycle, plan,
         table::Change,
     },
     ledger::{LedgerError, MAX_CHANGE},
@@ -30,52 +31,51 @@ use crate::{
 
 /// Rounds of planning per round of the controller; more is planned at the next tick.
 const PLAN_ROUNDS: usize = 10;
-/// How often the state of the pipelines is measured.
-const MEASURE_EVERY: Duration = Duration::from_secs(5);
 const TICKET_MARGIN: Duration = Duration::from_secs(300);
 
 impl Controller {
-    pub(super) async fn drive(&mut self) -> Result<(), LedgerError> {
+    /// `look` says that it is time to see what time has brought.
+    pub(super) async fn drive(&mut self, look: bool) -> Result<(), LedgerError> {
         if self.table.recovery().is_some() {
             return self.recover().await;
         }
-        self.reap().await?;
-        self.plan().await?;
+        if look {
+            self.reap().await?;
+        }
+        if look || self.may_plan {
+            self.plan().await?;
+        }
         self.commit().await?;
         self.sweep();
         self.assign().await?;
-        self.measure();
+        if look {
+            self.measure();
+        }
         Ok(())
     }
 
-    /// Now and then, for whoever looks at the metrics.
-    fn measure(&mut self) {
-        let elapsed = self.clock.elapsed();
-        if elapsed < self.measure_next {
-            return;
-        }
-        self.measure_next = elapsed + MEASURE_EVERY;
-        self.attempts.keep_open(&self.table);
-        let now = self.now();
-        for (name, entry) in self.table.pipelines() {
-            self.metrics.observe(name, entry, &report::pipeline(&self.table, entry, now), now);
-        }
-    }
-
+    /// Thousands of workers may be lost at once, with a rack or a network, and others wait for their tasks: those are taken
+    /// back by the hundred.
     async fn reap(&mut self) -> Result<(), LedgerError> {
+        let mut reaped = Change::default();
         for (worker, claims) in self.workers.expire(self.clock.elapsed(), self.timing.lease) {
             info!(%worker, claims = claims.len(), "was not heard of for a lease");
             self.sessions.remove(&worker);
             for task in claims {
                 self.metrics.lease_expired();
                 self.progress.remove(&task);
-                if let Ok(change) = lifecycle::reap(&self.table, &task, self.now()) {
-                    self.persist(&change).await?;
-                    self.attempts.inherit(&task, &change);
+                let Ok(change) = lifecycle::reap(&self.table, &task, self.now()) else { continue };
+                self.attempts.inherit(&task, &change);
+                if reaped.size() + change.size() > MAX_CHANGE {
+                    self.persist(&std::mem::take(&mut reaped)).await?;
                 }
+                reaped = reaped.and(change);
             }
         }
-        Ok(())
+        match reaped.is_empty() {
+            true => Ok(()),
+            false => self.persist(&reaped).await.map(drop),
+        }
     }
 
     async fn plan(&mut self) -> Result<(), LedgerError> {
@@ -84,6 +84,7 @@ impl Controller {
             let mut changes = plan::plan(&self.table, now);
             changes.extend(backfill::advance(&self.table, now));
             if changes.is_empty() {
+                self.may_plan = false;
                 break;
             }
             for change in &mut changes {
@@ -95,11 +96,7 @@ impl Controller {
     }
 
     async fn commit(&mut self) -> Result<(), LedgerError> {
-        let mut sinks: Vec<SinkId> = self.table.pipelines().map(|(_, entry)| entry.sink.clone()).collect();
-        sinks.extend(self.table.sinks().map(|(sink, _)| sink.clone()));
-        sinks.sort_unstable();
-        sinks.dedup();
-        for sink in sinks {
+        for sink in self.sinks_in_need() {
             // Taking the sink may be followed by work for its new committer at once.
             for _ in 0..2 {
                 let run = self.sinks.entry(sink.clone()).or_default().clone();
@@ -120,6 +117,18 @@ impl Controller {
         Ok(())
     }
 
+    /// Most sinks need nothing most of the time.
+    fn sinks_in_need(&self) -> Vec<SinkId> {
+        let (nothing, now) = (commit::SinkRun::default(), self.clock.elapsed());
+        let written = self.table.pipelines().map(|(_, entry)| &entry.sink);
+        let sinks: BTreeSet<&SinkId> = written.chain(self.table.sinks().map(|(sink, _)| sink)).collect();
+        let needs = |sink: &&SinkId| {
+            let run = self.sinks.get(*sink).unwrap_or(&nothing);
+            commit::next(&self.table, &self.workers, sink, run, now).is_some()
+        };
+        sinks.into_iter().filter(needs).cloned().collect()
+    }
+
     fn ask_committer(&mut self, sink: &SinkId, todo: Todo) {
         let request = self.next_request();
         let Some(pipeline) = self.any_pipeline_of(sink) else { return };
@@ -136,7 +145,9 @@ impl Controller {
                     seq: draft.seq,
                     previous: digest_bytes(draft.previous.as_ref()),
                     previous_aborted: draft.previous_aborted,
-                    tasks: tasks.filter_map(|task| sealed(&task.value)).collect(),
+                    tasks: tasks
+                        .filter_map(|task| sealed(&task.value, commit::guard(&self.table, &task.value)))
+                        .collect(),
                     trace: origins.parent.unwrap_or_default(),
                     links: origins.links,
                 };
@@ -256,7 +267,7 @@ fn expiry(now: Timestamp, deadline: Duration) -> i64 {
     now.checked_add(deadline + TICKET_MARGIN).unwrap_or(Timestamp::MAX).as_millisecond()
 }
 
-fn sealed(task: &windrow_common::task::Task) -> Option<v1::SealedTask> {
+fn sealed(task: &windrow_common::task::Task, guard: Option<Guard>) -> Option<v1::SealedTask> {
     let windrow_common::task::TaskState::Sealed { token, manifest, .. } = &task.state else { return None };
     Some(v1::SealedTask {
         task: task.id.as_bytes().to_vec(),
@@ -265,5 +276,6 @@ fn sealed(task: &windrow_common::task::Task) -> Option<v1::SealedTask> {
         revision: task.revision,
         token: Some((*token).into()),
         manifest: Some(manifest.into()),
+        guard: guard.map(Into::into),
     })
 }

@@ -24,6 +24,10 @@ use crate::{
     ledger::LedgerError,
 };
 
+/// What is said to a worker. A channel keeps room for some dozens of messages however few there are, and there are
+/// thousands of channels: so it is boxes that wait in them.
+pub type Outbox = mpsc::Sender<Box<v1::SessionResponse>>;
+
 /// One message of the inbox.
 pub enum Message {
     Session {
@@ -36,6 +40,29 @@ pub enum Message {
     Read(Box<dyn FnOnce(&View<'_>) + Send>),
 }
 
+impl Message {
+    /// Whether nothing is to be done because of it, but perhaps to answer.
+    pub(super) fn only_tells(&self) -> bool {
+        match self {
+            Self::Session { event, .. } => matches!(event, SessionEvent::Heartbeat { draining: false, .. }),
+            Self::Command(_) => false,
+            Self::Read(_) => true,
+        }
+    }
+
+    /// Whether what was decided before it may be [written after it](super::together): it rests on none of that, or sees to it
+    /// itself.
+    pub(super) fn goes_together(&self) -> bool {
+        let Self::Session { event, .. } = self else { return false };
+        match event {
+            SessionEvent::Heartbeat { .. } | SessionEvent::Seal { .. } => true,
+            SessionEvent::Prepared { draft, .. } => draft.is_ok(),
+            SessionEvent::Settled { answer, .. } => *answer == Answer::Committed,
+            _ => false,
+        }
+    }
+}
+
 /// What a worker says.
 pub enum SessionEvent {
     Hello {
@@ -43,7 +70,7 @@ pub enum SessionEvent {
         /// The version of the session protocol that was agreed on.
         protocol: u32,
         held: Vec<HeldClaim>,
-        out: mpsc::Sender<v1::SessionResponse>,
+        out: Outbox,
     },
     Heartbeat {
         number: u64,

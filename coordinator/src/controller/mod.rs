@@ -3,10 +3,14 @@
 
 mod commands;
 mod drive;
+mod measuring;
 mod message;
 mod recovery;
 mod sessions;
 mod sweeps;
+#[cfg(test)]
+mod tests;
+mod together;
 mod traces;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -23,10 +27,10 @@ use windrow_common::{
 };
 use windrow_proto::v1;
 
-use self::sweeps::Sweep;
+use self::{measuring::Measuring, sweeps::Sweep, together::Together};
 pub use self::{
-    message::{Command, CommandError, Draft, Message, PrepareFailed, Progress, Recalled, Reply, SessionEvent},
-    recovery::Recalling,
+    message::{Command, CommandError, Draft, Message, Outbox, PrepareFailed, Progress, Recalled, Reply, SessionEvent},
+    recovery::Recovering,
 };
 use crate::{
     core::{
@@ -39,7 +43,7 @@ use crate::{
     ledger::{Ledger, LedgerError},
 };
 
-/// Messages that may wait; senders wait when it is full.
+/// Messages that may wait; senders wait when it is full. A round takes all of them.
 const INBOX: usize = 1_024;
 /// How often time-bound things (due windows, leases, pauses) are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -82,19 +86,24 @@ pub struct Controller {
     sinks: BTreeMap<SinkId, SinkRun>,
     sweeps: BTreeMap<SinkId, Sweep>,
     /// How far each sink is while the ledger is being made good.
-    recalling: BTreeMap<SinkId, Recalling>,
+    recovering: Recovering,
     sessions: BTreeMap<WorkerId, Session>,
     progress: BTreeMap<TaskId, Progress>,
+    together: Together,
     attempts: traces::Attempts,
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     timing: Timing,
     tickets: Tickets,
-    /// Numbers requests to committers.
+    /// Numbers requests to committers, apart from any other leader's: they keep lists by these numbers.
     requests: u64,
     changes: watch::Sender<u64>,
     metrics: crate::metrics::Metrics,
-    measure_next: Duration,
+    measuring: Measuring,
+    /// When time-bound things are looked at next.
+    look_next: Duration,
+    /// Whether there may be windows to plan other than those that time brings.
+    may_plan: bool,
 }
 
 /// What claims are signed with. Each leader has a key of its own and tells it to the sink workers; they keep the one
@@ -121,7 +130,7 @@ impl Tickets {
 /// The open session of a worker.
 struct Session {
     number: u64,
-    out: mpsc::Sender<v1::SessionResponse>,
+    out: Outbox,
 }
 
 /// What readers see.
@@ -130,7 +139,7 @@ pub struct View<'a> {
     pub workers: &'a Workers,
     pub sinks: &'a BTreeMap<SinkId, SinkRun>,
     pub progress: &'a BTreeMap<TaskId, Progress>,
-    pub recalling: &'a BTreeMap<SinkId, Recalling>,
+    pub recovering: &'a Recovering,
     /// What the tokens of present claims carry.
     pub epoch: i64,
     pub now: Now,
@@ -154,29 +163,36 @@ pub enum Stopped {
     Asked,
 }
 
+/// More than one leader will ever make.
+const REQUESTS_OF_A_LEADER: u64 = 1 << 24;
+
 /// Reads the ledger and starts leading. The returned future runs until leadership is lost, `stop` resolves, or the
 /// ledger cannot be written.
 pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Result<(Handle, Running), LedgerError> {
     let table = ledger.load().await?;
     let (inbox, messages) = mpsc::channel(INBOX);
     let (changes, seen) = watch::channel(0);
+    let requests = ledger.leadership().0.unsigned_abs().saturating_mul(REQUESTS_OF_A_LEADER);
     let mut controller = Controller {
         table,
         workers: Workers::default(),
         sinks: BTreeMap::new(),
         sweeps: BTreeMap::new(),
-        recalling: BTreeMap::new(),
+        recovering: Recovering::default(),
         sessions: BTreeMap::new(),
         progress: BTreeMap::new(),
+        together: Together::default(),
         attempts: traces::Attempts::default(),
         ledger,
         tickets: Tickets::new(clock.as_ref()),
         clock,
         timing,
-        requests: 0,
+        requests,
         changes,
         metrics: crate::metrics::Metrics::new(),
-        measure_next: Duration::ZERO,
+        measuring: Measuring::default(),
+        look_next: Duration::ZERO,
+        may_plan: true,
     };
     match controller.timing.claims_are_orphans {
         true => controller.end_claims().await?,
@@ -198,15 +214,18 @@ impl Running {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::pin!(stop);
-        let mut batch = Vec::with_capacity(256);
+        let mut batch = Vec::with_capacity(INBOX);
         loop {
-            tokio::select! {
+            let ticked = tokio::select! {
                 biased;
                 () = &mut stop => return Stopped::Asked,
-                count = self.messages.recv_many(&mut batch, 256) => if count == 0 { return Stopped::Asked },
-                _ = tick.tick() => {}
-            }
-            let round = controller.round(&mut batch).await;
+                count = self.messages.recv_many(&mut batch, INBOX) => match count {
+                    0 => return Stopped::Asked,
+                    _ => false,
+                },
+                _ = tick.tick() => true,
+            };
+            let round = controller.round(&mut batch, ticked).await;
             if let Err(error) = round {
                 warn!(%error, "stops leading");
                 return error.into();
@@ -216,15 +235,32 @@ impl Running {
 }
 
 impl Controller {
-    async fn round(&mut self, batch: &mut Vec<Message>) -> Result<(), LedgerError> {
+    /// Ten thousand workers say thousands of times a second that they are well. Nothing follows from that, so nothing is
+    /// looked for; what time brings about is looked for at every tick.
+    async fn round(&mut self, batch: &mut Vec<Message>, ticked: bool) -> Result<(), LedgerError> {
+        let now = self.clock.elapsed();
+        // Messages come first, and may come without end.
+        let look = ticked || now >= self.look_next;
+        if look {
+            self.look_next = now + TICK;
+        }
+        let mut may_follow = look;
         for message in batch.drain(..) {
+            may_follow |= !message.only_tells();
+            if !message.goes_together() {
+                self.write_together().await?;
+            }
             match message {
                 Message::Session { worker, session, event } => self.hear(worker, session, event).await?,
                 Message::Command(command) => self.obey(command).await?,
                 Message::Read(read) => read(&self.view()),
             }
         }
-        self.drive().await
+        self.write_together().await?;
+        match may_follow {
+            true => self.drive(look).await,
+            false => Ok(()),
+        }
     }
 
     /// Claims found in the ledger: their workers have one full lease to appear.
@@ -255,19 +291,24 @@ impl Controller {
 
     /// Persists a change and takes it over; the revision it was written at.
     async fn persist(&mut self, change: &Change) -> Result<i64, LedgerError> {
+        self.look_over(change);
+        let revision = self.ledger.write(change).await?;
+        self.take_over(change, revision);
+        Ok(revision)
+    }
+
+    fn look_over(&self, change: &Change) {
         // Told and not prevented: the store's compares and the sink's seq stand between a mistake here and the data, and a
         // leader that refused to go on would not be better off under the next one.
         if let Err(violation) = audit(&self.table, self.ledger.epoch(), change) {
             tracing::error!(invariant = violation.id, message = violation.message, "a change breaks an invariant");
             self.metrics.violated(violation.id);
         }
-        let revision = self.ledger.write(change).await?;
-        self.take_over(change, revision);
-        Ok(revision)
     }
 
     fn take_over(&mut self, change: &Change, revision: i64) {
         self.revoke_withdrawn(change);
+        self.may_plan |= change.may_be_followed_by_tasks();
         self.table.apply(change, revision);
         self.changes.send_modify(|count| *count += 1);
     }
@@ -297,7 +338,7 @@ impl Controller {
     /// Says something to a worker. A worker that does not listen is cut off; it reconnects or its lease runs out.
     fn tell(&mut self, worker: &WorkerId, message: v1::session_response::Message) {
         let Some(session) = self.sessions.get(worker) else { return };
-        let response = v1::SessionResponse { message: Some(message) };
+        let response = Box::new(v1::SessionResponse { message: Some(message) });
         if session.out.try_send(response).is_err() {
             warn!(%worker, "does not listen; its session is closed");
             self.hang_up(worker);
@@ -315,7 +356,7 @@ impl Controller {
         self.workers.disconnect(worker);
         let now = self.clock.elapsed();
         self.sinks.values_mut().for_each(|run| run.lost(worker, now));
-        self.recalling.values_mut().for_each(|recalling| recalling.lost(worker));
+        self.recovering.lost(worker);
     }
 
     fn now(&self) -> Now {
@@ -328,7 +369,7 @@ impl Controller {
             workers: &self.workers,
             sinks: &self.sinks,
             progress: &self.progress,
-            recalling: &self.recalling,
+            recovering: &self.recovering,
             epoch: self.ledger.epoch(),
             now: self.now(),
             elapsed: self.clock.elapsed(),

@@ -1,7 +1,10 @@
 //! Making the ledger good from what the sinks know: every sink's committer is asked for the commits the ledger lacks, and
 //! they are taken over one by one. What is done lies in the ledger, so another leader goes on where this one stopped.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tracing::{info, warn};
 use windrow_common::{
@@ -21,17 +24,28 @@ use crate::{
     ledger::LedgerError,
 };
 
+/// How far every sink is.
+#[derive(Debug, Default)]
+pub struct Recovering {
+    sinks: BTreeMap<SinkId, Recalling>,
+    /// Those that take no commit of another life of the ledger any more.
+    fenced: BTreeSet<SinkId>,
+}
+
 /// How far a sink is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Recalling {
-    Due {
-        /// Whether the sink takes no commit of another life of the ledger any more.
-        fenced: bool,
-    },
+enum Recalling {
+    Due,
     /// Its committer was asked, and fences the sink first unless that is done.
-    Asked { request: u64, worker: WorkerId, fenced: bool },
+    Asked {
+        request: u64,
+        worker: WorkerId,
+    },
     /// It cannot go on; asked again after a pause.
-    Stuck { reason: String, not_before: Duration, fenced: bool },
+    Stuck {
+        reason: String,
+        not_before: Duration,
+    },
     /// The ledger knows all the sink knows.
     Done,
 }
@@ -39,14 +53,40 @@ pub enum Recalling {
 /// How long a sink that cannot go on is left alone.
 const PAUSE: Duration = Duration::from_secs(2);
 
-impl Recalling {
+impl Recovering {
+    /// Whether the ledger knows all the sink knows.
+    pub fn is_done(&self, sink: &SinkId) -> bool {
+        self.sinks.get(sink) == Some(&Recalling::Done)
+    }
+
+    /// Why the sink cannot go on.
+    pub fn stuck(&self, sink: &SinkId) -> Option<&str> {
+        match self.sinks.get(sink) {
+            None => Some("no worker with the role `sink` is connected"),
+            Some(Recalling::Stuck { reason, .. }) => Some(reason),
+            Some(_) => None,
+        }
+    }
+
     /// The worker's session is gone: if it was asked, its answer will not come.
     pub(super) fn lost(&mut self, gone: &WorkerId) {
-        if let Self::Asked { worker, fenced, .. } = self
-            && worker == gone
-        {
-            *self = Self::Due { fenced: *fenced };
+        for recalling in self.sinks.values_mut() {
+            if matches!(recalling, Recalling::Asked { worker, .. } if worker == gone) {
+                *recalling = Recalling::Due;
+            }
         }
+    }
+
+    fn may_ask(&self, sink: &SinkId, now: Duration) -> bool {
+        match self.sinks.get(sink) {
+            None | Some(Recalling::Due) => true,
+            Some(Recalling::Stuck { not_before, .. }) => *not_before <= now,
+            Some(Recalling::Asked { .. } | Recalling::Done) => false,
+        }
+    }
+
+    fn expects(&self, sink: &SinkId, answer: u64) -> bool {
+        matches!(self.sinks.get(sink), Some(Recalling::Asked { request, .. }) if *request == answer)
     }
 }
 
@@ -72,35 +112,29 @@ impl Controller {
         while let Some(change) = recovery::drop_claims(&self.table, self.now()) {
             self.persist(&change).await?;
         }
-        let sinks: std::collections::BTreeSet<SinkId> =
-            self.table.pipelines().map(|(_, entry)| entry.sink.clone()).collect();
+        let sinks: BTreeSet<SinkId> = self.table.pipelines().map(|(_, entry)| entry.sink.clone()).collect();
         for sink in &sinks {
             if let Some(change) = commit::appoint(&self.table, &self.workers, sink, self.clock.elapsed()) {
                 self.persist(&change).await?;
             }
             self.ask_for_history(sink);
         }
-        let done = |sink| self.recalling.get(sink) == Some(&Recalling::Done);
-        if sinks.iter().all(done) {
+        if sinks.iter().all(|sink| self.recovering.is_done(sink)) {
             while let Some(change) = recovery::drop_seals(&self.table, self.now()) {
                 self.persist(&change).await?;
             }
             let Some(change) = recovery::finish(&self.table) else { return Ok(()) };
             self.persist(&change).await?;
-            self.recalling.clear();
+            self.recovering = Recovering::default();
             info!(sinks = sinks.len(), "the ledger knows what the sinks know");
         }
         Ok(())
     }
 
     fn ask_for_history(&mut self, sink: &SinkId) {
-        let now = self.clock.elapsed();
-        let fenced = match self.recalling.get(sink) {
-            None => false,
-            Some(Recalling::Due { fenced }) => *fenced,
-            Some(Recalling::Stuck { not_before, fenced, .. }) if *not_before <= now => *fenced,
-            Some(_) => return,
-        };
+        if !self.recovering.may_ask(sink, self.clock.elapsed()) {
+            return;
+        }
         let committer = self.table.sink(sink).and_then(|entry| entry.committer.as_ref());
         let Some(worker) = committer.map(|found| found.value.clone()).filter(|found| self.workers.can_commit(found))
         else {
@@ -108,9 +142,9 @@ impl Controller {
         };
         let Some(pipeline) = self.any_pipeline_of(sink) else { return };
         let request = self.next_request();
-        let recall =
-            v1::Recall { request, sink: sink.to_string(), pipeline, after: self.head_of(sink), fence: !fenced };
-        self.recalling.insert(sink.clone(), Recalling::Asked { request, worker: worker.clone(), fenced });
+        let fence = !self.recovering.fenced.contains(sink);
+        let recall = v1::Recall { request, sink: sink.to_string(), pipeline, after: self.head_of(sink), fence };
+        self.recovering.sinks.insert(sink.clone(), Recalling::Asked { request, worker: worker.clone() });
         self.tell(&worker, Out::Recall(recall));
     }
 
@@ -121,20 +155,21 @@ impl Controller {
         request: u64,
         recalled: Result<Recalled, Failure>,
     ) -> Result<(), LedgerError> {
-        let Some(Recalling::Asked { request: asked, fenced, .. }) = self.recalling.get(sink) else { return Ok(()) };
-        if *asked != request || self.table.recovery().is_none() {
+        if !self.recovering.expects(sink, request) || self.table.recovery().is_none() {
             return Ok(());
         }
-        let fenced = *fenced || recalled.is_ok();
         let next = match recalled {
             Err(failure) => Err(format!("{} [{}]", failure.message, failure.code)),
-            Ok(recalled) => self.replay_all(sink, recalled).await?,
+            Ok(recalled) => {
+                self.recovering.fenced.insert(sink.clone());
+                self.replay_all(sink, recalled).await?
+            }
         };
         let next = next.unwrap_or_else(|reason| {
             warn!(%sink, reason, "cannot take over the sink's commits");
-            Recalling::Stuck { reason, not_before: self.clock.elapsed() + PAUSE, fenced }
+            Recalling::Stuck { reason, not_before: self.clock.elapsed() + PAUSE }
         });
-        self.recalling.insert(sink.clone(), next);
+        self.recovering.sinks.insert(sink.clone(), next);
         Ok(())
     }
 
@@ -165,7 +200,7 @@ impl Controller {
         }
         let head = self.head_of(sink);
         Ok(match recalled.newest {
-            newest if newest > head => Ok(Recalling::Due { fenced: true }),
+            newest if newest > head => Ok(Recalling::Due),
             newest if newest < head => Err(format!("the sink holds {newest} commits, the ledger {head}")),
             _ => Ok(Recalling::Done),
         })

@@ -1,20 +1,19 @@
 //! What workers say, and what follows from it.
 
-use tracing::{Span, debug, info, warn};
+use tracing::{debug, info, warn};
 use windrow_common::{
     error,
     failpoint::{self, Point},
     id::{SinkId, TaskId, WorkerId},
-    manifest::ManifestRef,
     task::{Failure, Task, TaskState},
 };
 use windrow_proto::v1::{self, session_response::Message as Out};
 
-use super::{Controller, Draft, PrepareFailed, Progress, Session, SessionEvent};
+use super::{Controller, Draft, PrepareFailed, Progress, Session, SessionEvent, together::Then};
 use crate::{
     core::{
         commit::{self, Answer},
-        lifecycle::{self, HeldClaim, Seal},
+        lifecycle::{self, HeldClaim},
         workers::{Role, WorkerInfo},
     },
     ledger::LedgerError,
@@ -153,37 +152,6 @@ impl Controller {
         self.tell(worker, Out::Heartbeat(reply));
     }
 
-    async fn seal(
-        &mut self,
-        worker: &WorkerId,
-        request: u64,
-        claim: HeldClaim,
-        manifest: ManifestRef,
-    ) -> Result<(), LedgerError> {
-        let way = self.workers.way_of(&claim.task);
-        self.let_go(worker, &claim);
-        let accepted = match lifecycle::seal(&self.table, self.ledger.epoch(), &claim, manifest) {
-            Ok(Seal::AlreadySealed) => true,
-            Ok(Seal::Change(change)) => {
-                self.persist(&change).await?;
-                if let Some(sink_worker) = way {
-                    self.workers.hop_held(&sink_worker);
-                }
-                if failpoint::reach(Point::Sealed, worker.as_str()).await.is_err() {
-                    self.hang_up(worker);
-                }
-                true
-            }
-            Err(refused) => {
-                info!(%worker, task = %claim.task, token = %claim.token, %refused, "seal refused");
-                self.metrics.fenced();
-                false
-            }
-        };
-        self.tell(worker, Out::Seal(v1::SealReply { request, accepted }));
-        Ok(())
-    }
-
     async fn fail(
         &mut self,
         worker: &WorkerId,
@@ -217,7 +185,7 @@ impl Controller {
 
     /// The worker is done with a claim, whatever comes of it. A newer one it has on the same task is left alone: nobody
     /// would take it back from a worker that was not known to hold it.
-    fn let_go(&mut self, worker: &WorkerId, claim: &HeldClaim) {
+    pub(super) fn let_go(&mut self, worker: &WorkerId, claim: &HeldClaim) {
         let held = self.table.task(&claim.task).is_some_and(
             |entry| matches!(&entry.value.state, TaskState::Claimed { worker: holder, .. } if holder == worker),
         );
@@ -234,18 +202,26 @@ impl Controller {
         request: u64,
         draft: Result<Draft, PrepareFailed>,
     ) -> Result<(), LedgerError> {
-        let now = self.clock.elapsed();
-        let Some(asked) = self.sinks.get(sink).and_then(|run| run.prepared(request)).cloned() else { return Ok(()) };
-        match draft {
-            Ok(draft) => {
-                if let Some(change) = commit::record(&self.table, sink, &asked, draft.path, draft.digest) {
-                    self.persist(&change).await?;
-                    failpoint::reach(Point::Intended, sink.as_str()).await?;
+        loop {
+            let Some(asked) = self.sinks.get(sink).and_then(|run| run.prepared(request)).cloned() else {
+                return Ok(());
+            };
+            let Draft { path, digest } = match &draft {
+                Ok(draft) => draft.clone(),
+                Err(failed) => return self.prepare_failed(sink, failed.clone()).await,
+            };
+            match commit::record(&self.table, sink, &asked, path, digest) {
+                Some(change) if self.together.has_room_for(&change) => {
+                    self.together.add(change, Then::Intended { sink: sink.clone() });
+                    return Ok(());
                 }
-                self.run(sink).resume(now);
-                Ok(())
+                Some(_) => self.write_together().await?,
+                None => {
+                    let now = self.clock.elapsed();
+                    self.run(sink).resume(now);
+                    return Ok(());
+                }
             }
-            Err(failed) => self.prepare_failed(sink, failed).await,
         }
     }
 
@@ -283,54 +259,62 @@ impl Controller {
         if !self.sinks.get(sink).is_some_and(|run| run.is_committing(request)) {
             return Ok(());
         }
-        let change = match answer {
-            Answer::Committed => {
-                failpoint::reach(Point::Finalizing, sink.as_str()).await?;
-                commit::finalize(&self.table, sink)
-            }
+        match answer {
+            Answer::Committed => return self.committed(sink, request, commit).await,
             Answer::Aborted => return self.aborted(sink).await,
             Answer::Refused(failure) => {
                 warn!(%sink, code = %failure.code, message = %failure.message, "the sink refuses the intent; it is aborted");
                 self.run(sink).abort_next(failure, elapsed);
-                return Ok(());
             }
             Answer::Halt(failure) => {
                 tracing::error!(%sink, code = %failure.code, message = %failure.message, "the sink is halted; an operator has to look");
                 self.run(sink).halt(failure, elapsed);
-                return Ok(());
             }
             Answer::Unknown(Some(failure)) => {
                 self.metrics.commit_retried();
                 self.run(sink).failed(failure, elapsed);
-                return Ok(());
             }
             // The recorded intent is the newest there is, so the sink can be past it only if the ledger went back.
             Answer::Stale => {
                 let failure = went_back(self.now().wall);
                 tracing::error!(%sink, code = %failure.code, message = %failure.message, "the sink is halted");
                 self.run(sink).halt(failure, elapsed);
-                return Ok(());
             }
             Answer::Unknown(None) => {
                 self.metrics.commit_retried();
                 self.run(sink).again(elapsed);
+            }
+        }
+        Ok(())
+    }
+
+    /// The sink holds the intent.
+    async fn committed(&mut self, sink: &SinkId, request: u64, commit: Option<&str>) -> Result<(), LedgerError> {
+        failpoint::reach(Point::Finalizing, sink.as_str()).await?;
+        loop {
+            match commit::finalize(&self.table, sink) {
+                Some(change) if self.together.has_room_for(&change) => {
+                    let entry = self.table.sink(sink).and_then(|entry| entry.intent.as_ref());
+                    let intent = entry.map(|entry| &entry.value);
+                    let tasks = intent.into_iter().flat_map(|intent| &intent.tasks);
+                    let tasks = tasks.filter_map(|(id, _)| self.table.task(id));
+                    let tasks: Vec<Task> = tasks.map(|task| task.value.clone()).collect();
+                    let seq = intent.map_or(0, |intent| intent.seq);
+                    let settling = tasks.iter().map(|task| self.settle(task, seq, commit)).collect();
+                    self.together.add(change, Then::Published { sink: sink.clone(), tasks, settling });
+                    return Ok(());
+                }
+                Some(_) => self.write_together().await?,
+                None => {
+                    self.run(sink).done();
+                    return Ok(());
+                }
+            }
+            // What was written may have been this very commit's end, told before.
+            if !self.sinks.get(sink).is_some_and(|run| run.is_committing(request)) {
                 return Ok(());
             }
-        };
-        if let Some(change) = change {
-            let intent = self.table.sink(sink).and_then(|entry| entry.intent.as_ref()).map(|entry| entry.value.clone());
-            let tasks = intent.iter().flat_map(|intent| &intent.tasks).filter_map(|(id, _)| self.table.task(id));
-            let tasks: Vec<Task> = tasks.map(|task| task.value.clone()).collect();
-            let seq = intent.as_ref().map_or(0, |intent| intent.seq);
-            let settling: Vec<Span> = tasks.iter().map(|task| self.settle(task, seq, commit)).collect();
-            let revision = self.ledger.write(&change).await?;
-            failpoint::reach(Point::Finalized, sink.as_str()).await?;
-            self.take_over(&change, revision);
-            drop(settling);
-            self.metrics.published(sink, &tasks, self.clock.now());
         }
-        self.run(sink).done();
-        Ok(())
     }
 
     async fn aborted(&mut self, sink: &SinkId) -> Result<(), LedgerError> {

@@ -5,7 +5,9 @@
 //! and neither can starve the other, down to a single slot.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    iter::Peekable,
+    rc::Rc,
     time::Duration,
 };
 
@@ -18,7 +20,7 @@ use windrow_common::{
 use super::{
     backfill::{Order, Phase},
     lifecycle::{self, Now},
-    table::{Table, Versioned},
+    table::Table,
     workers::Workers,
 };
 
@@ -36,8 +38,9 @@ pub struct Assignment {
 
 /// Fills free slots, at most [`MAX_CLAIMS`] of them.
 pub fn assign(table: &Table, workers: &mut Workers, now: Now) -> Vec<Assignment> {
-    let mut slots: Vec<(usize, WorkerId)> =
-        workers.iter().map(|worker| (worker.free_slots(), worker.info.id.clone())).filter(|slot| slot.0 > 0).collect();
+    // Each claim takes the worker with the most room, so that load spreads. None of them can come from further down: before
+    // that each of these would have been taken once.
+    let mut slots: BinaryHeap<(usize, WorkerId)> = workers.roomiest().take(MAX_CLAIMS).cloned().collect();
     if slots.is_empty() {
         return Vec::new();
     }
@@ -45,12 +48,12 @@ pub fn assign(table: &Table, workers: &mut Workers, now: Now) -> Vec<Assignment>
     let mut lanes = Lanes::gather(table, workers, now);
     let mut assignments = Vec::new();
     while assignments.len() < MAX_CLAIMS {
-        // The worker with the most room, so that load spreads.
-        let Some(slot) = slots.iter_mut().max_by_key(|slot| slot.0).filter(|slot| slot.0 > 0) else { break };
-        let Some((pipeline, lane, task)) = lanes.next(workers) else { break };
-        workers.serve(&pipeline, &lane);
-        slot.0 -= 1;
-        assignments.push(Assignment { task, worker: slot.1.clone() });
+        let Some((free, worker)) = slots.pop() else { break };
+        let Some(task) = lanes.next(workers) else { break };
+        if free > 1 {
+            slots.push((free - 1, worker.clone()));
+        }
+        assignments.push(Assignment { task, worker });
     }
     assignments
 }
@@ -78,7 +81,7 @@ pub fn obstacles(table: &Table, workers: &Workers, task: &Task, now: Now) -> Vec
     if is_full(table, &task.sink) {
         found.push("its sink has too many sealed tasks waiting to be committed".to_owned());
     }
-    if workers.iter().all(|worker| worker.free_slots() == 0) {
+    if workers.roomiest().next().is_none() {
         found.push("no worker has a free slot".to_owned());
     }
     let (limit, own) = (pipeline_limit(table, &task.pipeline), limit(table, &task.pipeline, &task.lane));
@@ -91,78 +94,119 @@ pub fn obstacles(table: &Table, workers: &Workers, task: &Task, now: Now) -> Vec
 }
 
 /// The lanes that want slots, and what each may take next.
-struct Lanes {
-    lanes: Vec<LaneQueue>,
+struct Lanes<'a> {
+    lanes: Vec<LaneQueue<'a>>,
     /// How many more tasks each pipeline may run.
-    room: BTreeMap<PipelineName, usize>,
+    room: BTreeMap<&'a PipelineName, usize>,
 }
 
-struct LaneQueue {
-    pipeline: PipelineName,
-    lane: Lane,
+struct LaneQueue<'a> {
+    pipeline: &'a PipelineName,
+    lane: &'a Lane,
     running: usize,
     limit: usize,
-    /// In reverse: the next one is the last.
-    queue: Vec<TaskId>,
+    /// The turn in which it was last given something.
+    served: u64,
+    ready: Ready<'a>,
 }
 
-impl Lanes {
-    fn gather(table: &Table, workers: &Workers, now: Now) -> Self {
+/// A lane's tasks that may run, looked for one by one: of thousands that wait, a round takes a few.
+struct Ready<'a> {
+    queues: [Queue<'a>; 2],
+    newest_first: bool,
+}
+
+type Queue<'a> = Peekable<Box<dyn Iterator<Item = (i64, TaskId)> + 'a>>;
+
+impl<'a> Lanes<'a> {
+    fn gather(table: &'a Table, workers: &Workers, now: Now) -> Self {
         let sinks: BTreeSet<&SinkId> = table.pipelines().map(|(_, entry)| &entry.sink).collect();
         let open = sinks.into_iter().filter(|sink| has_committer(table, workers, sink) && !is_full(table, sink));
-        let open: BTreeSet<&SinkId> = open.collect();
-        let may_run = |task: &Versioned<Task>| is_due(table, &task.value, now.wall) && open.contains(&task.value.sink);
-        let mut lanes: BTreeMap<(&PipelineName, &Lane), BTreeSet<(i64, TaskId)>> = BTreeMap::new();
-        for phase in [TaskPhase::Pending, TaskPhase::Waiting] {
-            for (pipeline, lane, tasks) in table.lanes_in(phase) {
-                if paused(table, pipeline, lane).is_some() {
-                    continue;
-                }
-                let ready = tasks.iter().filter(|(_, id)| table.task(id).is_some_and(may_run));
-                let queue = lanes.entry((pipeline, lane)).or_default();
-                match newest_first(table, lane) {
-                    true => queue.extend(ready.rev().take(MAX_CLAIMS)),
-                    false => queue.extend(ready.take(MAX_CLAIMS)),
-                }
-            }
-        }
-        let lanes = lanes.into_iter().map(|((pipeline, lane), ready)| LaneQueue {
-            pipeline: pipeline.clone(),
-            lane: lane.clone(),
+        let open: Rc<BTreeSet<&SinkId>> = Rc::new(open.collect());
+        let may_run = move |task: &Task| open.contains(&task.sink) && is_due(table, task, now.wall);
+        let lanes = table.lanes().filter(|(pipeline, lane)| paused(table, pipeline, lane).is_none());
+        let lanes = lanes.map(|(pipeline, lane)| LaneQueue {
+            pipeline,
+            lane,
             running: running(table, pipeline, lane),
             limit: limit(table, pipeline, lane),
-            queue: match newest_first(table, lane) {
-                true => ready.into_iter().map(|(_, id)| id).collect(),
-                false => ready.into_iter().rev().map(|(_, id)| id).collect(),
-            },
+            served: workers.last_served(pipeline, lane),
+            ready: Ready::of(table, (pipeline, lane), may_run.clone()),
         });
         let room = table
             .pipelines()
-            .map(|(name, _)| (name.clone(), pipeline_limit(table, name).saturating_sub(all_running(table, name))));
+            .map(|(name, _)| (name, pipeline_limit(table, name).saturating_sub(all_running(table, name))));
         Self { lanes: lanes.collect(), room: room.collect() }
     }
 
-    /// The next task by turns.
-    fn next(&mut self, workers: &Workers) -> Option<(PipelineName, Lane, TaskId)> {
+    /// The next task by turns, and the turn is taken.
+    fn next(&mut self, workers: &mut Workers) -> Option<TaskId> {
         let room = &mut self.room;
-        let open = |lane: &&mut LaneQueue| {
-            !lane.queue.is_empty()
-                && lane.running < lane.limit
-                && room.get(&lane.pipeline).is_some_and(|room| *room > 0)
-        };
-        let turn = |lane: &LaneQueue| (lane.running, workers.last_served(&lane.pipeline, &lane.lane));
-        let lane = self.lanes.iter_mut().filter(open).min_by_key(|lane| turn(lane))?;
-        let task = lane.queue.pop()?;
+        let mut wanting: Option<&mut LaneQueue<'a>> = None;
+        for lane in &mut self.lanes {
+            let may = lane.running < lane.limit && room.get(lane.pipeline).is_some_and(|room| *room > 0);
+            let sooner = wanting.as_ref().is_none_or(|other| lane.turn() < other.turn());
+            if may && sooner && lane.ready.has_next() {
+                wanting = Some(lane);
+            }
+        }
+        let lane = wanting?;
+        let task = lane.ready.next()?;
         lane.running += 1;
-        *room.get_mut(&lane.pipeline)? -= 1;
-        Some((lane.pipeline.clone(), lane.lane.clone(), task))
+        lane.served = workers.serve(lane.pipeline, lane.lane);
+        *room.get_mut(lane.pipeline)? -= 1;
+        Some(task)
+    }
+}
+
+impl LaneQueue<'_> {
+    /// The smallest is next.
+    fn turn(&self) -> (usize, u64) {
+        (self.running, self.served)
+    }
+}
+
+impl<'a> Ready<'a> {
+    fn of(
+        table: &'a Table,
+        (pipeline, lane): (&PipelineName, &Lane),
+        may_run: impl Fn(&Task) -> bool + Clone + 'a,
+    ) -> Self {
+        let newest_first = newest_first(table, lane);
+        let queues = [TaskPhase::Pending, TaskPhase::Waiting].map(|phase| {
+            let may_run = may_run.clone();
+            let tasks = table.tasks_in(pipeline, lane, phase).into_iter().flatten().copied();
+            let ready = tasks.filter(move |(_, id)| table.task(id).is_some_and(|task| may_run(&task.value)));
+            let ready: Box<dyn Iterator<Item = (i64, TaskId)> + 'a> = match newest_first {
+                true => Box::new(ready.rev()),
+                false => Box::new(ready),
+            };
+            ready.peekable()
+        });
+        Self { queues, newest_first }
+    }
+
+    fn has_next(&mut self) -> bool {
+        self.queues.iter_mut().any(|queue| queue.peek().is_some())
+    }
+
+    fn next(&mut self) -> Option<TaskId> {
+        let [pending, waiting] = &mut self.queues;
+        let from_pending = match (pending.peek(), waiting.peek()) {
+            (Some(pending), Some(waiting)) => (pending < waiting) != self.newest_first,
+            (pending, _) => pending.is_some(),
+        };
+        let (_, task) = if from_pending { pending.next() } else { waiting.next() }?;
+        Some(task)
     }
 }
 
 fn is_due(table: &Table, task: &Task, now: Timestamp) -> bool {
     match &task.state {
-        TaskState::Pending { not_before, .. } => has_come(*not_before, now, lifecycle::longest_pause(table, task)),
-        TaskState::Waiting { until, .. } => has_come(*until, now, lifecycle::longest_pause(table, task)),
+        TaskState::Pending { not_before: at, .. } | TaskState::Waiting { until: at, .. } => {
+            // Most have; the pause takes looking the pipeline up.
+            *at <= now || has_come(*at, now, lifecycle::longest_pause(table, task))
+        }
         _ => false,
     }
 }
@@ -174,7 +218,7 @@ fn has_come(time: Timestamp, now: Timestamp, longest: Duration) -> bool {
 }
 
 fn is_full(table: &Table, sink: &SinkId) -> bool {
-    table.sealed(sink).count() > MAX_SEALED
+    table.count_sealed(sink) > MAX_SEALED
 }
 
 /// Rows are staged on the sink's committer, so without one there is nowhere to send them.
@@ -189,7 +233,7 @@ fn running(table: &Table, pipeline: &PipelineName, lane: &Lane) -> usize {
 
 /// How many tasks of a pipeline are claimed, in all lanes.
 fn all_running(table: &Table, pipeline: &PipelineName) -> usize {
-    table.lanes(pipeline).iter().map(|lane| running(table, pipeline, lane)).sum()
+    table.count_all(pipeline, TaskPhase::Claimed)
 }
 
 fn pipeline_limit(table: &Table, pipeline: &PipelineName) -> usize {

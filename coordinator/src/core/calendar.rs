@@ -10,6 +10,12 @@ use windrow_common::{
     window::{Axis, Window},
 };
 
+/// A day of 24 hours, in microseconds.
+const DAY: i64 = 86_400_000_000;
+
+/// A month on an average over 400 years, in microseconds.
+const MONTH: i64 = 2_629_746_000_000;
+
 /// The windows of a pipeline: window `k` is `[bound(k), bound(k + 1))`.
 #[derive(Clone, Debug)]
 pub struct Tiling {
@@ -32,6 +38,8 @@ pub enum BadTiling {
     OutOfRange(DateTime),
     #[error("window.end is not after window.start")]
     EndsBeforeStart,
+    #[error("no window of {0} ends within the range of times")]
+    TooLong(Every),
 }
 
 impl Tiling {
@@ -43,7 +51,11 @@ impl Tiling {
         if end.is_some_and(|end| end <= origin) {
             return Err(BadTiling::EndsBeforeStart);
         }
-        Ok(Self { every: spec.every, start: spec.start, zone, origin, end, lag: spec.lag.0 })
+        let tiling = Self { every: spec.every, start: spec.start, zone, origin, end, lag: spec.lag.0 };
+        match tiling.bound(1) {
+            Some(_) => Ok(tiling),
+            None => Err(BadTiling::TooLong(spec.every)),
+        }
     }
 
     /// The first window's start.
@@ -84,10 +96,12 @@ impl Tiling {
 
     /// The number of the window that contains `at`, or that starts first behind it if `at` lies before all windows.
     fn index(&self, at: i64) -> i64 {
-        let step = match self.every {
-            Every::Elapsed(length) => i64::try_from(length.as_micros()).unwrap_or(i64::MAX),
-            Every::Days(days) => i64::from(days) * 86_400_000_000,
-            Every::Months(months) => i64::from(months) * 28 * 86_400_000_000,
+        // The calendar ends before the numbers do, and behind its end the estimate would be far off.
+        let last = at.min(Timestamp::MAX.as_microsecond());
+        let (step, at) = match self.every {
+            Every::Elapsed(length) => (i64::try_from(length.as_micros()).unwrap_or(i64::MAX), at),
+            Every::Days(days) => (i64::from(days).saturating_mul(DAY), last),
+            Every::Months(months) => (i64::from(months).saturating_mul(MONTH), last),
         };
         // Behind the pipeline's end there is nothing to count, however long ago it ended.
         let at = self.end.map_or(at, |end| at.min(end));
@@ -236,6 +250,27 @@ mod tests {
         let windows: Vec<_> = days.windows_from(days.origin()).take(4).collect();
         assert!(windows.windows(2).all(|pair| pair[0].end() == pair[1].start()), "{windows:?}");
         assert_eq!(days.count(windows[0].start(), windows[3].end()), 4);
+    }
+
+    #[test]
+    fn windows_longer_than_all_time_are_refused_at_once() {
+        for every in ["4294967295h", "4294967295d", "4294967295mo", "8000mo", "100000mo"] {
+            let tiling = Tiling::new(&spec(every, "2024-01-01T00:00", None, "UTC"));
+            let fits = every == "8000mo";
+            assert_eq!(tiling.is_ok(), fits, "{every}");
+            let refused = tiling.err().is_none_or(|cause| matches!(cause, BadTiling::TooLong(_)));
+            assert!(refused, "{every}");
+        }
+    }
+
+    #[test]
+    fn behind_the_end_of_time_there_is_no_window_and_that_is_found_at_once() {
+        for every in ["1d", "1mo"] {
+            let tiling = Tiling::new(&spec(every, "2024-01-01T00:00", None, "UTC")).unwrap();
+            assert_eq!(tiling.windows_from(i64::MAX - 1).count(), 0, "{every}");
+            let last = tiling.windows_back_from(i64::MAX).next().unwrap();
+            assert!(last.instants().is_some_and(|(start, _)| start.to_string().starts_with("9999-1")), "{last}");
+        }
     }
 
     #[test]

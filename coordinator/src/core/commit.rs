@@ -13,9 +13,10 @@ use std::{
 
 use windrow_common::{
     error,
+    guard::Guard,
     id::{PipelineName, SinkId, TaskId, WorkerId},
     intent::{IntentRef, MAX_INTENT_TASKS, Seq},
-    manifest::{Counts, Digest, ManifestRef},
+    manifest::{Counts, Digest, ManifestRef, WriteMode},
     task::{Failure, Lane, Retry, Task, TaskState},
 };
 
@@ -258,6 +259,18 @@ fn close_intent(table: &Table, sink: &SinkId, aborted: bool) -> Option<(IntentRe
         delete: vec![Key::Intent(sink.clone())],
     };
     Some((intent.value.clone(), change))
+}
+
+/// What a sealed task's rows have to look like before they replace all others; `None` where nothing is asked, because
+/// they replace nothing or whoever asked for the load accepts what comes. The sink's committer holds them against it,
+/// for how many rows there are only the sink knows.
+pub fn guard(table: &Table, task: &Task) -> Option<Guard> {
+    let spec = table.pipeline(&task.pipeline)?.spec();
+    let accepted = match &task.lane {
+        Lane::Backfill(id) => table.backfill(id).is_some_and(|backfill| backfill.value.accept),
+        Lane::Live => false,
+    };
+    (spec.sink.write == WriteMode::ReplaceAll && !accepted).then_some(spec.guard)
 }
 
 fn manifest(task: &Task) -> Option<&ManifestRef> {

@@ -3,6 +3,7 @@
 
 use windrow_common::{
     id::TaskId,
+    pipeline::WindowSpec,
     task::{Lane, Outage, Seams, Task, TaskState},
     window::{Axis, Window},
 };
@@ -47,7 +48,7 @@ fn plan_time(table: &Table, entry: &PipelineEntry, room: usize, now: Now) -> Opt
     let spec = entry.spec().window.as_ref()?;
     let cursor = entry.cursor.value;
     let closed_to = tiling.closed_to(now.wall);
-    let per_task = usize::try_from(spec.per_task.max(1)).unwrap_or(usize::MAX);
+    let per_task = spec.run() as usize;
     let due = tiling.windows_from(cursor.next).take_while(|window| window.end() <= closed_to);
     let mut due: Vec<Window> = due.take(room.saturating_mul(per_task)).collect();
     let next = due.last()?.end();
@@ -71,13 +72,14 @@ fn look_back(table: &Table, entry: &PipelineEntry, revision: u32, now: Now) -> V
     if spec.lookback == 0 {
         return Vec::new();
     }
+    let lookback = spec.lookback.min(WindowSpec::MAX_RUN);
     let cursor = entry.cursor.value.next;
     let timeline = Timeline::of(table, entry);
-    let back = tiling.windows_back_from(cursor).filter(|window| window.end() <= cursor).take(spec.lookback as usize);
+    let back = tiling.windows_back_from(cursor).filter(|window| window.end() <= cursor).take(lookback as usize);
     let mut published: Vec<Window> = back.filter(|window| timeline.standing(window) == Standing::Published).collect();
     published.reverse();
     let stretches = published.chunk_by(|left, right| left.end() == right.start());
-    let runs = stretches.flat_map(|stretch| stretch.chunks(spec.per_task.max(1) as usize));
+    let runs = stretches.flat_map(|stretch| stretch.chunks(spec.run() as usize));
     runs.take(MAX_LOOKED_BACK).filter_map(|run| task(entry, run, revision, Lane::Live, None, now)).collect()
 }
 

@@ -146,13 +146,13 @@ struct PartialPipeline {
 /// Tasks by what may happen to them next.
 #[derive(Clone, Debug, Default)]
 struct Index {
-    /// Ordered by window.
-    by_phase: BTreeMap<PhaseKey, BTreeSet<(i64, TaskId)>>,
+    lanes: BTreeMap<PipelineName, BTreeMap<Lane, Phases>>,
     /// Sealed tasks in the order of their seals.
     sealed: BTreeMap<SinkId, BTreeSet<(i64, TaskId)>>,
 }
 
-type PhaseKey = (PipelineName, Lane, TaskPhase);
+/// A lane's tasks by phase, ordered by window. There is no lane and no phase without a task.
+type Phases = BTreeMap<TaskPhase, BTreeSet<(i64, TaskId)>>;
 
 impl Table {
     pub fn pipeline(&self, name: &PipelineName) -> Option<&PipelineEntry> {
@@ -192,30 +192,42 @@ impl Table {
         self.recovery.as_ref()
     }
 
-    /// The lanes of a pipeline that have tasks.
-    pub fn lanes(&self, pipeline: &PipelineName) -> BTreeSet<Lane> {
-        self.index.of(pipeline).map(|(key, _)| key.1.clone()).collect()
+    /// Every lane that has tasks.
+    pub fn lanes(&self) -> impl Iterator<Item = (&PipelineName, &Lane)> {
+        self.index.lanes.iter().flat_map(|(pipeline, lanes)| lanes.keys().map(move |lane| (pipeline, lane)))
     }
 
-    /// Every lane that has tasks in a phase, with those tasks in window order.
-    pub fn lanes_in(&self, phase: TaskPhase) -> impl Iterator<Item = (&PipelineName, &Lane, &BTreeSet<(i64, TaskId)>)> {
-        let entries = self.index.by_phase.iter().filter(move |(key, _)| key.2 == phase);
-        entries.map(|((pipeline, lane, _), tasks)| (pipeline, lane, tasks))
+    /// The tasks of a lane in a phase in window order, if there are any.
+    pub fn tasks_in(&self, pipeline: &PipelineName, lane: &Lane, phase: TaskPhase) -> Option<&BTreeSet<(i64, TaskId)>> {
+        self.index.lanes.get(pipeline)?.get(lane)?.get(&phase)
     }
 
     /// How many tasks of a lane are in a phase.
     pub fn count(&self, pipeline: &PipelineName, lane: &Lane, phase: TaskPhase) -> usize {
-        self.index.by_phase.get(&(pipeline.clone(), lane.clone(), phase)).map_or(0, BTreeSet::len)
+        self.tasks_in(pipeline, lane, phase).map_or(0, BTreeSet::len)
+    }
+
+    /// How many tasks of a pipeline are in a phase, in all lanes.
+    pub fn count_all(&self, pipeline: &PipelineName, phase: TaskPhase) -> usize {
+        let lanes = self.index.lanes.get(pipeline).into_iter().flatten();
+        lanes.filter_map(|(_, phases)| phases.get(&phase)).map(BTreeSet::len).sum()
     }
 
     /// How many tasks a lane has.
     pub fn open(&self, pipeline: &PipelineName, lane: &Lane) -> usize {
-        TaskPhase::ALL.iter().map(|phase| self.count(pipeline, lane, *phase)).sum()
+        let phases = self.index.lanes.get(pipeline).and_then(|lanes| lanes.get(lane));
+        phases.into_iter().flatten().map(|(_, tasks)| tasks.len()).sum()
     }
 
     /// The open tasks of a pipeline, by lane and phase, in window order within them.
     pub fn tasks_of(&self, pipeline: &PipelineName) -> impl Iterator<Item = &Versioned<Task>> {
-        self.index.of(pipeline).flat_map(|(_, tasks)| tasks).filter_map(|(_, id)| self.tasks.get(id))
+        let phases = self.index.lanes.get(pipeline).into_iter().flatten().flat_map(|(_, phases)| phases);
+        phases.flat_map(|(_, tasks)| tasks).filter_map(|(_, id)| self.tasks.get(id))
+    }
+
+    /// How many sealed tasks a sink has.
+    pub fn count_sealed(&self, sink: &SinkId) -> usize {
+        self.index.sealed.get(sink).map_or(0, BTreeSet::len)
     }
 
     /// The sealed tasks of a sink in the order of their seals.
@@ -308,35 +320,33 @@ impl Table {
 
 impl Index {
     fn insert(&mut self, task: &Task, revision: i64) {
-        self.by_phase.entry(Self::key(task)).or_default().insert((task.window.start(), task.id));
+        let phases = self.lanes.entry(task.pipeline.clone()).or_default().entry(task.lane.clone()).or_default();
+        phases.entry(task.state.phase()).or_default().insert((task.window.start(), task.id));
         if matches!(task.state, TaskState::Sealed { .. }) {
             self.sealed.entry(task.sink.clone()).or_default().insert((revision, task.id));
         }
     }
 
     fn remove(&mut self, task: &Task, revision: i64) {
-        remove_from(&mut self.by_phase, Self::key(task), &(task.window.start(), task.id));
-        remove_from(&mut self.sealed, task.sink.clone(), &(revision, task.id));
-    }
-
-    /// The sets of one pipeline.
-    fn of<'a>(&'a self, pipeline: &PipelineName) -> impl Iterator<Item = (&'a PhaseKey, &'a BTreeSet<(i64, TaskId)>)> {
-        let first = (pipeline.clone(), Lane::Live, TaskPhase::Waiting);
-        let name = pipeline.clone();
-        self.by_phase.range(first..).take_while(move |(key, _)| key.0 == name)
-    }
-
-    fn key(task: &Task) -> PhaseKey {
-        (task.pipeline.clone(), task.lane.clone(), task.state.phase())
+        remove_from(&mut self.sealed, &task.sink, &(revision, task.id));
+        let Some(lanes) = self.lanes.get_mut(&task.pipeline) else { return };
+        let Some(phases) = lanes.get_mut(&task.lane) else { return };
+        remove_from(phases, &task.state.phase(), &(task.window.start(), task.id));
+        if phases.is_empty() {
+            lanes.remove(&task.lane);
+        }
+        if lanes.is_empty() {
+            self.lanes.remove(&task.pipeline);
+        }
     }
 }
 
 /// Removes a task from a set and the set from the map when it was the last, so that the map holds only what there is.
-fn remove_from<K: Ord>(map: &mut BTreeMap<K, BTreeSet<(i64, TaskId)>>, key: K, task: &(i64, TaskId)) {
-    if let Some(tasks) = map.get_mut(&key) {
+fn remove_from<K: Ord>(map: &mut BTreeMap<K, BTreeSet<(i64, TaskId)>>, key: &K, task: &(i64, TaskId)) {
+    if let Some(tasks) = map.get_mut(key) {
         tasks.remove(task);
         if tasks.is_empty() {
-            map.remove(&key);
+            map.remove(key);
         }
     }
 }
@@ -366,8 +376,25 @@ impl Change {
         self.expect.len().max(self.put.len() + self.delete.len())
     }
 
+    /// The records it rests on and those it writes; some twice.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        let expected = self.expect.iter().map(|(key, _)| key.clone());
+        expected.chain(self.put.iter().map(Record::key)).chain(self.delete.iter().cloned())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.put.is_empty() && self.delete.is_empty()
+    }
+
+    /// Whether tasks may be planned because of it, or a backfill settled. Claims and seals, most of all changes, are not
+    /// among these.
+    pub fn may_be_followed_by_tasks(&self) -> bool {
+        let may = |record: &Record| match record {
+            Record::Task(task) => matches!(task.state, TaskState::Quarantined { .. }),
+            Record::Head(..) | Record::Intent(..) | Record::Committer(..) => false,
+            _ => true,
+        };
+        !self.delete.is_empty() || self.put.iter().any(may)
     }
 }
 

@@ -57,8 +57,10 @@ pub struct WorkerState {
 #[derive(Clone, Debug, Default)]
 pub struct Workers {
     workers: BTreeMap<WorkerId, WorkerState>,
+    /// Those with free slots, by how many: to find one among thousands that are busy is not to look at all of them.
+    roomy: BTreeSet<(usize, WorkerId)>,
     /// When each lane was last given something; the longest waiting goes first.
-    served: BTreeMap<(PipelineName, Lane), u64>,
+    served: BTreeMap<PipelineName, BTreeMap<Lane, u64>>,
     turn: u64,
     /// Which sink worker the rows of a claim are sent to, where that is another than the one that reads them.
     ways: BTreeMap<TaskId, WorkerId>,
@@ -87,18 +89,20 @@ impl Workers {
         self.workers.values()
     }
 
+    /// The workers with free slots and how many each has, those with the most first.
+    pub fn roomiest(&self) -> impl Iterator<Item = &(usize, WorkerId)> {
+        self.roomy.iter().rev()
+    }
+
     /// A worker opened a session. What it held before, it holds still.
     pub fn connect(&mut self, info: WorkerInfo, now: Duration) {
-        let claims = self.workers.remove(&info.id).map(|before| before.claims).unwrap_or_default();
+        let claims = self.take(&info.id).map(|before| before.claims).unwrap_or_default();
         self.unreached.remove(&info.id);
-        let state = WorkerState { info, claims, heard: now, connected: true, draining: false };
-        self.workers.insert(state.info.id.clone(), state);
+        self.insert(WorkerState { info, claims, heard: now, connected: true, draining: false });
     }
 
     pub fn disconnect(&mut self, id: &WorkerId) {
-        if let Some(worker) = self.workers.get_mut(id) {
-            worker.connected = false;
-        }
+        self.change(id, |worker| worker.connected = false);
     }
 
     pub fn heard(&mut self, id: &WorkerId, now: Duration) {
@@ -108,37 +112,33 @@ impl Workers {
     }
 
     pub fn drain(&mut self, id: &WorkerId) {
-        if let Some(worker) = self.workers.get_mut(id) {
-            worker.draining = true;
-        }
+        self.change(id, |worker| worker.draining = true);
     }
 
     /// The worker claimed the task, or was found to hold it.
     pub fn hold(&mut self, id: &WorkerId, task: TaskId, now: Duration) {
-        match self.workers.get_mut(id) {
-            Some(worker) => {
+        if self.workers.contains_key(id) {
+            self.change(id, |worker| {
                 worker.claims.insert(task);
-            }
-            // A claim found in the ledger by a new leader: its worker has one full lease to appear.
-            None => {
-                let info = WorkerInfo {
-                    id: id.clone(),
-                    roles: BTreeSet::new(),
-                    slots: 0,
-                    version: String::new(),
-                    flight_endpoint: String::new(),
-                };
-                let claims = BTreeSet::from([task]);
-                let state = WorkerState { info, claims, heard: now, connected: false, draining: false };
-                self.workers.insert(id.clone(), state);
-            }
+            });
+            return;
         }
+        // A claim found in the ledger by a new leader: its worker has one full lease to appear.
+        let info = WorkerInfo {
+            id: id.clone(),
+            roles: BTreeSet::new(),
+            slots: 0,
+            version: String::new(),
+            flight_endpoint: String::new(),
+        };
+        let claims = BTreeSet::from([task]);
+        self.insert(WorkerState { info, claims, heard: now, connected: false, draining: false });
     }
 
     pub fn release(&mut self, id: &WorkerId, task: &TaskId) {
-        if let Some(worker) = self.workers.get_mut(id) {
+        self.change(id, |worker| {
             worker.claims.remove(task);
-        }
+        });
         self.ways.remove(task);
     }
 
@@ -181,25 +181,61 @@ impl Workers {
 
     /// Takes a worker out; returns what it held.
     pub fn remove(&mut self, id: &WorkerId) -> BTreeSet<TaskId> {
-        let claims = self.workers.remove(id).map(|worker| worker.claims).unwrap_or_default();
+        let claims = self.take(id).map(|worker| worker.claims).unwrap_or_default();
         self.unreached.remove(id);
-        self.ways.retain(|task, _| !claims.contains(task));
+        claims.iter().for_each(|task| {
+            self.ways.remove(task);
+        });
         claims
+    }
+
+    /// Changes a worker where that may change how much room it has.
+    fn change(&mut self, id: &WorkerId, change: impl FnOnce(&mut WorkerState)) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        let before = worker.free_slots();
+        change(worker);
+        let after = worker.free_slots();
+        if before != after {
+            self.roomy.remove(&(before, id.clone()));
+            self.note_room(after, id);
+        }
+    }
+
+    fn insert(&mut self, worker: WorkerState) {
+        self.note_room(worker.free_slots(), &worker.info.id);
+        self.workers.insert(worker.info.id.clone(), worker);
+    }
+
+    fn take(&mut self, id: &WorkerId) -> Option<WorkerState> {
+        let worker = self.workers.remove(id)?;
+        self.roomy.remove(&(worker.free_slots(), id.clone()));
+        Some(worker)
+    }
+
+    fn note_room(&mut self, free: usize, id: &WorkerId) {
+        if free > 0 {
+            self.roomy.insert((free, id.clone()));
+        }
     }
 
     /// The turn in which the lane was last given something; 0 if it never was.
     pub fn last_served(&self, pipeline: &PipelineName, lane: &Lane) -> u64 {
-        self.served.get(&(pipeline.clone(), lane.clone())).copied().unwrap_or(0)
+        self.served.get(pipeline).and_then(|lanes| lanes.get(lane)).copied().unwrap_or(0)
     }
 
-    pub fn serve(&mut self, pipeline: &PipelineName, lane: &Lane) {
+    /// Gives the lane its turn; which one that is.
+    pub fn serve(&mut self, pipeline: &PipelineName, lane: &Lane) -> u64 {
         self.turn += 1;
-        self.served.insert((pipeline.clone(), lane.clone()), self.turn);
+        self.served.entry(pipeline.clone()).or_default().insert(lane.clone(), self.turn);
+        self.turn
     }
 
     /// Forgets the turns of lanes that have nothing to do any more.
     pub fn retain_lanes(&mut self, keep: impl Fn(&PipelineName, &Lane) -> bool) {
-        self.served.retain(|(pipeline, lane), _| keep(pipeline, lane));
+        self.served.retain(|pipeline, lanes| {
+            lanes.retain(|lane, _| keep(pipeline, lane));
+            !lanes.is_empty()
+        });
     }
 
     /// Whether a worker may stage and commit.
@@ -253,5 +289,49 @@ impl WorkerState {
 
     fn can_commit(&self) -> bool {
         self.connected && self.info.roles.contains(&Role::Sink)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::{collection::vec, prelude::*};
+    use windrow_common::window::Window;
+
+    use super::*;
+
+    fn task(number: u32) -> TaskId {
+        TaskId::of(&"flights".parse().unwrap(), 0, &Window::version(number), 0)
+    }
+
+    fn info(id: &WorkerId, roles: &[Role], slots: u32) -> WorkerInfo {
+        let roles = roles.iter().copied().collect();
+        WorkerInfo { id: id.clone(), roles, slots, version: String::new(), flight_endpoint: String::new() }
+    }
+
+    proptest! {
+        /// Whatever happens to workers, those that are said to have room are those that have it.
+        #[test]
+        fn whoever_has_room_is_known_to(steps in vec((0..8_usize, 0..4_u32, 0..6_u32), 0..200)) {
+            let mut workers = Workers::default();
+            for (now, (step, worker, number)) in (0..).zip(steps) {
+                let (id, task, now) = (format!("w{worker}").parse().unwrap(), task(number), Duration::from_secs(now));
+                match step {
+                    0 => workers.connect(info(&id, &[Role::Ingest], number), now),
+                    1 => workers.connect(info(&id, &[Role::Sink], number), now),
+                    2 => workers.disconnect(&id),
+                    3 => workers.drain(&id),
+                    4 => workers.hold(&id, task, now),
+                    5 => workers.release(&id, &task),
+                    6 => drop(workers.expire(now, Duration::from_secs(20))),
+                    _ => drop(workers.remove(&id)),
+                }
+                let room = workers.iter().map(|worker| (worker.free_slots(), worker.info.id.clone()));
+                let mut expected: Vec<_> = room.filter(|(free, _)| *free > 0).collect();
+                expected.sort_unstable();
+                expected.reverse();
+                prop_assert_eq!(workers.roomiest().cloned().collect::<Vec<_>>(), expected);
+            }
+        }
     }
 }

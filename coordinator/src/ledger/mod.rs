@@ -84,6 +84,11 @@ impl Ledger {
         self.guard.epoch
     }
 
+    /// What no other leader of the epoch has.
+    pub fn leadership(&self) -> Revision {
+        self.guard.leader
+    }
+
     /// Reads all records at one revision, after which nobody else can have written: one at or behind the election.
     pub async fn load(&self) -> Result<Table, LedgerError> {
         let mut table = Table::default();

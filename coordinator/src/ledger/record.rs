@@ -119,6 +119,7 @@ fn backfill_out(backfill: &Backfill) -> v1::BackfillRecord {
         trace: backfill.trace.clone().unwrap_or_default(),
         created_us: backfill.created.as_microsecond(),
         settled_us: backfill.settled.map(|at| at.as_microsecond()).unwrap_or_default(),
+        accept: backfill.accept,
     }
 }
 
@@ -140,6 +141,7 @@ fn backfill_in(record: v1::BackfillRecord) -> Result<Backfill, Malformed> {
         trace: optional_text(record.trace),
         created: instant(record.created_us)?,
         settled: if record.settled_us == 0 { None } else { Some(instant(record.settled_us)?) },
+        accept: record.accept,
     })
 }
 

@@ -11,6 +11,7 @@ mod disk;
 mod embedded;
 mod etcd;
 mod poison;
+mod recovery;
 mod upgrade;
 
 /// What [`crate::site::Site::check`] and its waiting show to hold.
@@ -36,6 +37,8 @@ pub(crate) const CASES: &[Case] = &[
     etcd::MEMBERS,
     etcd::COMPACTED,
     etcd::FULL,
+    recovery::RESTORED,
+    recovery::LOST,
     embedded::KILLED,
     disk::SINK,
     disk::STATE,

@@ -113,6 +113,9 @@ async fn what_is_not_there_and_who_is_not_let_in_is_told_at_once() {
         assert!(!told(&error).1.is_empty(), "a fix: {error}");
         assert!(!format!("{}{:?}", in_one_line(&error), error).contains("canary"), "no password is told");
     }
+    let role = json!({ "role": "no_such_role" });
+    let role = source_over(role, &postgres.url(), folder.path(), visits, None).schema().await.unwrap_err();
+    assert_eq!((told(&role).0, told(&role).2), ("WR-S013", true), "{}", in_one_line(&role));
     // What writes is refused by the transaction itself.
     let writes = at(postgres.url(), json!({ "query": "SELECT nextval('counter') AS n" }));
     postgres.psql("CREATE SEQUENCE counter").unwrap();

@@ -141,3 +141,28 @@ fn the_example_runs() {
     let rows = |table: &str| crate::demo::rows_by_log(&folder.path().join("lake").join(table));
     assert_eq!((rows("devices"), rows("visits")), (Some(50), Some(4_000)));
 }
+
+/// What a file says of a database is checked without one.
+#[test]
+fn what_a_file_says_of_a_database_is_checked_before_anything_runs() {
+    let pipelines = include_str!("../../../examples/postgres/pipelines.yaml");
+    let of = |from: &str, to: &str| {
+        assert!(pipelines.contains(from), "{from}");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("pipelines.yaml"), pipelines.replace(from, to)).unwrap();
+        let output = windrow_tests::process::run(&["validate", folder.path().to_str().unwrap()]).unwrap();
+        (output.status.code(), said(&output))
+    };
+    let (code, text) = of("cursor: visited", "null_cursor: ignore");
+    assert!(
+        code == Some(2) && text.contains("WR-P009") && text.contains("fix: name the column of time in `cursor`"),
+        "{text}"
+    );
+    let (code, text) = of("\"${env:SHOP_PG_URL}\"", "\"postgres://me:canary@one:5432,two:5433/shop\"");
+    assert!(code == Some(2) && text.contains("WR-P011") && !text.contains("canary"), "{text}");
+    let (code, text) = of("cursor: visited", "cursor: visited, cursor_timezon: UTC");
+    assert!(code == Some(2) && text.contains("WR-P003") && text.contains("write `cursor_timezone`"), "{text}");
+    // Without the variable nothing more can be said here, and nothing is wrong.
+    let (code, text) = of("visits:", "visits:");
+    assert!(code == Some(0) && text.contains("WR-P010"), "{text}");
+}

@@ -138,7 +138,7 @@ import json, sys, duckdb
 from deltalake import DeltaTable
 t = DeltaTable(sys.argv[1]).to_pyarrow_table()
 duckdb.sql(\"SET TimeZone = 'UTC'\")
-print(json.dumps([str(value) for value in duckdb.sql(sys.argv[2]).fetchone()]))
+print(json.dumps([str(value) for value in duckdb.sql(sys.argv[2]).fetchall()[0]]))
 ";
     let output = std::process::Command::new(python).args(["-c", SCRIPT]).arg(table).arg(query).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));

@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod apply;
+mod guarded;
 mod history;
 mod prepare;
 mod sweep;

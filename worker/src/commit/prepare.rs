@@ -12,7 +12,7 @@ use windrow_proto::{
     v1,
 };
 
-use super::checked_sink;
+use super::{checked_sink, guarded};
 use crate::{
     error::WorkerError,
     open::{Connectors, read_pipeline},
@@ -41,10 +41,12 @@ pub(super) async fn prepare(connectors: &Connectors, asked: v1::Prepare) -> Resu
     let id = checked_sink(&asked.sink, &pipeline)?;
     let sink = connectors.sink(&pipeline)?;
     let previous = optional_digest(&asked.previous).map_err(malformed)?;
+    let guards = guarded::guards(&asked.tasks).map_err(malformed)?;
     let tasks = asked.tasks.into_iter().map(intent_task).collect::<Result<Vec<_>, _>>().map_err(malformed)?;
     let storage = sink.storage();
     let tasks: Vec<(IntentTask, Manifest)> =
         stream::iter(tasks).map(|task| sealed(storage, task)).buffered(MANIFESTS_AT_A_TIME).try_collect().await?;
+    guarded::check(sink.as_ref(), &guards, &tasks).await?;
     let body = sink.prepare(Next { seq: asked.seq, previous, previous_aborted: asked.previous_aborted, tasks }).await?;
     if body.sink != id || body.seq != asked.seq || body.previous != previous {
         let what = format!("the sink worked out commit {} of {}, not {} of {id}", body.seq, body.sink, asked.seq);

@@ -26,7 +26,7 @@ impl Hop {
     pub async fn put(&self, pass: &Pass, part: Part, schema: SchemaRef, rows: BatchStream) -> Result<Vec<StagedFile>> {
         match self {
             Self::Local(service) => {
-                let claim = service.open(pass)?;
+                let claim = service.open(pass).await?;
                 service.put(&claim, part, schema, rows).instrument(trace::staging(part)).await
             }
             Self::Remote(hop) => hop.put(pass, part, schema, rows).instrument(trace::sending(part)).await,
@@ -36,7 +36,7 @@ impl Hop {
     /// Writes the attempt's manifest; what it returns may be sealed.
     pub async fn finish(&self, pass: &Pass, draft: Manifest) -> Result<ManifestRef> {
         match self {
-            Self::Local(service) => service.finish(&service.open(pass)?, draft).await,
+            Self::Local(service) => service.finish(&service.open(pass).await?, draft).await,
             Self::Remote(hop) => hop.finish(pass, &draft).await,
         }
     }

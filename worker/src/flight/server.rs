@@ -69,11 +69,11 @@ struct Flight {
 
 impl Flight {
     /// The call's ticket, if it is good: nothing is read for any other.
-    fn ticket(&self, headers: &MetadataMap) -> Result<(Bytes, Verified)> {
+    async fn ticket(&self, headers: &MetadataMap) -> Result<(Bytes, Verified)> {
         let ticket = headers.get_bin(wire::TICKET).and_then(|value| value.to_bytes().ok());
         let ticket =
             ticket.ok_or_else(|| WorkerError::never(error::TICKET_REFUSED, "a call comes without a ticket"))?;
-        let verified = self.service.check(&ticket)?;
+        let verified = self.service.check(&ticket).await?;
         Ok((ticket, verified))
     }
 
@@ -81,7 +81,7 @@ impl Flight {
         let mut messages = timed(messages);
         let first = messages.try_next().await.map_err(|status| wire::from_status(&status))?;
         let mut first = first.ok_or_else(|| broken("a batch stream is empty"))?;
-        let claim = self.service.open(&Pass { ticket, pipeline: std::mem::take(&mut first.app_metadata) })?;
+        let claim = self.service.open(&Pass { ticket, pipeline: std::mem::take(&mut first.app_metadata) }).await?;
         let (schema, rows) = batches(stream::once(future::ok(first)).chain(messages).boxed()).await?;
         self.service.put(&claim, part, schema, rows).await
     }
@@ -89,7 +89,7 @@ impl Flight {
     async fn finish(&self, ticket: Bytes, action: Action) -> Result<arrow_flight::Result> {
         let Finish { pipeline, draft } = serde_json::from_slice(&action.body)
             .map_err(|cause| broken("a manifest arrived damaged").because(cause))?;
-        let claim: Claim = self.service.open(&Pass { ticket, pipeline: pipeline.into_owned().into() })?;
+        let claim: Claim = self.service.open(&Pass { ticket, pipeline: pipeline.into_owned().into() }).await?;
         let reference = self.service.finish(&claim, draft.into_owned()).await?;
         let body = serde_json::to_vec(&reference)
             .map_err(|cause| WorkerError::never(error::INTERNAL, "a reference cannot be written").because(cause))?;
@@ -193,7 +193,7 @@ impl FlightService for Flight {
     type ListActionsStream = Answers<ActionType>;
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
-        let (ticket, verified) = self.ticket(request.metadata()).map_err(|error| to_status(&error))?;
+        let (ticket, verified) = self.ticket(request.metadata()).await.map_err(|error| to_status(&error))?;
         let part = request.metadata().get(wire::PART).and_then(|part| Part::parse(part.to_str().ok()?));
         let part = part.ok_or_else(|| Status::invalid_argument("a put says whether it brings rows or dead letters"))?;
         let span = trace::receiving(part, verified.ticket(), request.metadata());
@@ -207,7 +207,7 @@ impl FlightService for Flight {
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
-        let (ticket, verified) = self.ticket(request.metadata()).map_err(|error| to_status(&error))?;
+        let (ticket, verified) = self.ticket(request.metadata()).await.map_err(|error| to_status(&error))?;
         if request.get_ref().r#type != wire::FINISH {
             return unused();
         }

@@ -1,17 +1,17 @@
 //! Staging for claims: the one door to the sinks' storage for those who read sources, in this process or another. It
 //! takes signed tickets only. It may not know gRPC.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::sleep};
 use windrow_common::{
     clock::Clock,
     error,
     manifest::{Counts, Manifest, ManifestRef, StagedFile},
     pipeline::Pipeline,
-    ticket::{Ticket, TicketKeys, Verified},
+    ticket::{Ticket, TicketError, TicketKeys, Verified},
 };
 
 use crate::{
@@ -20,6 +20,10 @@ use crate::{
     sink::Sink,
     stage::{Attempt, BatchStream, StagedName, dead_letters, manifest, stage},
 };
+
+/// How often a key that is not known yet is looked for again, and how many times. A new leader tells its key to readers, by
+/// their tickets, and to sink workers on different ways, and the tickets may be faster.
+const KEY_LOOKS: (Duration, u32) = (Duration::from_millis(20), 100);
 
 /// Opens the sink of a pipeline.
 pub type SinkResolver = Arc<dyn Fn(&Pipeline) -> Result<Arc<dyn Sink>> + Send + Sync>;
@@ -77,13 +81,20 @@ impl StageService {
     }
 
     /// What a ticket says. `TICKET_REFUSED` unless it is genuine and in time.
-    pub fn check(&self, ticket: &[u8]) -> Result<Verified> {
-        self.keys.verify(ticket, self.clock.now()).map_err(|cause| refused(cause.to_string()))
+    pub async fn check(&self, ticket: &[u8]) -> Result<Verified> {
+        let (pause, mut looks) = KEY_LOOKS;
+        loop {
+            match self.keys.verify(ticket, self.clock.now()) {
+                Err(TicketError::UnknownKey) if looks > 0 => sleep(pause).await,
+                verified => return verified.map_err(|cause| refused(cause.to_string())),
+            }
+            looks -= 1;
+        }
     }
 
     /// What a pass allows. `TICKET_REFUSED` unless the ticket is good and was signed for this pipeline and its sink.
-    pub fn open(&self, pass: &Pass) -> Result<Claim> {
-        let verified = self.check(&pass.ticket)?;
+    pub async fn open(&self, pass: &Pass) -> Result<Claim> {
+        let verified = self.check(&pass.ticket).await?;
         let ticket = verified.ticket();
         if !ticket.is_for(&pass.pipeline) {
             return Err(refused("a ticket came with another pipeline than it was signed for".to_owned()));

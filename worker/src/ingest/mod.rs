@@ -20,7 +20,7 @@ use windrow_common::{
 };
 
 use crate::{
-    error::{Result, WorkerError},
+    error::{Outcome, Result, WorkerError},
     flight::{Part, Pass, without_dictionaries},
     open::Connectors,
     session::{Assignment, Progress},
@@ -61,7 +61,8 @@ impl Ingest {
 
         check_source(source.as_ref(), task.windows)?;
         let read = tracing::info_span!("read");
-        let slices = source.resolve(&task.window).instrument(read.clone()).await?;
+        let slices = source.resolve(&task.window).instrument(read.clone()).await;
+        let slices = slices.map_err(|error| apart(error, task.windows))?;
         let input = source.schema().instrument(read.clone()).await?;
         let transform = self.transform(pipeline);
         let shape = transform.check(input.clone(), pipeline.source.cursor.as_deref()).await?;
@@ -107,6 +108,14 @@ fn check_source(source: &dyn Source, windows: u32) -> Result<()> {
     match windows > 1 && source.by_window() {
         true => Err(one_by_one(windows, "each has objects of its own")),
         false => Ok(()),
+    }
+}
+
+/// A run would wait for the last of its windows to be complete; apart, the others need not.
+fn apart(error: WorkerError, windows: u32) -> WorkerError {
+    match windows > 1 && error.outcome() == Outcome::NotReady {
+        true => one_by_one(windows, &format!("not all of them are complete: {error}")),
+        false => error,
     }
 }
 
@@ -201,7 +210,18 @@ fn manifest_of(pipeline: &Pipeline, task: &Assignment, schema: &Schema, draft: D
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use windrow_common::task::Retry;
+
     use super::*;
+
+    #[test]
+    fn a_run_that_is_not_complete_is_split_and_a_window_waits() {
+        let open = || WorkerError::not_ready(error::SOURCE_OPEN, "process 7 writes");
+        assert_eq!(apart(open(), 1).outcome(), Outcome::NotReady);
+        let split = apart(open(), 2);
+        assert_eq!((split.code(), split.outcome()), (error::NOT_ROW_WISE, Outcome::Failed(Retry::Never)));
+        assert!(split.to_string().contains("process 7 writes"), "{split}");
+    }
 
     #[test]
     fn several_windows_go_in_one_only_if_their_rows_can_be_told_apart() {

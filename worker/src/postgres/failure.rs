@@ -76,7 +76,8 @@ pub fn source_error(cause: Error, place: impl Into<String>) -> WorkerError {
         Kind::Data => WorkerError::never(error::VALUE_MALFORMED, "a value makes the query fail")
             .fix("correct the value, or the expression in `query`"),
         Kind::Statement | Kind::ReadOnly | Kind::Constraint => {
-            WorkerError::never(error::SOURCE_REFUSED, "the database does not take the query").fix("correct `query`")
+            WorkerError::never(error::SOURCE_REFUSED, "the database does not take the query")
+                .fix("correct `query`, or the connection's `role`")
         }
         Kind::Corrupt => WorkerError::never(error::SOURCE_CORRUPT, "the database is damaged"),
         Kind::Other => WorkerError::later(error::SOURCE_REFUSED, "the database refuses what it is asked"),
@@ -92,6 +93,8 @@ fn kind_of_state(state: &SqlState) -> Kind {
         "42501" => Kind::Forbidden,
         "42P01" | "3F000" => Kind::NoTable,
         "42703" => Kind::NoColumn,
+        // A role or a setting that is not there.
+        "22023" | "42704" => Kind::Statement,
         "25006" => Kind::ReadOnly,
         "57014" => Kind::Cancelled,
         "53300" | "53400" => Kind::Unreachable,

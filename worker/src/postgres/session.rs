@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tokio::{runtime::Handle, task::JoinSet, time::timeout};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Error};
 
 use super::{
     Settings,
@@ -12,6 +12,8 @@ use super::{
     quote,
 };
 
+/// How long a server may take until a session is ready.
+const LOGIN: Duration = Duration::from_secs(30);
 /// A session that does nothing within a transaction is ended by the server after so long: its worker is gone.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(60);
 /// How long a statement waits for another's lock before it fails, and is tried again.
@@ -31,7 +33,15 @@ pub struct Session {
 
 impl Session {
     /// Connects, logs in and sets what every statement of ours relies on.
-    pub async fn open(settings: &Settings) -> Result<Self, tokio_postgres::Error> {
+    pub async fn open(settings: &Settings) -> Result<Self, Error> {
+        // The client's own bound ends when the connection stands, whether or not the server then says a word.
+        match timeout(LOGIN, Self::log_in(settings)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(Error::__private_api_timeout()),
+        }
+    }
+
+    async fn log_in(settings: &Settings) -> Result<Self, Error> {
         let (client, connection) = settings.config.connect(settings.tls.connector()).await?;
         let place = settings.place.clone();
         let mut moving = JoinSet::new();

@@ -1,7 +1,7 @@
 //! On a real server, which `tests/it/postgres` starts: its address is in `WINDROW_TEST_POSTGRES`.
 #![allow(clippy::unwrap_used)]
 
-use std::pin::pin;
+use std::{net::TcpListener, pin::pin};
 
 use arrow_array::RecordBatch;
 use bytes::{Bytes, BytesMut};
@@ -15,23 +15,35 @@ use serde_json::json;
 use windrow_common::pipeline::Connection;
 
 use super::{
-    Session, Settings,
+    Kind, Session, Settings,
     copy::{
         Decoder, Form, Limits, Special,
         tests::pgpq::{batches, forms},
     },
-    relation,
+    kind_of, relation,
 };
 
 const TABLE: &str = "CREATE TABLE trip (\"bool\" bool, \"int2\" int2, \"int4\" int4, \"int8\" int8, \"float4\" float4, \"float8\" float8, \
     \"numeric\" numeric(38,9), \"text\" text, \"bytea\" bytea, \"date\" date, \"time\" time, \"timestamptz\" timestamptz, \
     \"timestamp\" timestamp, \"list\" int4[])";
 
-async fn session() -> Session {
-    let url = std::env::var("WINDROW_TEST_POSTGRES").unwrap();
+fn settings(url: &str) -> Settings {
     let params = json!({ "url": url }).as_object().unwrap().clone();
     let connection = Connection { name: "shop".to_owned(), kind: "postgres".to_owned(), params };
-    Session::open(&Settings::of(&connection, "windrow tests").unwrap()).await.unwrap()
+    Settings::of(&connection, "windrow tests").unwrap()
+}
+
+async fn session() -> Session {
+    Session::open(&settings(&std::env::var("WINDROW_TEST_POSTGRES").unwrap())).await.unwrap()
+}
+
+/// A server that takes the connection and never says a word is one that cannot be reached.
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://me@{}/shop?sslmode=disable", silent.local_addr().unwrap());
+    let error = Session::open(&settings(&url)).await.map(drop).unwrap_err();
+    assert_eq!(kind_of(&error), Kind::Unreachable, "{error}");
 }
 
 async fn put(session: &Session, batch: &RecordBatch) {

@@ -46,8 +46,14 @@ pub trait Sink: Send + Sync + 'static {
     /// The newest commit windrow made here, or `None` before the first.
     async fn probe(&self) -> Result<Option<Committed>>;
 
+    /// How many rows readers see; `None` where nobody can tell. Guards are held against it.
+    async fn rows(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Works out the next commit completely: merges small staged files, finds the files replaced windows stand in,
-    /// rewrites those that hold other windows too. Writes invisible files only.
+    /// rewrites those that hold other windows too. Writes invisible files only. The caller has seen to it that every
+    /// staged file is there.
     async fn prepare(&self, next: Next) -> Result<IntentBody>;
 
     /// Applies an intent by compare-and-set on the sink's seq, following [`windrow_common::intent::judge`]. Repeating it

@@ -9,11 +9,14 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use windrow_common::{manifest::Input, pipeline::SourceSpec, window::Window};
 
-use crate::error::Result;
+use crate::{connection::ConnectionKind, error::Result};
 
+mod decode;
+pub mod http;
 pub mod object_store;
 pub mod postgres;
 pub mod synthetic;
+mod template;
 
 /// A source opened for one pipeline.
 #[async_trait]
@@ -76,6 +79,8 @@ pub struct SourceKind {
     pub kind: &'static str,
     /// The connection types it serves.
     pub connections: &'static [&'static str],
+    /// Those of them that no other connector serves, with their parameters.
+    pub brings: &'static [ConnectionKind],
     pub build: fn(&SourceSpec) -> Built<dyn Source>,
     /// What [`Source::by_window`] will say, told from the parameters alone: nothing is opened and no secret resolved.
     pub by_window: fn(&SourceSpec) -> bool,
@@ -97,7 +102,7 @@ pub struct ParamError {
 }
 
 /// Every source there is.
-pub const SOURCES: &[SourceKind] = &[object_store::KIND, postgres::KIND, synthetic::KIND];
+pub const SOURCES: &[SourceKind] = &[object_store::KIND, http::KIND, postgres::KIND, synthetic::KIND];
 
 /// The connector that serves a connection type.
 pub fn find(connection_type: &str) -> Option<&'static SourceKind> {

@@ -106,6 +106,22 @@ fn references_that_lead_nowhere_are_warned_of_and_malformed_ones_refused() {
 }
 
 #[test]
+fn a_header_may_say_more_than_its_secret_and_never_the_secret_itself() {
+    for (headers, expected) in [
+        ("authorization: 'Bearer ${env:PATH}', x-shop: eu", None),
+        ("authorization: 'Bearer abc'", Some("error WR-P011 4:63")),
+        ("x-api-key: abc", Some("error WR-P011 4:59")),
+        ("x-shop: 'a ${env:PATH} b ${file:/no/such/file}'", Some("warning WR-P010 4:56")),
+        ("x-shop: 'a ${env:PATH'", Some("error WR-P010 4:56")),
+    ] {
+        let connection = format!("{{ type: local, root: /lake, headers: {{ {headers} }} }}");
+        let found = found(&load(&SOUND.replace("{ type: local, root: /lake }", &connection)));
+        let about_secrets: Vec<_> = found.iter().filter(|line| line.contains("WR-P01")).map(String::as_str).collect();
+        assert_eq!(about_secrets, expected.into_iter().collect::<Vec<_>>(), "{headers}: {found:?}");
+    }
+}
+
+#[test]
 fn a_column_may_be_called_like_a_secret() {
     check(&[("path: visits.csv,", "path: visits.csv, schema: { token: string, password: string },", &[])]);
 }

@@ -8,6 +8,7 @@ use crate::show::{Style, diagnostics};
 
 mod blocks;
 mod connectors;
+mod corpus;
 mod example;
 mod fakes;
 mod files;

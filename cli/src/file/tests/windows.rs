@@ -30,6 +30,16 @@ fn windows_that_cannot_be_planned_are_refused() {
         ("{ every: 1h, start: 2024-01-02, end: 2024-01-01 }", "error WR-W001 9:50"),
         ("{ every: 1h, start: 2024-01-02, end: 2024-01-02 }", "error WR-W001 9:50"),
         ("{ every: 1h, start: 2024-01-01, lag: 1m, timezone: Mars/Olympus }", "error WR-W001 9:64"),
+        // An hour that the clocks skip has no length.
+        (
+            "{ every: 1h, start: '2024-03-31T02:10', end: '2024-03-31T03:10', timezone: Europe/Paris }",
+            "error WR-W001 9:58",
+        ),
+        ("{ every: 4294967295h, start: 2024-01-01, lag: 5m }", "error WR-W001 9:22"),
+        ("{ every: 4294967295d, start: 2024-01-01, lag: 5m }", "error WR-W001 9:22"),
+        ("{ every: 1h, start: -009999-01-01, lag: 5m, timezone: Europe/Paris }", "error WR-W001 9:33"),
+        ("{ every: 1s, start: 2024-01-01, lag: 5m, per_task: 4294967295 }", "error WR-P006 9:64"),
+        ("{ every: 1s, start: 2024-01-01, lag: 5m, lookback: 10001 }", "error WR-P006 9:64"),
     ] {
         assert_eq!(found(&load(&SOUND.replace(WINDOW, window))), [expected], "{window}");
     }

@@ -1,7 +1,7 @@
 //! Where the spans inside attempts go: a trace shows its attempts whole while they are few.
 
 use windrow_common::{
-    pipeline::Detail,
+    pipeline::{Detail, WindowSpec},
     task::{Lane, Task},
 };
 
@@ -25,6 +25,6 @@ pub fn is_apart(table: &Table, entry: &PipelineEntry, task: &Task) -> bool {
 
 /// How many tasks the backfill's windows make, if none is split.
 fn tasks(entry: &PipelineEntry, backfill: &Backfill) -> u64 {
-    let per_task = entry.spec().window.as_ref().map_or(1, |window| window.per_task.max(1));
+    let per_task = entry.spec().window.as_ref().map_or(1, WindowSpec::run);
     backfill.windows.div_ceil(per_task.into())
 }

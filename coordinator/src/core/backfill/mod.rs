@@ -60,6 +60,8 @@ pub struct Request {
     /// Most tasks at a time; 0 means the pipeline's own limit.
     pub concurrency: u32,
     pub force: bool,
+    /// Its loads are let through whatever their guards say.
+    pub accept: bool,
 }
 
 /// A backfill's record.
@@ -84,6 +86,8 @@ pub struct Backfill {
     pub trace: Option<String>,
     pub created: Timestamp,
     pub settled: Option<Timestamp>,
+    /// Its loads are let through whatever their guards say.
+    pub accept: bool,
 }
 
 /// What would become of one window, and why.
@@ -165,6 +169,7 @@ pub fn create(
         trace: origin.trace,
         created: now.wall,
         settled: None,
+        accept: request.accept,
     })
 }
 

@@ -1,6 +1,7 @@
 //! How a backfill goes on: its windows become tasks, bit by bit; then it is settled. A cancelled one is cleared away.
 
 use windrow_common::{
+    pipeline::WindowSpec,
     task::{Lane, Task, TaskState},
     window::{Axis, Window},
 };
@@ -57,7 +58,7 @@ fn next_run(entry: &PipelineEntry, backfill: &Backfill, quarantined: &[&Versione
         return Window::new(Axis::Version, start, end).ok().map(|window| vec![window]);
     };
     let inside = |window: &Window| start <= window.start() && window.end() <= end;
-    let per_task = entry.spec().window.as_ref().map_or(1, |window| window.per_task.max(1)) as usize;
+    let per_task = entry.spec().window.as_ref().map_or(1, WindowSpec::run) as usize;
     let run = |most: usize| -> Vec<Window> {
         match backfill.order {
             Order::OldestFirst => tiling.windows_from(start).take_while(inside).take(most).collect(),

@@ -121,7 +121,7 @@ pub(super) fn fleet(slots: &[u32]) -> Workers {
 
 pub(super) fn request(pipeline: &str, range: Option<Window>, choice: Choice) -> Request {
     let pipeline = pipeline.parse().unwrap();
-    Request { pipeline, range, choice, order: Order::OldestFirst, concurrency: 0, force: false }
+    Request { pipeline, range, choice, order: Order::OldestFirst, concurrency: 0, force: false, accept: false }
 }
 
 impl Bench {

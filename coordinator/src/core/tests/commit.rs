@@ -6,13 +6,13 @@ use windrow_common::{
     error,
     id::{SinkId, TaskId},
     intent::MAX_INTENT_TASKS,
-    manifest::Digest,
+    manifest::{Digest, WriteMode},
     task::{Retry, Task, TaskPhase, TaskState},
 };
 
-use super::bench::{Bench, edit, failure, failure_with, fleet, hourly, hours, request, worker};
+use super::bench::{Bench, edit, failure, failure_with, fleet, full, hourly, hours, request, worker};
 use crate::core::{
-    backfill::Choice,
+    backfill::{Choice, Request},
     commit::{self, Draft, SinkRun, Step, Todo},
     lifecycle,
     table::{Change, Key, Record},
@@ -57,6 +57,31 @@ fn an_intent_takes_the_oldest_seals_as_many_as_fit() {
     bench.apply(&commit::finalize(&bench.table, &sink).unwrap());
     let rest = bench.draft(&sink);
     assert_eq!((rest.seq, rest.previous, rest.tasks.len()), (2, Some(Digest([1; 32])), 30));
+}
+
+/// Proves FL9. A load that replaces everything is held against its guard, unless whoever asked for it accepts what comes.
+#[test]
+fn a_load_has_to_pass_its_guard_unless_it_was_accepted() {
+    let mut planes = full("planes", "planes");
+    planes.guard.min_rows = Some(7);
+    let mut flights = hourly("flights", "lake");
+    flights.sink.write = WriteMode::ReplaceWindow;
+    let mut bench = Bench::new(2, [planes.clone(), flights]);
+    bench.plan();
+    let guard = |bench: &Bench, pipeline: &str| {
+        let pipeline = pipeline.parse().unwrap();
+        bench.table.tasks_of(&pipeline).map(|task| commit::guard(&bench.table, &task.value)).collect::<Vec<_>>()
+    };
+    assert_eq!(guard(&bench, "planes"), [Some(planes.guard)]);
+    assert!(guard(&bench, "flights").iter().all(Option::is_none), "windows replace their own rows alone");
+    bench.publish_all("planes");
+    for accept in [false, true] {
+        let request = Request { accept, ..request("planes", None, Choice::All) };
+        bench.backfill(&format!("b-{accept}"), &request);
+        bench.advance();
+        assert_eq!(guard(&bench, "planes"), [(!accept).then_some(planes.guard)], "accepted: {accept}");
+        bench.publish_all("planes");
+    }
 }
 
 #[test]

@@ -44,12 +44,10 @@ pub(super) fn inet(bytes: &[u8]) -> Result<String, Wrong> {
     })
 }
 
-/// PostgreSQL writes an address that an IPv4 one lies in with dots, ours only if it is mapped.
+/// PostgreSQL writes an address with dots where an IPv4 one fills its last two groups, ours only if it is mapped.
 fn v6(address: Ipv6Addr) -> String {
     let segments = address.segments();
-    let compatible = segments[..6].iter().all(|segment| *segment == 0);
-    let small = segments[6] == 0 && segments[7] <= 1;
-    match compatible && !small {
+    match segments[..6] == [0; 6] && segments[6] != 0 {
         true => {
             let [.., a, b, c, d] = address.octets();
             format!("::{}", Ipv4Addr::new(a, b, c, d))

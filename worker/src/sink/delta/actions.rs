@@ -1,6 +1,6 @@
 //! Commits of a Delta log as text: reading what others wrote, writing what an intent says. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use arrow_schema::{Schema, SchemaRef};
 use bytes::Bytes;
@@ -54,6 +54,16 @@ impl Commit {
             commit.redefines |= line.metadata.is_some() || line.protocol.is_some();
         }
         Ok(commit)
+    }
+
+    /// Whether it names each file and each record once, so that it means one thing in whatever order it is read. It should
+    /// by the rules of Delta, but for files that get another deletion vector.
+    pub(super) fn is_plain(&self) -> bool {
+        let mut named = HashSet::new();
+        let paths = self.add.iter().map(|add| &add.path).chain(&self.remove);
+        let once = paths.into_iter().all(|path| named.insert(path));
+        let mut apps = HashSet::new();
+        once && self.txns.iter().all(|(app, _)| apps.insert(app))
     }
 }
 
@@ -209,5 +219,18 @@ mod tests {
         assert!(!commit.redefines);
         assert!(Commit::parse(br#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}"#).unwrap().redefines);
         assert!(Commit::parse(b"{\"add\":").is_err());
+    }
+
+    #[test]
+    fn a_commit_that_names_something_twice_is_not_plain() {
+        let add = r#"{"add":{"path":"a","partitionValues":{},"size":3,"modificationTime":1,"dataChange":true}}"#;
+        let remove = r#"{"remove":{"path":"a","dataChange":true,"deletionTimestamp":1}}"#;
+        let other = r#"{"remove":{"path":"b","dataChange":true,"deletionTimestamp":1}}"#;
+        let (first, second) = (r#"{"txn":{"appId":"x","version":1}}"#, r#"{"txn":{"appId":"x","version":2}}"#);
+        let plain = |lines: &[&str]| Commit::parse(lines.join("\n").as_bytes()).unwrap().is_plain();
+        assert!(plain(&[add, other, first]));
+        for twice in [[add, add], [remove, add], [add, remove], [other, other], [first, second]] {
+            assert!(!plain(&twice), "{twice:?}");
+        }
     }
 }

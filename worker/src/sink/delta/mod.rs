@@ -70,6 +70,15 @@ fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
     Ok(Arc::new(DeltaSink::new(pipeline, params, storage)))
 }
 
+/// The pipeline's sink over a store of the caller's own, rooted at the table.
+///
+/// # Errors
+/// What is wrong with the parameters.
+pub fn over(pipeline: &Pipeline, storage: Storage) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
+    let params = Params::decode(&pipeline.sink.params).map_err(|bad| vec![bad])?;
+    Ok(Arc::new(DeltaSink::new(pipeline, params, storage)))
+}
+
 /// A Delta table opened for one pipeline.
 pub struct DeltaSink {
     id: SinkId,
@@ -101,6 +110,11 @@ impl Sink for DeltaSink {
             Some(table) => self.committed(&table),
             None => Ok(None),
         }
+    }
+
+    async fn rows(&self) -> Result<Option<u64>> {
+        let table = self.newest().await?;
+        Ok(table.map_or(Some(0), |table| table.files.values().map(|file| file.rows).sum()))
     }
 
     async fn prepare(&self, next: Next) -> Result<IntentBody> {

@@ -1,5 +1,5 @@
-//! The next commit, worked out completely: staged files are looked at, windows are cut out of files that hold others
-//! too, small files are merged. Only invisible files are written.
+//! The next commit, worked out completely: windows are cut out of files that hold others too, small files are merged.
+//! Only invisible files are written.
 
 use std::{
     collections::HashMap,
@@ -7,12 +7,11 @@ use std::{
 };
 
 use arrow_schema::{Field, Schema};
-use futures::{TryStreamExt, stream};
 use serde_json::Value;
 use windrow_common::{
     error,
     intent::{IntentBody, IntentTask},
-    manifest::{Manifest, StagedFile},
+    manifest::Manifest,
     window::Window,
 };
 
@@ -23,17 +22,12 @@ use crate::{
         Next,
         change::{self, Plan, Rewriter, Rule, without},
     },
-    storage::Storage,
 };
-
-/// Staged files looked at together.
-const HEADS: usize = 16;
 
 impl DeltaSink {
     pub(super) async fn work_out(&self, next: Next) -> Result<IntentBody> {
         let table = self.newest().await?;
         let schema = self.schema_after(table.as_deref(), &next.tasks)?;
-        verify(&self.storage, &next.tasks).await?;
         let none = HashMap::new();
         let plan = change::plan(table.as_deref().map_or(&none, |table| &table.files), &next.tasks);
         if let Some(table) = table.as_deref() {
@@ -126,22 +120,6 @@ pub(super) fn schema_of(json: &Value) -> Result<Schema> {
 
 fn unreadable_schema(cause: serde_json::Error) -> WorkerError {
     WorkerError::never(error::INTERNAL, "a schema cannot be read or written as JSON").because(cause)
-}
-
-/// Whether every staged file is there with the size its manifest says.
-async fn verify(storage: &Storage, tasks: &[(IntentTask, Manifest)]) -> Result<()> {
-    let files: Vec<_> =
-        tasks.iter().flat_map(|(_, manifest)| manifest.files.iter().chain(&manifest.dead_letters)).map(Ok).collect();
-    stream::iter(files).try_for_each_concurrent(HEADS, |file| verify_file(storage, file)).await
-}
-
-async fn verify_file(storage: &Storage, file: &StagedFile) -> Result<()> {
-    let bad = |message: String| Err(WorkerError::later(error::STAGED_FILE_BAD, message).at(file.path.clone()));
-    match storage.head(&file.path).await? {
-        Some(found) if found.size == file.bytes => Ok(()),
-        Some(found) => bad(format!("a staged file has {} bytes instead of {}", found.size, file.bytes)),
-        None => bad("a staged file is missing".to_owned()),
-    }
 }
 
 fn check_removals(plan: &Plan, table: &Table) -> Result<()> {

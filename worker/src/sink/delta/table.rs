@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use arrow_schema::SchemaRef;
 use deltalake_core::kernel::{Add, DeletionVectorDescriptor};
+use serde::Deserialize;
 use windrow_common::{
     id::SinkId,
     intent::{Committed, Fingerprint},
@@ -33,6 +34,8 @@ pub(super) struct Table {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ActiveFile {
     pub(super) bytes: u64,
+    /// Those that readers see; absent where nobody wrote it down.
+    pub(super) rows: Option<u64>,
     pub(super) partition: BTreeMap<String, Option<String>>,
     /// The stretch of the cursor the rows lie in; absent for files of other writers.
     pub(super) window: Option<Window>,
@@ -59,14 +62,14 @@ pub(super) struct AppIds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Advance {
     Applied,
-    /// It changes schema, properties or protocol: the table has to be loaded anew.
+    /// It changes schema, properties or protocol, or is not plain: the table has to be loaded anew.
     Reload,
 }
 
 impl Table {
     /// Advances by the commit of the next version.
     pub(super) fn apply(&mut self, commit: &Commit, stamp: Stamp, reading: &Reading) -> Advance {
-        if commit.redefines {
+        if commit.redefines || !commit.is_plain() {
             return Advance::Reload;
         }
         for removed in &commit.remove {
@@ -133,12 +136,27 @@ impl ActiveFile {
         };
         Self {
             bytes: u64::try_from(add.size).unwrap_or(0),
+            rows: rows(add),
             partition: add.partition_values.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             window,
             bounds,
             deletion_vector: add.deletion_vector.clone().map(Box::new),
         }
     }
+}
+
+/// The rows of a file without those its deletion vector takes away.
+fn rows(add: &Add) -> Option<u64> {
+    let stats: Counted = serde_json::from_str(add.stats.as_deref()?).ok()?;
+    let deleted = add.deletion_vector.as_ref().map_or(Some(0), |vector| u64::try_from(vector.cardinality).ok())?;
+    stats.num_records?.checked_sub(deleted)
+}
+
+/// As much of a file's statistics.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Counted {
+    num_records: Option<u64>,
 }
 
 impl Standing for ActiveFile {

@@ -116,6 +116,10 @@ impl Sink for FilesSink {
         Ok(self.log.refresh().await?.committed())
     }
 
+    async fn rows(&self) -> Result<Option<u64>> {
+        Ok(Some(self.log.refresh().await?.files.values().map(|file| file.rows).sum()))
+    }
+
     async fn prepare(&self, next: Next) -> Result<IntentBody> {
         prepare::prepare(self, next).await
     }

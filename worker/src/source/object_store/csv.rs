@@ -9,12 +9,15 @@ use windrow_common::error;
 use super::{
     bytes::Content,
     format::Csv,
-    rows::{Flaw, PARSE_BYTES, READ, RowReader, Rows},
+    reader::{PARSE_BYTES, READ, RowReader},
+    rows::{Flaw, Rows},
 };
 use crate::error::{Result, WorkerError};
 
 /// Most fields of a record.
 const MAX_FIELDS: usize = 20_000;
+/// A byte order mark and what comes after it: alone it would be taken for the end.
+const BYTE_ORDER_MARK: usize = 4;
 const NO_UTF8: &str = "it is no UTF-8 text";
 
 /// Reads records in batches.
@@ -24,6 +27,8 @@ pub(super) struct CsvReader {
     max_record: usize,
     /// Where in the batch's raw bytes the next record begins.
     at: usize,
+    /// Whether there are bytes enough for the parser to find a byte order mark: it looks for one in the first it gets.
+    begun: bool,
     ended: bool,
     batch: CsvRows,
 }
@@ -61,7 +66,7 @@ impl CsvReader {
         let mut builder = ReaderBuilder::new();
         builder.delimiter(csv.delimiter).quoting(csv.quote.is_some());
         builder.quote(csv.quote.unwrap_or(b'"')).escape(csv.escape).double_quote(csv.escape.is_none());
-        Self { reader: builder.build(), csv, max_record, at: 0, ended: false, batch: CsvRows::default() }
+        Self { reader: builder.build(), csv, max_record, at: 0, begun: false, ended: false, batch: CsvRows::default() }
     }
 
     /// The names in the first record; `None` if there is no record.
@@ -143,12 +148,17 @@ impl CsvReader {
     }
 
     fn read_more(&mut self, content: &mut Content) -> Result<()> {
-        let old = self.batch.raw.len();
-        self.batch.raw.resize(old + READ, 0);
-        let count = content.read(&mut self.batch.raw[old..])?;
-        self.batch.raw.truncate(old + count);
-        self.ended = count == 0;
-        Ok(())
+        loop {
+            let old = self.batch.raw.len();
+            self.batch.raw.resize(old + READ, 0);
+            let count = content.read(&mut self.batch.raw[old..])?;
+            self.batch.raw.truncate(old + count);
+            self.ended = count == 0;
+            self.begun |= self.ended || self.batch.raw.len() >= BYTE_ORDER_MARK;
+            if self.begun {
+                return Ok(());
+            }
+        }
     }
 
     fn check_size(&self, record: &Record, content: &Content) -> Result<()> {

@@ -1,60 +1,33 @@
-//! JSON lines: each line one object, its values as text. Numbers keep their digits as they are written, strings are
-//! unescaped; an object or a list inside a row is text by its JSON.
+//! JSON lines: each line one object.
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet},
-    fmt,
-    ops::Range,
-    str,
-};
+use std::{collections::HashSet, fmt};
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
-use windrow_common::error;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::{
     bytes::Content,
     lines::{LineReader, Lines},
-    rows::{Flaw, RowReader, Rows},
+    reader::RowReader,
+    rows::{Flaw, Rows},
 };
-use crate::error::Result;
+use crate::{error::Result, source::decode::json::Objects};
 
 /// Reads objects in batches.
 pub(super) struct JsonReader {
     lines: LineReader,
-    keys: Keys,
-    fields: Fields,
-}
-
-/// What to make of keys and values.
-struct Keys {
-    columns: HashMap<String, usize>,
-    /// Whether a key that is no column spoils its row.
-    strict: bool,
+    objects: Objects,
 }
 
 /// The objects of a batch, by the lines they stand in.
 pub(super) struct JsonRows<'a> {
     lines: &'a Lines,
-    fields: &'a Fields,
-}
-
-/// The fields of a batch's objects, one object after the other.
-#[derive(Default)]
-struct Fields {
-    width: usize,
-    text: String,
-    fields: Vec<Option<Range<usize>>>,
-    flaws: Vec<Option<Flaw>>,
+    objects: &'a Objects,
 }
 
 impl JsonReader {
     /// A reader of the columns named, in that order.
     pub(super) fn new<'a>(columns: impl Iterator<Item = &'a str>, strict: bool, max_line: usize) -> Self {
-        let columns: HashMap<String, usize> = columns.enumerate().map(|(i, name)| (name.to_owned(), i)).collect();
-        let fields = Fields { width: columns.len(), ..Fields::default() };
-        Self { lines: LineReader::new(max_line, true), keys: Keys { columns, strict }, fields }
+        Self { lines: LineReader::new(max_line, true), objects: Objects::new(columns, strict) }
     }
 }
 
@@ -63,55 +36,25 @@ impl RowReader for JsonReader {
 
     fn next(&mut self, content: &mut Content, max: usize) -> Result<Option<JsonRows<'_>>> {
         let Some(lines) = self.lines.next(content, max)? else { return Ok(None) };
-        self.fields.clear();
+        self.objects.clear();
         for row in 0..lines.len() {
-            self.fields.push(lines.raw(row), &self.keys);
+            self.objects.push(lines.raw(row));
         }
-        Ok(Some(JsonRows { lines, fields: &self.fields }))
-    }
-}
-
-impl Fields {
-    fn clear(&mut self) {
-        self.text.clear();
-        self.fields.clear();
-        self.flaws.clear();
-    }
-
-    fn push(&mut self, line: &[u8], keys: &Keys) {
-        let first = self.fields.len();
-        self.fields.resize(first + self.width, None);
-        let flaw = match str::from_utf8(line) {
-            Err(_) => Some("it is no UTF-8 text".to_owned()),
-            Ok(line) => {
-                let mut json = serde_json::Deserializer::from_str(line);
-                let mut object = Object { keys, fields: self, first, flaw: None };
-                match (&mut object).deserialize(&mut json).and_then(|()| json.end()) {
-                    Err(cause) => Some(format!("it is no JSON object: {cause}")),
-                    Ok(()) => {
-                        let flaw = object.flaw;
-                        self.flaws.push(flaw);
-                        return;
-                    }
-                }
-            }
-        };
-        self.flaws.push(flaw.map(|reason| Flaw { code: error::ROW_MALFORMED, reason }));
+        Ok(Some(JsonRows { lines, objects: &self.objects }))
     }
 }
 
 impl Rows for JsonRows<'_> {
     fn len(&self) -> usize {
-        self.fields.flaws.len()
+        self.objects.len()
     }
 
     fn flaw(&self, row: usize) -> Option<Flaw> {
-        self.fields.flaws[row].clone()
+        self.objects.flaw(row)
     }
 
     fn field(&self, row: usize, column: usize) -> Option<&str> {
-        let range = self.fields.fields[row * self.fields.width + column].clone()?;
-        self.fields.text.get(range)
+        self.objects.field(row, column)
     }
 
     fn line(&self, row: usize) -> u64 {
@@ -166,65 +109,6 @@ impl<'de> Visitor<'de> for &mut KeyList {
             if self.known.insert(key.clone()) {
                 self.names.push(key);
             }
-        }
-        Ok(())
-    }
-}
-
-/// Takes one object apart.
-struct Object<'a> {
-    keys: &'a Keys,
-    fields: &'a mut Fields,
-    first: usize,
-    flaw: Option<Flaw>,
-}
-
-impl Object<'_> {
-    fn take(&mut self, key: &str, value: &str) -> Result<(), serde_json::Error> {
-        let Some(column) = self.keys.columns.get(key) else {
-            if self.keys.strict {
-                self.spoil(format!("the key {key:?} is no column"));
-            }
-            return Ok(());
-        };
-        let start = self.fields.text.len();
-        match value.as_bytes().first() {
-            Some(b'n') => return Ok(()),
-            Some(b'"') => self.fields.text.push_str(&serde_json::from_str::<Cow<'_, str>>(value)?),
-            _ => self.fields.text.push_str(value),
-        }
-        let slot = &mut self.fields.fields[self.first + column];
-        if slot.replace(start..self.fields.text.len()).is_some() {
-            self.spoil(format!("the key {key:?} stands twice"));
-        }
-        Ok(())
-    }
-
-    /// Keeps the first flaw found.
-    fn spoil(&mut self, reason: String) {
-        self.flaw.get_or_insert(Flaw { code: error::ROW_MALFORMED, reason });
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for &mut Object<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for &mut Object<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<Cow<'_, str>>()? {
-            let value: &RawValue = map.next_value()?;
-            self.take(&key, value.get()).map_err(A::Error::custom)?;
         }
         Ok(())
     }

@@ -6,7 +6,8 @@ use windrow_common::error;
 
 use super::{
     bytes::Content,
-    rows::{Flaw, PARSE_BYTES, READ, RowReader, Rows},
+    reader::{PARSE_BYTES, READ, RowReader},
+    rows::{Flaw, Rows},
 };
 use crate::error::{Result, WorkerError};
 

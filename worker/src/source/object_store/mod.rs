@@ -18,7 +18,11 @@ use windrow_common::{
     window::Window,
 };
 
-use super::{ParamError, RowStream, Slice, Source, SourceKind};
+use super::{
+    ParamError, RowStream, Slice, Source, SourceKind,
+    decode::{cursor, emit, faults, rows, table, time, types, values},
+    template::names_window,
+};
 use crate::{
     error::{Result, WorkerError},
     storage::Storage,
@@ -26,8 +30,6 @@ use crate::{
 
 mod bytes;
 mod csv;
-mod cursor;
-mod emit;
 mod find;
 mod format;
 mod infer;
@@ -38,14 +40,10 @@ mod params;
 mod parquet;
 mod pump;
 mod ranges;
-mod rows;
-mod table;
+mod reader;
 mod template;
 #[cfg(test)]
 mod tests;
-mod time;
-mod types;
-mod values;
 
 use format::Format;
 use layout::Layout;
@@ -54,8 +52,9 @@ use params::{Config, Params};
 pub const KIND: SourceKind = SourceKind {
     kind: "object_store",
     connections: Storage::CONNECTIONS,
+    brings: &[],
     build,
-    by_window: |spec| spec.params.get("path").and_then(serde_json::Value::as_str).is_some_and(template::names_window),
+    by_window: |spec| spec.params.get("path").and_then(serde_json::Value::as_str).is_some_and(names_window),
     schema: || schema_for!(Params),
 };
 
@@ -64,12 +63,16 @@ const REPLACED_WITHIN: Duration = Duration::from_millis(500);
 
 fn build(spec: &SourceSpec) -> Result<Arc<dyn Source>, Vec<ParamError>> {
     let config = params::decode(&spec.params, spec.cursor.as_deref())?;
-    Ok(Arc::new(ObjectSource {
-        connection: spec.from.clone(),
-        config: Arc::new(config),
-        storage: OnceLock::new(),
-        layout: OnceCell::new(),
-    }))
+    Ok(Arc::new(ObjectSource::new(spec, config, OnceLock::new())))
+}
+
+/// The source over a store of the caller's own, rooted at the connection's folder.
+///
+/// # Errors
+/// What is wrong with the parameters.
+pub fn over(spec: &SourceSpec, storage: Storage) -> Result<Arc<dyn Source>, Vec<ParamError>> {
+    let config = params::decode(&spec.params, spec.cursor.as_deref())?;
+    Ok(Arc::new(ObjectSource::new(spec, config, OnceLock::from(storage))))
 }
 
 /// Files behind one connection.
@@ -117,6 +120,10 @@ impl Source for ObjectSource {
 }
 
 impl ObjectSource {
+    fn new(spec: &SourceSpec, config: Config, storage: OnceLock<Storage>) -> Self {
+        Self { connection: spec.from.clone(), config: Arc::new(config), storage, layout: OnceCell::new() }
+    }
+
     fn store(&self) -> Result<Arc<dyn ObjectStore>> {
         if let Some(storage) = self.storage.get() {
             return Ok(storage.objects().clone());

@@ -1,17 +1,13 @@
 //! The parameters of the source: as they are written, and checked. Nothing here touches a store.
 
-use std::collections::BTreeSet;
-
 use jiff::tz::TimeZone;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use windrow_common::{
-    error::{self, ErrorCode},
-    quantity::ByteSize,
-};
+use windrow_common::{error, quantity::ByteSize};
 
 use super::{
+    faults::{Faults, decode_fault},
     format::{Compression, Csv, Format},
     template::PathTemplate,
     time::{Ambiguous, Zone},
@@ -226,37 +222,6 @@ fn spelled_out(params: &Map<String, Value>) -> Map<String, Value> {
     params
 }
 
-fn decode_fault(fault: &serde_path_to_error::Error<serde_json::Error>) -> ParamError {
-    let message = fault.inner().to_string();
-    let code = if message.starts_with("unknown field") {
-        error::UNKNOWN_KEY
-    } else if message.starts_with("missing field") {
-        error::MISSING_KEY
-    } else {
-        error::BAD_VALUE
-    };
-    let path = fault.path().to_string();
-    ParamError { path: if path == "." { String::new() } else { path }, code, message, fix: None }
-}
-
-/// The faults found so far.
-#[derive(Default)]
-pub(super) struct Faults(Vec<ParamError>);
-
-impl Faults {
-    pub(super) fn add(&mut self, path: impl Into<String>, code: ErrorCode, message: impl Into<String>) {
-        self.0.push(ParamError { path: path.into(), code, message: message.into(), fix: None });
-    }
-
-    pub(super) fn add_with_fix(&mut self, path: &str, code: ErrorCode, message: impl Into<String>, fix: &str) {
-        self.0.push(ParamError { path: path.to_owned(), code, message: message.into(), fix: Some(fix.to_owned()) });
-    }
-
-    fn take<T>(&mut self, path: &str, result: Result<T, String>) -> Option<T> {
-        result.map_err(|message| self.add(path, error::BAD_VALUE, message)).ok()
-    }
-}
-
 fn format_of(raw: &Params, faults: &mut Faults) -> Option<Format> {
     if raw.read_as == ReadAs::Text {
         return Some(Format::Text);
@@ -350,10 +315,4 @@ fn as_text(format: Option<&Format>, faults: &mut Faults) -> Columns {
         faults.add("as_text", error::CONTRADICTION, "parquet values are no text; declare `schema` to cast them");
     }
     Columns::AsText
-}
-
-/// The first name that stands twice.
-pub(super) fn duplicate<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let mut seen = BTreeSet::new();
-    names.into_iter().find(|name| !seen.insert(*name))
 }

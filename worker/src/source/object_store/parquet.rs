@@ -1,13 +1,20 @@
 //! Parquet: row groups the window cannot meet are left out by their statistics, the others' rows by their cursor.
 //! Values that do not fit a declared type are rejected with the number of their row.
 
-use std::{collections::VecDeque, ops::Range, sync::Arc};
+use std::{
+    any::Any,
+    collections::VecDeque,
+    future::Future,
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_cast::{CastOptions, cast_with_options, display::FormatOptions};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use parquet::{
     arrow::{
@@ -55,7 +62,17 @@ fn names(schema: &Schema) -> Vec<String> {
 
 async fn open(store: Arc<dyn ObjectStore>, pin: &Input) -> Result<Builder> {
     let reader = Ranges::new(store, pin);
-    ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|cause| fault(&pin.name, cause))
+    let opened = decoded(ParquetRecordBatchStreamBuilder::new(reader)).await;
+    opened.and_then(|opened| opened).map_err(|cause| fault(&pin.name, cause))
+}
+
+/// What decoding comes to. The decoder panics on some damaged files instead of refusing them.
+async fn decoded<T>(decoding: impl Future<Output = T>) -> Result<T, ParquetError> {
+    AssertUnwindSafe(decoding).catch_unwind().await.map_err(gave_up)
+}
+
+fn gave_up(_: Box<dyn Any + Send>) -> ParquetError {
+    ParquetError::General("the decoder gave up".to_owned())
 }
 
 /// The rows of a Parquet object that lie in the window.
@@ -69,7 +86,8 @@ pub(super) async fn read(
     let builder = open(store, pin).await?;
     let shape = Shape::new(builder.schema(), layout).map_err(|error| error.at(&pin.name))?;
     let cursor = Cursor::of_arrays(config.cursor.as_deref(), &layout.schema, config.cursor_zone.as_ref(), window)?;
-    let groups = groups(&builder, cursor.as_ref(), layout).map_err(|cause| fault(&pin.name, cause.into()))?;
+    let groups = catch_unwind(AssertUnwindSafe(|| groups(&builder, cursor.as_ref(), layout))).map_err(gave_up);
+    let groups = groups.and_then(|groups| Ok(groups?)).map_err(|cause| fault(&pin.name, cause))?;
     let numbers = row_numbers(&builder, &groups);
     let rows =
         builder.with_row_groups(groups).with_batch_size(BATCH_ROWS).build().map_err(|cause| fault(&pin.name, cause))?;
@@ -104,10 +122,10 @@ fn groups(builder: &Builder, cursor: Option<&Cursor>, layout: &Layout) -> Result
 
 /// The numbers, from 1, of the rows of some row groups.
 fn row_numbers(builder: &Builder, groups: &[usize]) -> VecDeque<Range<u64>> {
-    let mut start = 1;
+    let mut start: u64 = 1;
     let mut ranges = VecDeque::new();
     for (group, metadata) in builder.metadata().row_groups().iter().enumerate() {
-        let end = start + u64::try_from(metadata.num_rows()).unwrap_or(0);
+        let end = u64::try_from(metadata.num_rows()).map_or(start, |rows| start.saturating_add(rows));
         if groups.contains(&group) {
             ranges.push_back(start..end);
         }
@@ -162,7 +180,7 @@ struct File {
 impl File {
     fn stream(self, rows: ParquetRecordBatchStream<Ranges>) -> RowStream {
         stream::try_unfold((self, rows), |(mut file, mut rows)| async {
-            match rows.try_next().await {
+            match decoded(rows.try_next()).await.and_then(|batch| batch) {
                 Ok(None) => Ok(None),
                 Ok(Some(batch)) => Ok(Some((file.take(&batch)?, (file, rows)))),
                 Err(cause) => Err(fault(&file.name, cause)),

@@ -5,24 +5,22 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use object_store::ObjectStore;
-use tokio::{
-    sync::mpsc,
-    task::{JoinHandle, spawn_blocking},
-};
+use tokio::{sync::mpsc, task::spawn_blocking};
 use windrow_common::{error, manifest::Input, window::Window};
 
 use super::{
     bytes::{self, Content, Opened},
     csv::CsvReader,
     cursor::Cursor,
-    emit::Emitter,
+    emit::{AHEAD, Emitter, received},
     find,
     format::{Compression, Csv, Format},
     json::JsonReader,
     layout::{self, Layout, no_header},
     lines::LineReader,
     params::{Config, ReadLimits},
-    rows::{PARSE_ROWS, RowReader},
+    reader::RowReader,
+    rows::PARSE_ROWS,
     table::Table,
     types::Column,
 };
@@ -30,9 +28,6 @@ use crate::{
     error::{Result, WorkerError},
     source::{Chunk, RowStream},
 };
-
-/// Chunks that may wait for the consumer.
-const AHEAD: usize = 3;
 
 /// All a thread needs to read one object.
 struct TextJob {
@@ -109,25 +104,6 @@ impl TextJob {
         reader.bind(fields, order);
         Ok(reader)
     }
-}
-
-/// What a thread sends, and its error at the end. A thread that died is an error too, never an early end.
-fn received(receive: mpsc::Receiver<Chunk>, thread: JoinHandle<Result<()>>) -> RowStream {
-    stream::unfold(Some((receive, thread)), |state| async {
-        let (mut receive, thread) = state?;
-        if let Some(chunk) = receive.recv().await {
-            return Some((Ok(chunk), Some((receive, thread))));
-        }
-        match thread.await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some((Err(error), None)),
-            Err(cause) => {
-                let error = WorkerError::later(error::INTERNAL, "the reading thread died").because(cause);
-                Some((Err(error), None))
-            }
-        }
-    })
-    .boxed()
 }
 
 /// The rows, and an error in place of their end if the object has changed. An error on the way, too, is taken for the

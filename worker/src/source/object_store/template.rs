@@ -1,37 +1,18 @@
-//! Paths with placeholders and globs. The set of placeholders is closed: `{window.start:FMT}` and `{window.end:FMT}`
-//! with a strftime format, written in the source's zone. A path never leaves the connection's root.
+//! Paths with placeholders and globs. A path never leaves the connection's root.
 
 use globset::{GlobBuilder, GlobMatcher};
-use jiff::{Timestamp, fmt::strtime, tz::TimeZone};
+use jiff::tz::TimeZone;
 use object_store::path::Path;
 use windrow_common::{error, window::Window};
 
-use crate::error::{Result, WorkerError};
+use crate::{
+    error::{Result, WorkerError},
+    source::template::Template,
+};
 
 /// A checked path parameter.
 #[derive(Clone, Debug)]
-pub(super) struct PathTemplate {
-    text: String,
-    pieces: Vec<Piece>,
-    zone: TimeZone,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    Literal(String),
-    Time { bound: Bound, format: String },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bound {
-    Start,
-    End,
-}
-
-/// Whether a path as it is written depends on the window.
-pub(super) fn names_window(text: &str) -> bool {
-    pieces(text).is_ok_and(|pieces| pieces.iter().any(|piece| matches!(piece, Piece::Time { .. })))
-}
+pub(super) struct PathTemplate(Template);
 
 /// What a path means once its placeholders are filled in.
 #[derive(Clone, Debug)]
@@ -45,122 +26,39 @@ pub(super) enum Target {
 impl PathTemplate {
     /// Reads a path; the error says what is wrong with it.
     pub(super) fn parse(text: &str, zone: TimeZone) -> Result<Self, String> {
-        let template = Self { text: text.to_owned(), pieces: pieces(text)?, zone };
-        // Filling in one instant shows every fault a format or the path's shape can have.
-        let sample = template.fill(|_| Timestamp::UNIX_EPOCH)?;
-        target(&sample)?;
-        Ok(template)
+        let template = Template::parse(text, zone)?;
+        target(&template.sample()?)?;
+        Ok(Self(template))
     }
 
     /// The path as it is written.
     pub(super) fn text(&self) -> &str {
-        &self.text
+        self.0.text()
     }
 
     /// Whether the window decides which objects are read.
     pub(super) fn by_window(&self) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece, Piece::Time { .. }))
+        self.0.by_window()
     }
 
     /// Whether the path names one file, whatever the window.
     pub(super) fn is_outright(&self) -> bool {
-        !self.by_window() && matches!(target(&self.text), Ok(Target::Object(_)))
+        !self.by_window() && matches!(target(self.text()), Ok(Target::Object(_)))
     }
 
     /// What the path means in a window.
     pub(super) fn in_window(&self, window: &Window) -> Result<Target> {
-        let filled = match (self.by_window(), window.instants()) {
-            (false, _) => Ok(self.text.clone()),
-            (true, Some((start, end))) => self.fill(|bound| match bound {
-                Bound::Start => start,
-                Bound::End => end,
-            }),
-            (true, None) => {
-                return Err(WorkerError::never(
-                    error::CONTRADICTION,
-                    format!("the path {:?} asks for a window of time, and {window} is none", self.text),
-                )
-                .fix("take the placeholders out of `path`, or use `pattern: incremental`"));
-            }
-        };
-        filled.and_then(|text| target(&text)).map_err(|message| WorkerError::never(error::BAD_VALUE, message))
+        meant(&self.0.in_window(window, |text| text)?)
     }
 
     /// What the path means in any window: every placeholder matches anything.
     pub(super) fn in_any_window(&self) -> Result<Target> {
-        let text: String = self
-            .pieces
-            .iter()
-            .map(|piece| match piece {
-                Piece::Literal(text) => text.as_str(),
-                Piece::Time { .. } => "*",
-            })
-            .collect();
-        target(&text).map_err(|message| WorkerError::never(error::BAD_VALUE, message))
-    }
-
-    fn fill(&self, instant: impl Fn(Bound) -> Timestamp) -> Result<String, String> {
-        let mut filled = String::new();
-        for piece in &self.pieces {
-            match piece {
-                Piece::Literal(text) => filled.push_str(text),
-                Piece::Time { bound, format } => {
-                    let time = instant(*bound).to_zoned(self.zone.clone());
-                    let text = strtime::format(format, &time).map_err(|cause| format!("{format:?}: {cause}"))?;
-                    filled.push_str(&text);
-                }
-            }
-        }
-        Ok(filled)
+        meant(&self.0.in_any_window("*"))
     }
 }
 
-/// Splits a path into literals and placeholders.
-fn pieces(text: &str) -> Result<Vec<Piece>, String> {
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    while let Some(open) = rest.find('{') {
-        let close = rest[open..].find('}').ok_or("a `{` is not closed")? + open;
-        let inner = &rest[open + 1..close];
-        let piece = placeholder(inner)?;
-        // `{a,b}` is a glob's alternatives and stays as it is.
-        let literal_end = if piece.is_some() { open } else { close + 1 };
-        if literal_end > 0 {
-            pieces.push(Piece::Literal(rest[..literal_end].to_owned()));
-        }
-        pieces.extend(piece);
-        rest = &rest[close + 1..];
-    }
-    if !rest.is_empty() {
-        pieces.push(Piece::Literal(rest.to_owned()));
-    }
-    Ok(pieces)
-}
-
-/// The placeholder between braces, or `None` for a glob's alternatives.
-fn placeholder(inner: &str) -> Result<Option<Piece>, String> {
-    let (name, format) = match inner.split_once(':') {
-        Some((name, format)) => (name, Some(format)),
-        None => (inner, None),
-    };
-    let bound = match (name.trim(), format) {
-        ("window.start", Some(_)) => Bound::Start,
-        ("window.end", Some(_)) => Bound::End,
-        (name @ ("window.start" | "window.end"), None) => {
-            return Err(format!("{{{name}}} needs a format: {{{name}:%Y-%m-%d}}"));
-        }
-        (_, None) if inner.contains(',') => return Ok(None),
-        _ => {
-            return Err(format!(
-                "{{{inner}}} is no placeholder; there are {{window.start:FORMAT}} and {{window.end:FORMAT}}"
-            ));
-        }
-    };
-    let format = format.unwrap_or_default().to_owned();
-    if !format.contains('%') || format.contains(['*', '?', '[', '\0']) {
-        return Err(format!("{format:?} is no time format like %Y-%m-%d"));
-    }
-    Ok(Some(Piece::Time { bound, format }))
+fn meant(text: &str) -> Result<Target> {
+    target(text).map_err(|message| WorkerError::never(error::BAD_VALUE, message))
 }
 
 /// What a filled-in path means; refuses what could leave the root.
@@ -190,6 +88,7 @@ fn target(text: &str) -> Result<Target, String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use jiff::Timestamp;
     use windrow_common::window::Axis;
 
     use super::*;

@@ -89,8 +89,8 @@ const OPEN: &str = "SELECT pid, usename::pg_catalog.text AS user, application_na
     COALESCE(state, '') AS state, xact_start::pg_catalog.text AS since, \
     EXTRACT(epoch FROM pg_catalog.clock_timestamp() - xact_start)::pg_catalog.int8 AS age \
     FROM pg_catalog.pg_stat_activity WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() \
-    AND backend_type NOT IN ('autovacuum worker', 'walsender') \
-    AND NOT (application_name = $2 AND backend_xid IS NULL) \
+    AND COALESCE(backend_type, '') NOT IN ('autovacuum worker', 'walsender') \
+    AND (application_name IS DISTINCT FROM $2 OR backend_xid IS NOT NULL) \
     AND (xact_start < 'epoch'::pg_catalog.timestamptz + $1::pg_catalog.float8 * INTERVAL '1 microsecond' OR state = 'disabled') \
     ORDER BY xact_start NULLS LAST LIMIT 1";
 

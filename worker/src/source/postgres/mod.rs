@@ -35,6 +35,7 @@ use params::{Config, Params};
 pub const KIND: SourceKind = SourceKind {
     kind: "postgres",
     connections: &[CONNECTION],
+    brings: &[],
     build,
     by_window: |_| false,
     schema: || schema_for!(Params),

@@ -20,17 +20,26 @@ use windrow_common::{
 };
 
 use super::{Chunk, ParamError, RowStream, Slice, Source, SourceKind};
-use crate::error::{Result, WorkerError};
+use crate::{
+    connection,
+    error::{Result, WorkerError},
+};
 
 mod value;
 
 pub const KIND: SourceKind = SourceKind {
     kind: "synthetic",
     connections: &["synthetic"],
+    brings: &[connection::kind::<Connection>("synthetic")],
     build,
     by_window: |_| false,
     schema: || schema_for!(Params),
 };
+
+/// Rows made up by rule, for tests and benchmarks.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Connection {}
 
 const BATCH_ROWS: usize = 8_192;
 const BATCH_BYTES: usize = 8 << 20;

@@ -227,6 +227,7 @@ impl World {
             order: if arg.is_multiple_of(2) { Order::OldestFirst } else { Order::NewestFirst },
             concurrency: u32::try_from(arg % 3).unwrap(),
             force: false,
+            accept: false,
         };
         self.backfills += 1;
         let id: BackfillId = format!("b{}", self.backfills).parse().unwrap();

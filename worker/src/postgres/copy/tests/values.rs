@@ -107,6 +107,7 @@ fn addresses_and_identifiers_are_text() {
     let v6 = |tail: [u8; 16]| inet(&[&[3, 128, 0, 16][..], &tail].concat()).unwrap();
     assert_eq!(v6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]), "::1.2.3.4");
     assert_eq!(v6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), "::1");
+    assert_eq!(v6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]), "::ffff");
     assert_eq!(v6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1, 2, 3, 4]), "::ffff:1.2.3.4");
     assert!(inet(&[9, 32, 0, 4, 10, 0, 0, 1]).is_err() && inet(&[2, 32, 0, 4, 10]).is_err());
     let uuid = read(&Form::Uuid, &[0xab; 16], Special::Reject).unwrap();

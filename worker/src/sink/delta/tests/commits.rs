@@ -244,23 +244,3 @@ async fn a_store_that_ignores_conditions_is_refused_before_anything_is_written()
     assert_eq!(sink.prepare(next).await.unwrap_err().code(), error::SINK_UNCONDITIONAL);
     assert!(!world.folder.path().join("_delta_log").exists());
 }
-
-#[tokio::test]
-async fn a_staged_file_that_is_missing_or_cut_short_stops_the_intent() {
-    let world = World::new();
-    let sink = world.sink();
-    for cut in [true, false] {
-        let (task, manifest) = stage(&sink, &first()).await;
-        let path = world.folder.path().join(&manifest.files[0].path);
-        if cut {
-            std::fs::write(&path, b"PAR1").unwrap();
-        } else {
-            std::fs::remove_file(&path).unwrap();
-        }
-        let refused = sink
-            .prepare(Next { seq: 1, previous: None, previous_aborted: false, tasks: vec![(task, manifest)] })
-            .await
-            .unwrap_err();
-        assert_eq!(refused.code(), error::STAGED_FILE_BAD);
-    }
-}

@@ -70,3 +70,13 @@ async fn a_line_read_as_text_is_not_touched() {
     let taken = take_all(&folder.source(json!({ "path": "in.txt" }))).await.unwrap();
     assert_eq!((taken.rows.num_rows(), taken.faults()), (2, vec![(2, "WR-S004", "it is no UTF-8 text")]));
 }
+
+/// Which of the two would count, nobody could tell.
+#[tokio::test]
+async fn a_key_that_stands_twice_spoils_its_line_also_if_one_value_is_null() {
+    let folder = Folder::with("in.json", "{\"id\": null, \"id\": 1}\n{\"id\": 1, \"id\": null}\n{\"id\": null}\n");
+    let taken = take_all(&folder.source(json!({ "path": "in.json", "schema": { "id": "int" } }))).await.unwrap();
+    let twice = "the key \"id\" stands twice";
+    assert_eq!(taken.faults(), [(1, "WR-S004", twice), (2, "WR-S004", twice)]);
+    assert_eq!(taken.rows.num_rows(), 1);
+}

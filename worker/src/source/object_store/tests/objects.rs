@@ -21,7 +21,7 @@ async fn a_template_reads_the_partition_of_its_window_and_waits_for_it() {
     folder.put("landing/dt=2024-01-02/1.csv", "a\n3\n");
     let path = "landing/dt={window.start:%Y-%m-%d}/*.csv";
     let source = folder.source(json!({ "path": path }));
-    assert!(source.by_window() && template::names_window(path));
+    assert!(source.by_window() && names_window(path));
     let day = |day: u8| window(&format!("2024-01-0{day}T00:00:00Z"), &format!("2024-01-0{}T00:00:00Z", day + 1));
     assert_eq!(take(&source, &day(1)).await.unwrap().text(), "1\n2\n");
     assert_eq!(take(&source, &day(2)).await.unwrap().text(), "3\n");

@@ -1,7 +1,10 @@
 //! Parquet files, as written by somebody else.
 
 use ::parquet::{arrow::ArrowWriter, file::properties::WriterProperties};
-use arrow_array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray, TimestampNanosecondArray};
+use arrow_array::{
+    ArrayRef, Date32Array, Int64Array, StringArray, TimestampMicrosecondArray, TimestampMillisecondArray,
+    TimestampNanosecondArray,
+};
 
 use super::*;
 
@@ -105,4 +108,20 @@ async fn a_damaged_parquet_file_is_an_error() {
     let folder = Folder::with("in.parquet", &bytes[..bytes.len() - 20]);
     let error = take_all(&folder.source(json!({ "path": "in.parquet" }))).await.unwrap_err();
     assert_eq!(error.code(), error::SOURCE_CORRUPT);
+}
+
+/// Files of others hold dates and instants no calendar reaches. They lie outside every window, in any zone.
+#[tokio::test]
+async fn cursors_of_any_year_are_placed() {
+    let days: ArrayRef = Arc::new(Date32Array::from(vec![i32::MIN, -5_000_000, 0, 5_000_000, i32::MAX]));
+    let at: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![i64::MIN, -1, 0, 1, i64::MAX]));
+    let folder = Folder::with("in.parquet", file(vec![("day", days), ("at", at)]));
+    for cursor in ["day", "at"] {
+        for zone in ["UTC", "Europe/Paris"] {
+            let params = json!({ "path": "in.parquet", "cursor": cursor, "cursor_timezone": zone });
+            let taken = take(&folder.source(params), &seconds(-86_400, 86_400)).await.unwrap();
+            let expected = if cursor == "day" { 1 } else { 3 };
+            assert_eq!((taken.rows.num_rows(), taken.faults().len()), (expected, 0), "{cursor} in {zone}");
+        }
+    }
 }
