@@ -75,7 +75,7 @@ fn the_view_takes_on_other_columns_with_all_that_rests_on_it_or_says_what_does_n
     deliver(&shop, 0);
     shop.run().unwrap();
     shop.psql(
-        "CREATE ROLE analyst LOGIN PASSWORD 'x'; GRANT SELECT ON devices TO analyst; COMMENT ON VIEW devices IS 'it''s ours'; \
+        "SET search_path = public; CREATE ROLE analyst LOGIN PASSWORD 'x'; GRANT SELECT ON devices TO analyst; COMMENT ON VIEW devices IS 'it''s ours'; \
          CREATE VIEW ids WITH (security_barrier) AS SELECT id FROM devices WHERE id < 10; GRANT SELECT ON ids TO PUBLIC; \
          CREATE VIEW fewer AS SELECT id FROM ids WHERE id < 5; CREATE VIEW prices AS SELECT price FROM devices",
     );
