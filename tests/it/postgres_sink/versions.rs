@@ -65,6 +65,29 @@ fn a_full_load_shows_the_old_dataset_or_the_new_one_and_keeps_versions() {
     shop.check_tidy();
 }
 
+/// Proves FL9. A source that is empty overnight does not empty the view, and one that doubles past the limit does not replace it.
+#[test]
+fn a_load_that_fails_its_guard_leaves_the_version_that_is_shown() {
+    let Some(shop) = Shop::open("a_load_that_fails_its_guard_leaves_the_version_that_is_shown") else { return };
+    declare(&shop, ALL, "");
+    deliver(&shop, 0);
+    shop.run().unwrap();
+    std::fs::write(shop.path().join("devices.csv"), "id,generation,name,price\n").unwrap();
+    let said = shop.load_again("devices", "empty").unwrap_err();
+    assert!(said.contains("WR-K020") && said.contains("6000"), "{said}");
+    assert_eq!(shop.psql("SELECT count(*) FROM devices"), "6000");
+    deliver(&shop, 1);
+    let file = shop.path().join("pipelines.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text + "    guard: { max_row_change: 10% }\n").unwrap();
+    let said = shop.load_changed("devices", "grown").unwrap_err();
+    assert!(said.contains("WR-K020") && said.contains("7777"), "{said}");
+    assert_eq!(shop.psql("SELECT count(*), max(generation) FROM devices"), "6000|0");
+    let create = [again("devices", "accepted", shop.arg()).as_slice(), &["--accept"]].concat();
+    super::finished(&create).unwrap();
+    assert_eq!(shop.psql("SELECT count(*), max(generation) FROM devices"), "7777|1");
+}
+
 /// Proves FL6. The view takes on dropped, renamed, reordered and retyped columns; grants, options, comments and the views
 /// that rest on it stay, or the load is refused with the name of the view that does not fit, and the old data stays.
 #[test]

@@ -121,6 +121,15 @@ impl Sink for PostgresSink {
         Ok(head::probe(&open, &self.id).await?.committed())
     }
 
+    /// Of full loads only: nothing else is held against it.
+    async fn rows(&self) -> Result<Option<u64>> {
+        if self.write != WriteMode::ReplaceAll {
+            return Ok(None);
+        }
+        let open = self.database.open(Purpose::Look).await?;
+        version::newest_rows(&open, self.id.as_str()).await
+    }
+
     async fn prepare(&self, next: Next) -> Result<IntentBody> {
         prepare::prepare(self, next).await
     }

@@ -109,6 +109,19 @@ pub(super) async fn foreign(client: &Client, name: &Name, sink: &str, but: u64) 
     Ok((!ours).then(|| format!("{name} is a view that windrow did not make: rename or drop it, or load another name")))
 }
 
+/// Rows of the newest version, which is the one the view shows; `None` before the first.
+pub(super) async fn newest_rows(open: &Open, sink: &str) -> Result<Option<u64>> {
+    const NEWEST: &str = "SELECT rows FROM windrow.version WHERE sink = $1 ORDER BY seq DESC LIMIT 1";
+    let failed = |cause| super::failure::failed(cause, open.place());
+    let known = open.client().query_one("SELECT to_regclass('windrow.version') IS NOT NULL", &[]).await;
+    if !known.and_then(|row| row.try_get(0)).map_err(failed)? {
+        return Ok(None);
+    }
+    let newest = open.client().query_opt(NEWEST, &[&sink]).await.map_err(failed)?;
+    let rows = newest.map(|row| row.try_get::<_, i64>(0)).transpose().map_err(failed)?;
+    Ok(rows.map(i64::unsigned_abs))
+}
+
 /// A view as it was, with all that has to be made anew.
 struct View {
     schema: String,
