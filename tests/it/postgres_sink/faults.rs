@@ -1,6 +1,6 @@
 //! Committers that stand still and answers that are lost.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use windrow_tests::{
     cluster::Cluster,
@@ -99,13 +99,7 @@ async fn a_commit_whose_answer_is_lost_is_not_made_twice() {
     into_database(&example, &shop.postgres);
     let url = shop.postgres.url().replace(&upstream, &proxy.address());
     fs::write(example.path().join("url"), url).unwrap();
-    let traps = example.path().join("traps");
-    fs::create_dir(&traps).unwrap();
-    let armed = Surroundings::default()
-        .with_env("WINDROW_FAILPOINTS", "F7=hold")
-        .with_env("WINDROW_FAILPOINT_FOLDER", traps.display().to_string());
-    let mut running = Process::start_in(&armed, &["run", example.arg()], &example.path().join("log")).unwrap();
-    wait("a commit", || traps.join("F7.hit").exists());
+    let (mut running, traps) = held_at_its_commit(&example);
     let commits = || shop.psql("SELECT count(*) FROM windrow.commit");
     let before = commits();
     proxy.mute();
@@ -130,13 +124,7 @@ fn a_server_that_is_killed_between_load_and_commit_gets_the_rows_again() {
     };
     let example = Example::new().unwrap();
     into_database(&example, &shop.postgres);
-    let traps = example.path().join("traps");
-    fs::create_dir(&traps).unwrap();
-    let armed = Surroundings::default()
-        .with_env("WINDROW_FAILPOINTS", "F7=hold")
-        .with_env("WINDROW_FAILPOINT_FOLDER", traps.display().to_string());
-    let mut running = Process::start_in(&armed, &["run", example.arg()], &example.path().join("log")).unwrap();
-    wait("a commit", || traps.join("F7.hit").exists());
+    let (mut running, traps) = held_at_its_commit(&example);
     shop.postgres.kill().unwrap();
     fs::write(traps.join("F7.go"), "").unwrap();
     // The old one's children take a moment to end.
@@ -147,4 +135,16 @@ fn a_server_that_is_killed_between_load_and_commit_gets_the_rows_again() {
     assert_eq!(shop.psql("SELECT count(*) FROM planes"), "3322");
     shop.check_commits("flights");
     shop.check_tidy();
+}
+
+/// The example, run until its first commit is about to be made; it goes on when `F7.go` is in the folder.
+fn held_at_its_commit(example: &Example) -> (Process, PathBuf) {
+    let traps = example.path().join("traps");
+    fs::create_dir(&traps).unwrap();
+    let armed = Surroundings::default()
+        .with_env("WINDROW_FAILPOINTS", "F7=hold")
+        .with_env("WINDROW_FAILPOINT_FOLDER", traps.display().to_string());
+    let running = Process::start_in(&armed, &["run", example.arg()], &example.path().join("log")).unwrap();
+    wait("a commit", || traps.join("F7.hit").exists());
+    (running, traps)
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use windrow_common::{
+    error,
     intent::{Committed, IntentBody, IntentTask, Seq},
     manifest::{Digest, Manifest, StagedFile, WriteMode},
     pipeline::{Pipeline, SinkSpec},
@@ -14,7 +15,7 @@ use windrow_common::{
 
 use crate::{
     error::Result,
-    source::Built,
+    source::{Built, ParamError},
     stage::{self, Attempt, BatchStream, Layout},
     storage::Storage,
 };
@@ -133,4 +134,18 @@ pub const SINKS: &[SinkKind] = &[delta::KIND, files::KIND, postgres::KIND];
 /// The connector that serves a sink's format.
 pub fn find(spec: &SinkSpec) -> Option<&'static SinkKind> {
     SINKS.iter().find(|kind| kind.formats.contains(&spec.format.as_str()))
+}
+
+/// What serde could not make of a sink's parameters.
+fn undecoded(cause: serde_path_to_error::Error<serde_json::Error>) -> ParamError {
+    let path = cause.path().to_string();
+    let message = cause.into_inner().to_string();
+    let (code, fix) = if message.starts_with("unknown field") {
+        (error::UNKNOWN_KEY, "remove it or correct its name")
+    } else if message.starts_with("missing field") {
+        (error::MISSING_KEY, "add it")
+    } else {
+        (error::BAD_VALUE, "correct the value")
+    };
+    ParamError { path: if path == "." { String::new() } else { path }, code, message, fix: Some(fix.to_owned()) }
 }

@@ -1,6 +1,6 @@
 //! The next change of a table that is a set of files, for every sink that has one: `plan` says which files go, which
 //! are cut and which are taken as they are; `merge` which small ones become one; `rewrite` cuts and merges; `input` is
-//! a data file being read. Only invisible files are written. It knows no sink's log.
+//! a data file being read; `union` what columns rows have together. Only invisible files are written. It knows no sink's log.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,11 +16,13 @@ mod input;
 mod merge;
 mod plan;
 mod rewrite;
+mod union;
 
 pub(in crate::sink) use input::read as read_file;
 pub(in crate::sink) use merge::Rule;
 pub(in crate::sink) use plan::{Plan, Rewrite, Standing, plan};
 pub(in crate::sink) use rewrite::Rewriter;
+pub(in crate::sink) use union::union;
 
 /// Fails unless the rows of all files to be cut can be told apart.
 pub(in crate::sink) fn check_rewrites(rewrites: &[Rewrite], cursor: Option<&str>) -> Result<()> {

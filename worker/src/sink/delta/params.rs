@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use windrow_common::{error, quantity::ByteSize};
 
-use crate::source::ParamError;
+use crate::{sink::undecoded, source::ParamError};
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +29,7 @@ fn default_target() -> ByteSize {
 
 impl Params {
     pub(super) fn decode(params: &Map<String, Value>) -> Result<Self, ParamError> {
-        let params: Self = serde_path_to_error::deserialize(Value::Object(params.clone())).map_err(param_error)?;
+        let params: Self = serde_path_to_error::deserialize(Value::Object(params.clone())).map_err(undecoded)?;
         let mut seen = BTreeSet::new();
         let bad = |path: &str, message: String, fix: &str| ParamError {
             path: path.to_owned(),
@@ -45,19 +45,6 @@ impl Params {
         }
         Ok(params)
     }
-}
-
-fn param_error(cause: serde_path_to_error::Error<serde_json::Error>) -> ParamError {
-    let path = cause.path().to_string();
-    let message = cause.into_inner().to_string();
-    let (code, fix) = if message.starts_with("unknown field") {
-        (error::UNKNOWN_KEY, "remove it or correct its name".to_owned())
-    } else if message.starts_with("missing field") {
-        (error::MISSING_KEY, "add it".to_owned())
-    } else {
-        (error::BAD_VALUE, "correct the value".to_owned())
-    };
-    ParamError { path: if path == "." { String::new() } else { path }, code, message, fix: Some(fix) }
 }
 
 #[cfg(test)]

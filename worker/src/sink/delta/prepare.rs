@@ -1,10 +1,7 @@
 //! The next commit, worked out completely: windows are cut out of files that hold others too, small files are merged.
 //! Only invisible files are written.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::AtomicU32},
-};
+use std::{collections::HashMap, sync::atomic::AtomicU32};
 
 use arrow_schema::{Field, Schema};
 use serde_json::Value;
@@ -74,7 +71,7 @@ impl DeltaSink {
             .iter()
             .map(|(_, manifest)| types::table_schema(&schema_of(&manifest.schema)?))
             .collect::<Result<Vec<_>>>()?;
-        let Some(table) = table else { return union(rows) };
+        let Some(table) = table else { return change::union(&rows) };
         layout::check_partitioning(table, &self.params)?;
         for rows in &rows {
             let fitted = types::fit(rows, &table.schema)?;
@@ -93,24 +90,6 @@ impl DeltaSink {
 
 fn same_type(rows: &Schema, field: &Field) -> bool {
     rows.field_with_name(field.name()).is_ok_and(|staged| staged.data_type() == field.data_type())
-}
-
-/// Every column of the tasks' rows, in the order of their first appearance.
-fn union(rows: Vec<Schema>) -> Result<Schema> {
-    let mut fields: Vec<Arc<Field>> = Vec::new();
-    for field in rows.iter().flat_map(|schema| schema.fields()) {
-        match fields.iter().find(|known| known.name() == field.name()) {
-            None => fields.push(field.clone()),
-            Some(known) if known.data_type() == field.data_type() => {}
-            Some(known) => {
-                let message = format!("tasks disagree on a type: {} and {}", known.data_type(), field.data_type());
-                return Err(WorkerError::never(error::SINK_SCHEMA, message)
-                    .at(format!("column {:?}", field.name()))
-                    .fix("declare the column's type, or cast it in the transform"));
-            }
-        }
-    }
-    Ok(Schema::new(fields))
 }
 
 /// A schema as manifests and intents hold it.

@@ -12,7 +12,7 @@ use windrow_common::{
 };
 
 use super::Settings;
-use crate::{source::ParamError, stage::FileFormat};
+use crate::{sink::undecoded, source::ParamError, stage::FileFormat};
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -41,7 +41,7 @@ fn default_target() -> ByteSize {
 /// The settings and the folder under the connection's root.
 pub(super) fn settings(pipeline: &Pipeline) -> Result<(Settings, String), Vec<ParamError>> {
     let value = Value::Object(pipeline.sink.params.clone());
-    let params: Params = serde_path_to_error::deserialize(value).map_err(|cause| vec![unreadable(cause)])?;
+    let params: Params = serde_path_to_error::deserialize(value).map_err(|cause| vec![undecoded(cause)])?;
     let problems = problems(&params, &pipeline.sink.format);
     if !problems.is_empty() {
         return Err(problems);
@@ -103,17 +103,4 @@ fn problems(params: &Params, format: &str) -> Vec<ParamError> {
         );
     }
     found
-}
-
-fn unreadable(cause: serde_path_to_error::Error<serde_json::Error>) -> ParamError {
-    let path = cause.path().to_string();
-    let message = cause.into_inner().to_string();
-    let (code, fix) = if message.starts_with("unknown field") {
-        (error::UNKNOWN_KEY, "remove it or correct its name")
-    } else if message.starts_with("missing field") {
-        (error::MISSING_KEY, "add it")
-    } else {
-        (error::BAD_VALUE, "correct the value")
-    };
-    ParamError { path: if path == "." { String::new() } else { path }, code, message, fix: Some(fix.to_owned()) }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use windrow_common::error;
 
 use super::types::Declared;
-use crate::source::ParamError;
+use crate::{sink::undecoded, source::ParamError};
 
 /// Names longer than this leave no room for `_v<seq>` and for the names of indexes within PostgreSQL's 63 bytes.
 const LONGEST_NAME: usize = 40;
@@ -70,7 +70,7 @@ pub(super) struct Checked {
 
 impl Checked {
     pub(super) fn decode(params: &Map<String, Value>) -> Result<Self, ParamError> {
-        let params: Params = serde_path_to_error::deserialize(Value::Object(params.clone())).map_err(param_error)?;
+        let params: Params = serde_path_to_error::deserialize(Value::Object(params.clone())).map_err(undecoded)?;
         let name = Name::parse(&params.table)?;
         for (place, columns) in
             [("primary_key", &params.primary_key)].into_iter().chain(params.indexes.iter().map(|one| ("indexes", one)))
@@ -143,19 +143,6 @@ fn check_columns(place: &str, columns: &[String]) -> Result<(), ParamError> {
 
 fn bad(path: &str, message: String, fix: &str) -> ParamError {
     ParamError { path: path.to_owned(), code: error::BAD_VALUE, message, fix: Some(fix.to_owned()) }
-}
-
-fn param_error(cause: serde_path_to_error::Error<serde_json::Error>) -> ParamError {
-    let path = cause.path().to_string();
-    let message = cause.into_inner().to_string();
-    let (code, fix) = if message.starts_with("unknown field") {
-        (error::UNKNOWN_KEY, "remove it or correct its name")
-    } else if message.starts_with("missing field") {
-        (error::MISSING_KEY, "add it")
-    } else {
-        (error::BAD_VALUE, "correct the value")
-    };
-    ParamError { path: if path == "." { String::new() } else { path }, code, message, fix: Some(fix.to_owned()) }
 }
 
 #[cfg(test)]

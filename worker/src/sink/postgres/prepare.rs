@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_schema::{Schema, SchemaRef};
 use windrow_common::{
     error,
     intent::{IntentBody, IntentTask},
@@ -23,29 +23,22 @@ use super::{
 use crate::{
     error::{Result, WorkerError},
     postgres::RelationKind,
-    sink::Next,
-    stage::manifest,
+    sink::{Next, change::union},
 };
 
 pub(super) async fn prepare(sink: &PostgresSink, next: Next) -> Result<IntentBody> {
     let open = sink.database.open(Purpose::Look).await?;
-    let files: Vec<StagedFile> = next
-        .tasks
-        .iter()
-        .flat_map(|(_, manifest)| manifest.files.iter().chain(&manifest.dead_letters))
-        .cloned()
-        .collect();
-    manifest::verify_files(&sink.storage, &files).await?;
     let first = first_that_counts(&next.tasks)?;
     let replaces_all = next.tasks.get(first).is_some_and(|(_, manifest)| manifest.write == WriteMode::ReplaceAll);
     let table = sink.look(&open, replaces_all).await?;
-    let schema = union(next.tasks.iter().skip(first).map(|(task, manifest)| {
+    let rows = next.tasks.iter().skip(first).map(|(task, manifest)| {
         let rows: Schema = serde_json::from_value(manifest.schema.clone()).map_err(|cause| {
             WorkerError::later(error::STAGED_FILE_BAD, "a manifest's schema is not readable").because(cause)
         })?;
         let at = |error: WorkerError| error.at(format!("task {} of {}", task.task, task.pipeline));
         layout::wire(&rows, table.as_ref(), &sink.params).map_err(at)
-    }))?;
+    });
+    let schema: SchemaRef = Arc::new(union(rows.collect::<Result<Vec<_>>>()?.iter().map(AsRef::as_ref))?);
     let deed = match replaces_all {
         true => Deed::Version { keep: sink.params.keep_versions },
         false => in_the_table(sink, &open, &next.tasks, table.as_ref(), &schema).await?,
@@ -156,26 +149,6 @@ async fn check_cuts(sink: &PostgresSink, open: &Open, windows: &[(Window, WriteM
         }
     }
     Ok(())
-}
-
-/// Every column of the tasks' rows, in the order of their first appearance.
-fn union(schemas: impl Iterator<Item = Result<SchemaRef>>) -> Result<SchemaRef> {
-    let mut fields: Vec<Arc<Field>> = Vec::new();
-    for schema in schemas {
-        for field in schema?.fields() {
-            match fields.iter().find(|known| known.name() == field.name()) {
-                None => fields.push(field.clone()),
-                Some(known) if known.data_type() == field.data_type() => {}
-                Some(known) => {
-                    let message = format!("tasks disagree on a type: {} and {}", known.data_type(), field.data_type());
-                    return Err(WorkerError::never(error::SINK_SCHEMA, message)
-                        .at(format!("column {:?}", field.name()))
-                        .fix("declare the column's type, or cast it in the transform"));
-                }
-            }
-        }
-    }
-    Ok(Arc::new(Schema::new(fields)))
 }
 
 impl PostgresSink {

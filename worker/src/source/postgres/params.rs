@@ -11,7 +11,10 @@ use windrow_common::{
     quantity::Pause,
 };
 
-use crate::{postgres::copy::Special, source::ParamError};
+use crate::{
+    postgres::copy::Special,
+    source::{ParamError, decode::faults::decode_fault},
+};
 
 /// The parameters as they stand in a pipeline file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -269,11 +272,4 @@ fn name_part(text: &str) -> Option<(String, &str)> {
 
 fn fault(path: &str, code: ErrorCode, message: impl Into<String>, fix: &str) -> ParamError {
     ParamError { path: path.to_owned(), code, message: message.into(), fix: Some(fix.to_owned()) }
-}
-
-fn decode_fault(fault: &serde_path_to_error::Error<serde_json::Error>) -> ParamError {
-    let message = fault.inner().to_string();
-    let code = if message.starts_with("unknown field") { error::UNKNOWN_KEY } else { error::BAD_VALUE };
-    let path = fault.path().to_string();
-    ParamError { path: if path == "." { String::new() } else { path }, code, message, fix: None }
 }
