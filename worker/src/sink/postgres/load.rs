@@ -229,10 +229,17 @@ pub(super) fn declared_columns(columns: &[NewColumn]) -> String {
 
 /// A type's name without its numbers: a cast to `varchar(3)` would cut silently, and putting it there refuses.
 fn without_numbers(sql: &str) -> String {
-    match (sql.find('('), sql.find(')')) {
-        (Some(start), Some(end)) if start < end => format!("{}{}", &sql[..start], &sql[end + 1..]),
-        _ => sql.to_owned(),
-    }
+    let (name, rest) = match (sql.find('('), sql.find(')')) {
+        (Some(start), Some(end)) if start < end => (&sql[..start], &sql[end + 1..]),
+        _ => return sql.to_owned(),
+    };
+    // Without numbers these are one letter and one bit long.
+    let name = match name {
+        "character" => "bpchar",
+        "bit" => "bit varying",
+        other => other,
+    };
+    format!("{name}{rest}")
 }
 
 fn copied_columns(schema: &Schema, tasks: bool) -> Result<String> {
@@ -303,7 +310,13 @@ mod tests {
 
     #[test]
     fn a_cast_cuts_nothing() {
-        for (sql, cast) in [("character varying(5)", "character varying"), ("uuid", "uuid"), ("bit(3)[]", "bit[]")] {
+        for (sql, cast) in [
+            ("character varying(5)", "character varying"),
+            ("character(3)", "bpchar"),
+            ("uuid", "uuid"),
+            ("bit(3)[]", "bit varying[]"),
+            ("timestamp(3) with time zone", "timestamp with time zone"),
+        ] {
             assert_eq!(without_numbers(sql), cast);
         }
     }
