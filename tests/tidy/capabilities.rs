@@ -77,7 +77,7 @@ const INCREMENTAL_LOADS: &[Owed] = &[
     Owed(
         "IL8",
         "Hard deletes are found without a change log by comparing keys",
-        "a full load replaces everything; comparing keys alone is not there",
+        "no key comparison yet: nothing tells rows that came after the keys were read (ADR 15)",
     ),
     Owed(
         "IL9",

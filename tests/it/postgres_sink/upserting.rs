@@ -277,6 +277,20 @@ fn rows_meet_those_of_a_table_that_is_there() {
     words(&shop, &[&format!("{zeros}c,2024-01-01T01:40:00Z,too long for it")]);
     assert!(shop.load_again("words", "long").unwrap_err().contains("character varying(6)"));
     assert_eq!(shop.psql(WHAT), format!("{zeros}a newer,{zeros}b b,{zeros}c four"));
+
+    // Texts compare as the table's columns say, in which all capitals are before all other letters.
+    shop.psql(
+        "DROP TABLE words; \
+         CREATE TABLE words (id text COLLATE \"C\" PRIMARY KEY, at timestamptz, word text COLLATE \"C\")",
+    );
+    shop.declare(&WORDS.replace("key: [id]", "key: [id], order: [at, word]"));
+    let at = "2024-01-01T01:40:00Z";
+    words(&shop, &[&format!("a,{at},b"), &format!("a,{at},C"), &format!("b,{at},D")]);
+    shop.load_changed("words", "texts").unwrap();
+    assert_eq!(shop.psql(WHAT), "a b,b D");
+    words(&shop, &[&format!("a,{at},Z"), &format!("b,{at},d")]);
+    shop.load_again("words", "more texts").unwrap();
+    assert_eq!(shop.psql(WHAT), "a b,b d");
     shop.check_commits("words");
 }
 

@@ -177,8 +177,8 @@ impl Load<'_> {
         Ok(loaded)
     }
 
-    /// The newest row of each key, of equals the one that came last: of all that counts in a row's types of the table, in
-    /// which rows of one key are one.
+    /// The newest row of each key, of equals the one that came last. Rows are compared in the types of the table, in which those of
+    /// one key are one.
     async fn fold(&self, open: &Open, schema: &Schema, key: &[String], order: &[String]) -> Result<String, Stop> {
         let table = target::read(open.client(), &self.change.name, open.place()).await?;
         let value = |name: &String| {
@@ -189,7 +189,7 @@ impl Load<'_> {
             let made = self.change.columns.iter().find(|column| column.name == *name);
             match (table.as_ref().map(|table| table.columns.get(name)), made) {
                 (Some(Some(column)), _) if key.contains(name) || order.contains(name) => {
-                    Ok(format!("{quoted}::{} AS {quoted}", column.cast))
+                    Ok(format!("({quoted}::{}){} AS {quoted}", column.cast, column.collate))
                 }
                 (Some(Some(column)), _) => Ok(format!("{} AS {quoted}", placed(name, column))),
                 (None, Some(column)) if column.cast => {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{Result, WorkerError},
-    postgres::{RelationKind, identifier, literal, relation},
+    postgres::{Kind, RelationKind, identifier, kind_of, literal, relation},
 };
 
 /// Holds what a row's window is where no column of its own tells it.
@@ -32,6 +32,8 @@ pub(super) struct Column {
     pub(super) target: Target,
     /// Its type without length and precision: what a value is cast to before it is checked against them.
     pub(super) cast: String,
+    /// How its texts compare, where they do: ` COLLATE ..`, so that they compare with others as among themselves.
+    pub(super) collate: String,
     /// Whether a row must bring a value.
     pub(super) needed: bool,
     /// Whether no row may.
@@ -60,6 +62,7 @@ pub(super) async fn read(client: &Client, name: &Name, place: &str) -> Result<Op
         let column = Column {
             target: Target::of(&known.data_type),
             cast,
+            collate: row.get("collate"),
             needed: !known.nullable && !row.get::<_, bool>("filled"),
             made: known.generated || always,
         };
@@ -70,6 +73,8 @@ pub(super) async fn read(client: &Client, name: &Name, place: &str) -> Result<Op
 
 /// What the catalogue of relations does not tell.
 const MORE: &str = "SELECT a.attname::pg_catalog.text AS name, pg_catalog.format_type(a.atttypid, -1) AS cast, \
+    coalesce((SELECT pg_catalog.format(' COLLATE %I.%I', n.nspname, c.collname) FROM pg_catalog.pg_collation c \
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace WHERE c.oid = a.attcollation), '') AS collate, \
     a.atthasdef OR a.attidentity <> '' AS filled, a.attidentity = 'a' AS always \
     FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped";
 
@@ -107,7 +112,7 @@ pub(super) async fn check_keys(
     let ordered = format!("SELECT FROM {from} ORDER BY {} LIMIT 0", list(&by));
     if let Err(cause) = client.query(ordered.as_str(), &[]).await {
         // No rows are read, so it is the types that are wrong.
-        let Some(said) = cause.as_db_error().filter(|said| said.code().code().starts_with("42")).map(in_words) else {
+        let Some(said) = cause.as_db_error().filter(|_| kind_of(&cause) == Kind::Statement).map(in_words) else {
             return Err(failed(cause, place));
         };
         return Err(WorkerError::never(error::SINK_UNSUPPORTED_TYPE, format!("rows cannot go by their keys: {said}"))
