@@ -74,6 +74,7 @@ catalogue! {
     SINK_BROKEN = "WR-K011": "the table's own records cannot be read";
     SINK_UNCONDITIONAL = "WR-K012": "the store does not honour conditional writes";
     SINK_HISTORY = "WR-K013": "the sink's record of its commits is not complete";
+    KEY_MISSING = "WR-K014": "a row has no key, or nothing tells whether it is newer";
     GUARDED = "WR-K020": "a load is not what its guard expects";
     STORE_UNAVAILABLE = "WR-L001": "the store does not answer";
     STORE_FULL = "WR-L002": "the store has no space left";

@@ -15,4 +15,5 @@ pub mod quantity;
 pub mod shutdown;
 pub mod task;
 pub mod ticket;
+pub mod upsert;
 pub mod window;

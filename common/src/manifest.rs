@@ -51,6 +51,8 @@ pub enum WriteMode {
     ReplaceWindow,
     /// The rows become all there is.
     ReplaceAll,
+    /// The newest row of each key becomes all there is of it, or deletes it.
+    Upsert,
 }
 
 /// A file under the sink's root that no reader sees until it is committed.

@@ -14,6 +14,7 @@ use crate::{
     id::{PipelineName, SinkId},
     manifest::WriteMode,
     quantity::{ByteSize, Pause},
+    upsert::Upsert,
 };
 
 /// A declared movement of data.
@@ -81,6 +82,9 @@ pub struct SinkSpec {
     /// `delta`, `parquet`, `csv`, `json`, `postgres`.
     pub format: String,
     pub write: WriteMode,
+    /// Present if and only if the mode is `upsert`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upsert: Option<Box<Upsert>>,
     /// Where rows are staged, for a sink that keeps no files itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staging: Option<Box<Connection>>,

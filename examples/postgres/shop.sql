@@ -1,4 +1,4 @@
--- A small shop: a table that is loaded whole and one that is loaded hour by hour.
+-- A small shop: a table that is loaded whole, one that is loaded hour by hour, and one whose rows are updated and marked as gone.
 CREATE TABLE devices (
     id integer PRIMARY KEY,
     name text NOT NULL,
@@ -18,3 +18,14 @@ CREATE INDEX ON visits (visited);
 INSERT INTO visits (device, page, visited)
 SELECT n % 50 + 1, '/page/' || n % 17, timestamptz '2024-01-01T00:00Z' + n * interval '43 seconds'
 FROM generate_series(0, 3999) n;
+
+CREATE TABLE customers (
+    id integer PRIMARY KEY,
+    name text NOT NULL,
+    updated timestamptz NOT NULL DEFAULT now(),
+    gone boolean NOT NULL DEFAULT false
+);
+CREATE INDEX ON customers (updated);
+INSERT INTO customers
+SELECT n, 'customer ' || n, timestamptz '2024-01-01T00:00Z' + n * interval '29 minutes', n % 10 = 0
+FROM generate_series(1, 90) n;

@@ -48,6 +48,13 @@ impl Opener for BuiltIn {
         let kind = sink::find(&pipeline.sink).ok_or_else(|| {
             WorkerError::never(error::UNKNOWN_CONNECTOR, format!("no sink writes {:?}", pipeline.sink.format))
         })?;
+        if !kind.capabilities.writes.contains(&pipeline.sink.write) {
+            return Err(WorkerError::never(
+                error::SINK_UNSUPPORTED,
+                format!("a {} sink cannot write as the pipeline asks", pipeline.sink.format),
+            )
+            .at(format!("pipeline {}, sink.write", pipeline.name)));
+        }
         (kind.build)(pipeline).map_err(|errors| refused("sink", &pipeline.name.to_string(), &errors))
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use windrow_common::{
     clock::{Clock, SystemClock},
     pipeline::Pipeline,
+    upsert::DELETED_COLUMN,
 };
 use windrow_coordinator::core::calendar::Tiling;
 use windrow_worker::{
@@ -105,7 +106,8 @@ async fn columns(pipeline: &Pipeline) -> Result<Vec<Column>, String> {
     let kind = source::find(&pipeline.source).ok_or("no source serves the connection")?;
     let input = (kind.build)(&pipeline.source).map_err(params)?.schema().await.map_err(|error| error.to_string())?;
     let limits = TransformLimits { memory: pipeline.limits.memory, spill: None };
-    let transform = Transform::new(&pipeline.transform, limits);
+    let deleted = pipeline.sink.upsert.as_ref().and_then(|upsert| upsert.deleted.as_deref());
+    let transform = Transform::new(&pipeline.transform, limits).marking(deleted);
     let shape = transform.check(input.clone(), pipeline.source.cursor.as_deref());
     let rows = shape.await.map_err(|error| error.to_string())?.output;
     let kind = sink::find(&pipeline.sink).ok_or("no sink writes the format")?;
@@ -119,7 +121,7 @@ async fn columns(pipeline: &Pipeline) -> Result<Vec<Column>, String> {
         source: of(field.name()),
         sink: field.data_type().to_string(),
     };
-    Ok(layout.schema.fields().iter().map(column).collect())
+    Ok(layout.schema.fields().iter().filter(|field| field.name() != DELETED_COLUMN).map(column).collect())
 }
 
 fn render(plan: &Plan) -> String {

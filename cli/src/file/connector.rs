@@ -170,11 +170,9 @@ impl Place<'_> {
                 .fix(format!("write to a connection of type {}", sink.connections.join(", ")));
             return;
         }
-        let own: &[&str] = match sink.staging {
-            [] => &["to", "format", "write"],
-            _ => &["to", "format", "write", "staging"],
-        };
-        self.check_keys(&(sink.schema)(), own, "`sink`", findings);
+        let staging = (!sink.staging.is_empty()).then_some("staging");
+        let own: Vec<&str> = ["to", "format", "write"].into_iter().chain(BY_KEY).chain(staging).collect();
+        self.check_keys(&(sink.schema)(), &own, "`sink`", findings);
         self.check_staging(sink, spec, findings);
         self.check_capabilities(sink, spec, findings);
     }
@@ -327,12 +325,16 @@ fn steps(path: &str) -> Vec<Step> {
 const OF_THE_PLACE: [ErrorCode; 5] =
     [error::SOURCE_MISSING, error::SOURCE_UNREADABLE, error::SINK_FORBIDDEN, error::SINK_FULL, error::SINK_UNREACHABLE];
 
+/// What a `sink` block says of rows that go by their keys.
+pub(crate) const BY_KEY: [&str; 3] = ["key", "order", "deleted"];
+
 /// The name of the mode in a file.
 pub(crate) fn word(mode: WriteMode) -> &'static str {
     match mode {
         WriteMode::Append => "append",
         WriteMode::ReplaceWindow => "replace_window",
         WriteMode::ReplaceAll => "replace_all",
+        WriteMode::Upsert => "upsert",
     }
 }
 

@@ -5,6 +5,7 @@ use windrow_common::{
     guard::Guard,
     manifest::WriteMode,
     pipeline::{Limits, Pattern, Pipeline, Retries, SinkSpec, SourceSpec, Telemetry, TransformStep, WindowSpec},
+    upsert::Upsert,
 };
 
 use super::{
@@ -41,7 +42,8 @@ impl Reader<'_> {
         let pattern: Option<Pattern> =
             node.get("pattern").and_then(|pattern| decode::value(pattern, "pattern", findings));
         let source = node.entry("source").and_then(|source| self.source(source, hidden, findings));
-        let sink = node.entry("sink").and_then(|sink| self.sink(sink, pattern, hidden, findings));
+        let cursor = source.as_ref().and_then(|source| source.cursor.as_deref());
+        let sink = node.entry("sink").and_then(|sink| self.sink(sink, (pattern, cursor), hidden, findings));
         let window = node.entry("window").and_then(|window| self.window(window, findings));
         let transform = node.entry("transform").map_or(Some(Vec::new()), |steps| transform(steps, findings));
         let guard = settings::<Guard>(node.entry("guard"), None, "`guard`", findings);
@@ -98,7 +100,7 @@ impl Reader<'_> {
     fn sink(
         &self,
         entry: &Entry,
-        pattern: Option<Pattern>,
+        (pattern, cursor): (Option<Pattern>, Option<&str>),
         hidden: &mut Vec<Span>,
         findings: &mut Findings,
     ) -> Option<SinkSpec> {
@@ -117,10 +119,17 @@ impl Reader<'_> {
             Pattern::Full => WriteMode::ReplaceAll,
             Pattern::Incremental => WriteMode::ReplaceWindow,
         };
+        let write = block.write.unwrap_or(usual);
+        let order = match block.order.is_empty() {
+            true => cursor.map(str::to_owned).into_iter().collect(),
+            false => block.order,
+        };
+        let upsert = Upsert { key: block.key, order, deleted: block.deleted };
         let spec = SinkSpec {
             to: declared.connection.clone()?,
             format: block.format,
-            write: block.write.unwrap_or(usual),
+            write,
+            upsert: (write == WriteMode::Upsert).then(|| Box::new(upsert)),
             staging,
             params: block.params,
         };

@@ -1,6 +1,6 @@
 //! Rules between settings: each is fine alone, together they make no sense or not the sense their writer hopes for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, tz::TimeZone};
 use windrow_common::{
@@ -8,6 +8,7 @@ use windrow_common::{
     id::SinkId,
     manifest::WriteMode,
     pipeline::{Limits, Pattern, Pipeline, Retries, SinkSpec, SourceSpec, WindowSpec},
+    upsert::Upsert,
 };
 use windrow_coordinator::core::calendar::{BadTiling, Tiling};
 
@@ -51,7 +52,58 @@ impl Rules<'_> {
                 self.check_run(window);
             }
         }
+        if let Some(sink) = parts.sink {
+            match &sink.upsert {
+                Some(upsert) => self.check_upsert(upsert),
+                None => self.refuse_keys(),
+            }
+        }
         self.check_bounds(parts);
+    }
+
+    /// Rows that go by their keys need keys, and something by which one is newer than another.
+    fn check_upsert(&mut self, upsert: &Upsert) {
+        for (columns, message, fix) in [
+            (
+                &upsert.key,
+                "nothing tells which row is a newer one of which",
+                "name the columns of the key: `key: [id]`",
+            ),
+            (
+                &upsert.order,
+                "nothing tells which of two rows of a key is newer",
+                "name a column: `order: [updated_at]`",
+            ),
+        ] {
+            if columns.is_empty() {
+                let span = self.span(&["sink", "write"]);
+                self.findings.error(error::MISSING_KEY, span, message).fix(fix);
+            }
+        }
+        for (key, columns) in [("key", &upsert.key), ("order", &upsert.order)] {
+            let mut seen = BTreeSet::new();
+            if let Some(twice) = columns.iter().find(|column| !seen.insert(*column)) {
+                let span = self.span(&["sink", key]);
+                let message = format!("`{key}` names {twice:?} twice");
+                self.findings.error(error::BAD_VALUE, span, message).fix("name each column once");
+            }
+        }
+        if upsert.deleted.as_ref().is_some_and(|condition| condition.trim().is_empty()) {
+            let span = self.span(&["sink", "deleted"]);
+            self.findings
+                .error(error::BAD_VALUE, span, "`deleted` is no condition")
+                .fix("write a condition in SQL, such as `deleted_at IS NOT NULL`, or remove it");
+        }
+    }
+
+    fn refuse_keys(&mut self) {
+        for key in super::connector::BY_KEY {
+            if let Some(span) = self.existing(&["sink", key]) {
+                self.findings
+                    .error(error::CONTRADICTION, span, format!("`{key}` is for rows that go by their keys"))
+                    .fix("write `write: upsert`, or remove it");
+            }
+        }
     }
 
     /// A full load has one window, the whole dataset.
@@ -67,8 +119,8 @@ impl Rules<'_> {
             }
         }
         self.refuse_write(WriteMode::ReplaceWindow, "a full load has no windows to replace one by one");
-        if parts.sink.is_some_and(|sink| sink.write == WriteMode::Append) {
-            self.refuse_guard("a guard watches loads that replace everything, and appending removes nothing");
+        if parts.sink.is_some_and(|sink| sink.write != WriteMode::ReplaceAll) {
+            self.refuse_guard("a guard watches loads that replace everything, and this one does not");
         }
         if parts.by_window {
             let span = self.span(&["source", "path"]);
@@ -295,7 +347,7 @@ fn instant(civil: jiff::civil::DateTime, zone: &str) -> Option<Timestamp> {
     Some(civil.to_zoned(TimeZone::get(zone).ok()?).ok()?.timestamp())
 }
 
-/// A pipeline that replaces all there is shares its target with nobody.
+/// A pipeline that replaces all there is shares its target with nobody, and one that goes by keys with none that goes by others.
 pub(crate) fn check_shared_sinks(pipelines: &[(&Entry, Pipeline)], findings: &mut Findings) {
     let mut lanes: BTreeMap<SinkId, Vec<&(&Entry, Pipeline)>> = BTreeMap::new();
     for pipeline in pipelines {
@@ -303,7 +355,10 @@ pub(crate) fn check_shared_sinks(pipelines: &[(&Entry, Pipeline)], findings: &mu
     }
     for lane in lanes.values().filter(|lane| lane.len() > 1) {
         let replacing = lane.iter().position(|(_, pipeline)| pipeline.sink.write == WriteMode::ReplaceAll);
-        let Some(replacing) = replacing else { continue };
+        let Some(replacing) = replacing else {
+            check_shared_keys(lane, findings);
+            continue;
+        };
         let (entry, pipeline) = lane[replacing];
         let others: Vec<_> = lane.iter().filter(|other| other.1.name != pipeline.name).collect();
         let names: Vec<_> = others.iter().map(|other| format!("`{}`", other.1.name)).collect();
@@ -315,5 +370,20 @@ pub(crate) fn check_shared_sinks(pipelines: &[(&Entry, Pipeline)], findings: &mu
                 format!("`{}` replaces everything here, and {} writes here too", pipeline.name, names.join(", ")),
             )
             .fix("give each a path of its own");
+    }
+}
+
+fn check_shared_keys(lane: &[&(&Entry, Pipeline)], findings: &mut Findings) {
+    let rule =
+        |pipeline: &Pipeline| pipeline.sink.upsert.as_ref().map(|upsert| (upsert.key.clone(), upsert.order.clone()));
+    let Some((first, rest)) = lane.split_first() else { return };
+    for (entry, pipeline) in rest.iter().filter(|other| rule(&other.1) != rule(&first.1)) {
+        findings
+            .error(
+                error::CONTRADICTION,
+                entry.node.place(&[Step::Key("sink".to_owned())]).unwrap_or(entry.key_span),
+                format!("`{}` and `{}` write here, and rows go by other keys or by none", first.1.name, pipeline.name),
+            )
+            .fix("give them the same `write`, `key` and `order`, or tables of their own");
     }
 }

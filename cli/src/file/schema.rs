@@ -3,6 +3,7 @@
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
+use windrow_common::manifest::WriteMode;
 use windrow_worker::connection;
 
 use super::{
@@ -44,6 +45,9 @@ fn sink(kind: &SinkConnector, mut own: Map<String, Value>, definitions: &mut Def
     own.insert("format".to_owned(), json!({ "enum": kind.formats }));
     own.insert("write".to_owned(), json!({ "enum": writes }));
     let mut required = vec!["to", "format"];
+    if !kind.capabilities.writes.contains(&WriteMode::Upsert) {
+        connector::BY_KEY.iter().for_each(|key| drop(own.remove(*key)));
+    }
     match kind.staging {
         [] => drop(own.remove("staging")),
         _ => required.push("staging"),

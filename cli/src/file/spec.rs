@@ -104,6 +104,15 @@ pub(crate) struct SinkBlock {
     /// What happens to the rows that are there. Default: `replace_window` for incremental, `replace_all` for full.
     #[serde(default)]
     pub(crate) write: Option<WriteMode>,
+    /// With `write: upsert`: columns that are the same in all rows of a key.
+    #[serde(default)]
+    pub(crate) key: Vec<String>,
+    /// With `write: upsert`: columns by which a row is newer, compared one after the other. Default: the cursor.
+    #[serde(default)]
+    pub(crate) order: Vec<String>,
+    /// With `write: upsert`: a condition in SQL; rows it holds for delete their key.
+    #[serde(default)]
+    pub(crate) deleted: Option<String>,
     /// Name of the connection rows wait in until they are committed: object storage, for sinks that keep no files.
     #[serde(default)]
     pub(crate) staging: Option<String>,

@@ -140,6 +140,7 @@ fn the_example_runs() {
     assert!(output.status.success(), "{}", said(&output));
     let rows = |table: &str| crate::demo::rows_by_log(&folder.path().join("lake").join(table));
     assert_eq!((rows("devices"), rows("visits")), (Some(50), Some(4_000)));
+    assert_eq!(postgres.psql("SELECT count(*), count(*) FILTER (WHERE gone) FROM customers_now").unwrap(), "81|0");
 }
 
 /// What a file says of a database is checked without one.

@@ -24,6 +24,7 @@ mod loading;
 mod recovery;
 mod replacing;
 mod types;
+mod upserting;
 mod versions;
 
 /// How long anything may take.

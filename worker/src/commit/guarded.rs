@@ -44,8 +44,8 @@ pub(super) async fn check(
         published = match manifest.write {
             WriteMode::ReplaceAll => Some(loaded),
             WriteMode::Append => published.map(|rows| rows + loaded),
-            // What else its window held nobody has counted.
-            WriteMode::ReplaceWindow => None,
+            // What else its window or its keys held nobody has counted.
+            WriteMode::ReplaceWindow | WriteMode::Upsert => None,
         };
     }
     Ok(())

@@ -25,16 +25,18 @@ use crate::{
     flight::{Part, Pass, without_dictionaries},
     open::Connectors,
     session::{Assignment, Progress},
-    source::{Chunk, Slice, Source},
+    source::{Chunk, Reject, Slice, Source},
     stage::{Attempt, BatchStream},
     transform::{Shape, Transform, TransformLimits},
 };
 
 mod hops;
+mod keyed;
 mod rejects;
 mod watched;
 
 pub use hops::Hops;
+use keyed::Keyed;
 use rejects::Rejects;
 use watched::watched;
 
@@ -68,6 +70,7 @@ impl Ingest {
         let transform = self.transform(pipeline);
         let shape = transform.check(input.clone(), pipeline.source.cursor.as_deref()).await?;
         check_run(&shape, task.windows)?;
+        let keyed = pipeline.sink.upsert.as_ref().map(|upsert| Keyed::of(upsert, &shape.output)).transpose()?;
 
         let inputs = slices.iter().map(|slice| slice.input.clone()).collect();
         let rejects = Arc::new(Rejects::new(hop.clone(), pass.clone(), attempt_of(task), pipeline.limits.max_rejected));
@@ -79,7 +82,10 @@ impl Ingest {
         };
         let found = Arc::new(found);
         let rows = watched(rows_of(source, slices, task, found.clone()), read);
-        let rows = transform.apply(input, rows).await?;
+        let mut rows = transform.apply(input, rows).await?;
+        if let Some(keyed) = keyed {
+            rows = keyed.of_rows(rows, found.clone());
+        }
         let rows = watched(written(rows, progress.clone(), pipeline.name.clone()), tracing::info_span!("transform"));
 
         let files = hop.put(&pass, Part::Rows, shape.output.clone(), rows).await?;
@@ -94,7 +100,8 @@ impl Ingest {
 
     fn transform(&self, pipeline: &Pipeline) -> Transform {
         let limits = TransformLimits { memory: pipeline.limits.memory, spill: self.spill.clone() };
-        Transform::new(&pipeline.transform, limits)
+        let deleted = pipeline.sink.upsert.as_ref().and_then(|upsert| upsert.deleted.as_deref());
+        Transform::new(&pipeline.transform, limits).marking(deleted)
     }
 }
 
@@ -182,6 +189,15 @@ impl Found {
                 Ok(None)
             }
         }
+    }
+
+    /// Rejects rows that were good ones until now.
+    async fn leave(&self, rejects: Vec<Reject>) -> Result<()> {
+        let gone = rejects.len() as u64;
+        // A transform may make more rows than it gets.
+        let less = |rows: u64| Some(rows.saturating_sub(gone));
+        let _ = self.rows.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        self.rejects.add(rejects).await
     }
 }
 

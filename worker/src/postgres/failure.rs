@@ -107,7 +107,8 @@ fn kind_of_state(state: &SqlState) -> Kind {
             "40" => Kind::Conflict,
             "53" => Kind::Full,
             "23" => Kind::Constraint,
-            "22" => Kind::Data,
+            // With 21 for two rows that are one to an upsert, and 54 for values too large for an index.
+            "21" | "22" | "54" => Kind::Data,
             "42" | "0A" | "2F" | "P0" | "38" | "39" => Kind::Statement,
             _ => Kind::Other,
         },

@@ -4,7 +4,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, SchemaRef};
 use datafusion::{
     execution::{
         context::SessionContext,
@@ -16,7 +16,7 @@ use datafusion::{
     prelude::SessionConfig,
 };
 use futures::{StreamExt, stream::BoxStream};
-use windrow_common::{error, pipeline::TransformStep, quantity::ByteSize};
+use windrow_common::{error, pipeline::TransformStep, quantity::ByteSize, upsert::DELETED_COLUMN};
 
 use crate::error::{Result, WorkerError};
 
@@ -41,8 +41,18 @@ const SORT_RESERVE: usize = 10 << 20;
 /// The steps of a pipeline, ready to be applied to any number of streams.
 #[derive(Clone, Debug)]
 pub struct Transform {
-    steps: Vec<String>,
+    steps: Vec<Step>,
     limits: TransformLimits,
+}
+
+/// One SELECT over the table `input`.
+#[derive(Clone, Debug)]
+struct Step {
+    /// Where it stands in the pipeline.
+    place: String,
+    sql: String,
+    /// Whether it is ours, around a condition of the user's.
+    marks: bool,
 }
 
 /// What one application of a transform may take.
@@ -67,8 +77,24 @@ pub struct Shape {
 
 impl Transform {
     pub fn new(steps: &[TransformStep], limits: TransformLimits) -> Self {
-        let steps = steps.iter().map(|TransformStep::Sql(sql)| sql.clone()).collect();
-        Self { steps, limits }
+        let steps = steps.iter().enumerate().map(|(step, TransformStep::Sql(sql))| Step {
+            place: format!("transform step {}", step + 1),
+            sql: sql.clone(),
+            marks: false,
+        });
+        Self { steps: steps.collect(), limits }
+    }
+
+    /// With one step more if there is a condition: it says in the column [`DELETED_COLUMN`] for which rows it holds. For null it
+    /// does not.
+    pub fn marking(mut self, condition: Option<&str>) -> Self {
+        self.steps.extend(condition.map(|condition| Step {
+            place: "sink.deleted".to_owned(),
+            // The condition may end in a comment.
+            sql: format!("SELECT *, coalesce(({condition}\n), false) AS {DELETED_COLUMN} FROM {INPUT}"),
+            marks: true,
+        }));
+        self
     }
 
     /// Whether rows pass unchanged, for there are no steps.
@@ -82,11 +108,13 @@ impl Transform {
         let mut origin = cursor.map(str::to_owned);
         let mut schema = input;
         let mut plans = Vec::with_capacity(self.steps.len());
-        for (step, sql) in self.steps.iter().enumerate() {
+        for step in &self.steps {
             let context = self.context()?;
-            let plan = plan::plan(&context, sql, InputTable::empty(schema)?).await.map_err(at(step))?;
+            let table = InputTable::empty(schema)?;
+            let plan = plan::plan(&context, &step.sql, table).await.map_err(|error| step.refused(error))?;
             row_wise &= plan::is_row_wise(&plan);
             schema = output::schema(&plan);
+            step.check(&schema)?;
             plans.push(plan);
         }
         // From the last step's column of that name back to the input's.
@@ -102,14 +130,14 @@ impl Transform {
     pub async fn apply(&self, input: SchemaRef, rows: BatchStream) -> Result<BatchStream> {
         let mut schema = input;
         let mut stream = rows;
-        for (step, sql) in self.steps.iter().enumerate() {
+        for step in &self.steps {
             let context = self.context()?;
             let spring = Spring::new(stream);
             let table = InputTable::streaming(schema, spring.clone())?;
-            let plan = plan::plan(&context, sql, table).await.map_err(at(step))?;
+            let plan = plan::plan(&context, &step.sql, table).await.map_err(|error| step.refused(error))?;
             schema = output::schema(&plan);
-            let rows = start(&context, plan).await.map_err(|cause| fault::running(&cause)).map_err(at(step))?;
-            stream = output::stream(rows, schema.clone(), spring, step).boxed();
+            let rows = start(&context, plan).await.map_err(|cause| fault::running(&cause).at(&step.place))?;
+            stream = output::stream(rows, schema.clone(), spring, step.place.clone()).boxed();
         }
         Ok(stream)
     }
@@ -157,11 +185,25 @@ async fn start(
     context.execute_logical_plan(plan).await?.execute_stream().await
 }
 
-/// Adds the step's number, from 1, to an error.
-fn at(step: usize) -> impl Fn(WorkerError) -> WorkerError {
-    move |error| error.at(place(step))
-}
+impl Step {
+    /// An error of the step's SQL, with its place.
+    fn refused(&self, error: WorkerError) -> WorkerError {
+        let error = error.at(&self.place);
+        match self.marks {
+            true => error.fix("write a condition on one row as the transform leaves it, such as `op = 'D'`"),
+            false => error,
+        }
+    }
 
-fn place(step: usize) -> String {
-    format!("transform step {}", step + 1)
+    /// Fails if it marks rows by what is no condition.
+    fn check(&self, rows: &SchemaRef) -> Result<()> {
+        let found = rows.field_with_name(DELETED_COLUMN).map(|field| field.data_type());
+        match found {
+            Ok(other) if self.marks && *other != DataType::Boolean => {
+                let message = format!("`deleted` is no condition: it is {other}, not true or false");
+                Err(self.refused(WorkerError::never(error::BAD_SQL, message)))
+            }
+            _ => Ok(()),
+        }
+    }
 }

@@ -10,7 +10,7 @@ use datafusion::{execution::SendableRecordBatchStream, logical_expr::LogicalPlan
 use futures::{Stream, StreamExt};
 use windrow_common::error;
 
-use super::{fault, input::Spring, place};
+use super::{fault, input::Spring};
 use crate::error::{Result, WorkerError};
 
 /// The schema of a plan's rows, in plain types.
@@ -35,15 +35,15 @@ pub(super) fn stream(
     rows: SendableRecordBatchStream,
     schema: SchemaRef,
     spring: Spring,
-    step: usize,
+    place: String,
 ) -> impl Stream<Item = Result<RecordBatch>> + Send + 'static {
     rows.map(move |batch| match batch {
         Ok(batch) => made_plain(&batch, &schema).map_err(|cause| {
             WorkerError::never(error::SQL_FAILED, "the result does not have the planned types")
-                .at(place(step))
+                .at(&place)
                 .because(cause)
         }),
-        Err(cause) => Err(spring.failure().unwrap_or_else(|| fault::running(&cause).at(place(step)))),
+        Err(cause) => Err(spring.failure().unwrap_or_else(|| fault::running(&cause).at(&place))),
     })
 }
 

@@ -212,3 +212,23 @@ async fn the_output_has_plain_types() {
     assert_eq!(rows[0].column(2).as_string::<i32>().value(1), "name 1");
     assert_eq!(rows[0].column(3).null_count(), 2);
 }
+
+#[tokio::test]
+async fn rows_that_a_condition_holds_for_are_marked_and_others_are_not() {
+    let limits = TransformLimits { memory: ByteSize(64 << 20), spill: None };
+    let marking = |condition: &str| Transform::new(&[], limits.clone()).marking(Some(condition));
+    // Null is no deletion, and a comment ends with its line.
+    let transform = marking("CASE WHEN id = 1 THEN NULL ELSE id > 1 END -- op = 'D'");
+    let shape = transform.check(schema(), Some("at")).await.unwrap();
+    assert_eq!((shape.row_wise, shape.keeps_cursor), (true, true));
+    let rows = stream::iter([Ok(batch(0..4))]).boxed();
+    let batches: Vec<RecordBatch> = transform.apply(schema(), rows).await.unwrap().try_collect().await.unwrap();
+    let marks = batches[0].column_by_name(DELETED_COLUMN).unwrap().as_boolean().clone();
+    assert_eq!(marks.iter().collect::<Vec<_>>(), [Some(false), Some(false), Some(true), Some(true)]);
+    assert_eq!(batches[0].num_columns(), 4);
+    for wrong in ["name", "id", "nothing = 1", "id > 1) OR (", "count(*) > 1", "now() > at"] {
+        let refused = marking(wrong).check(schema(), Some("at")).await.unwrap_err();
+        assert_eq!(refused.code(), error::BAD_SQL, "{wrong}");
+        assert!(refused.to_string().contains("sink.deleted"), "{wrong}: {refused}");
+    }
+}

@@ -29,7 +29,7 @@ pub(super) fn connectors() -> Connectors {
         connections: &["local", "s3"],
         staging: &[],
         capabilities: Capabilities {
-            writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
+            writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll, WriteMode::Upsert],
             partitions: true,
             delivery: "atomic",
         },

@@ -19,6 +19,37 @@ fn settings_that_contradict_the_pattern_are_refused() {
 }
 
 #[test]
+fn rows_that_go_by_keys_need_keys_and_an_order() {
+    check(&[
+        ("path: visits }", "path: visits, write: upsert, key: [id] }", &[]),
+        ("path: devices }", "path: devices, write: upsert, key: [id], order: [at], deleted: gone }", &[]),
+        ("path: visits }", "path: visits, write: upsert }", &["error WR-P005 10:59"]),
+        ("path: devices }", "path: devices, write: upsert, key: [id] }", &["error WR-P005 14:60"]),
+        ("path: visits }", "path: visits, write: upsert, key: [id, id] }", &["error WR-P006 10:72"]),
+        ("path: visits }", "path: visits, write: upsert, key: [id], deleted: ' ' }", &["error WR-P006 10:87"]),
+        ("path: visits }", "path: visits, key: [id], deleted: gone }", &["error WR-P009 10:57", "error WR-P009 10:72"]),
+        (
+            "format: delta, path: visits",
+            "format: csv, path: visits, write: upsert, key: [id]",
+            &["error WR-K006 10:57"],
+        ),
+        (
+            "path: devices }",
+            "path: devices, write: upsert, key: [id], order: [at] }\n    guard: { min_rows: 1 }",
+            &["error WR-P009 15:5"],
+        ),
+    ]);
+    let shared = |keys: &str| {
+        let text = SOUND.replace("path: visits }", "path: one, write: upsert, key: [id] }");
+        found(&load(&text.replace("path: devices }", &format!("path: one, {keys} }}"))))
+    };
+    assert!(shared("write: upsert, key: [id], order: [at]").is_empty());
+    for other in ["write: upsert, key: [id], order: [changed]", "write: append"] {
+        assert_eq!(shared(other), ["error WR-P009 14:5"], "{other}");
+    }
+}
+
+#[test]
 fn a_lookback_that_would_double_rows_is_refused() {
     let text = SOUND.replace("lag: 5m", "lookback: 2").replace("path: visits }", "path: visits, write: append }");
     assert_eq!(found(&load(&text)), ["error WR-P009 9:55"]);

@@ -82,7 +82,8 @@ pub(in crate::sink) fn plan<'a, F: Standing + 'a>(
     let mut staged: Vec<(Taken, Fate)> = Vec::new();
     for (task, (intent, manifest)) in tasks.iter().enumerate() {
         match manifest.write {
-            WriteMode::Append => {}
+            // Sinks of files take no upserts; whoever asks one for them is refused when it is opened.
+            WriteMode::Append | WriteMode::Upsert => {}
             WriteMode::ReplaceAll => {
                 active.keys().for_each(|path| fates.entry(path).or_default().gone = true);
                 staged.iter_mut().for_each(|(_, fate)| fate.gone = true);

@@ -48,6 +48,14 @@ pub(super) enum Deed {
     Rows { steps: Vec<Step>, tell: Tell },
     /// The rows become a table of their own, which the view then shows.
     Version { keep: u32 },
+    /// The newest row of each key takes the place of the one that is there, or deletes it.
+    Upsert {
+        key: Vec<String>,
+        order: Vec<String>,
+        /// How long deleted keys are remembered; always if `None`.
+        #[serde(default)]
+        keep_deleted_seconds: Option<u64>,
+    },
 }
 
 /// Tasks whose windows are apart, so that what they replace can go at once and what they bring come at once.

@@ -17,6 +17,7 @@ use super::{
     rows::Rows,
     session::{Open, Purpose},
     tidy,
+    upsert::Upserting,
     version::Version,
 };
 use crate::{
@@ -147,6 +148,7 @@ async fn transact(
         Some((change, loaded)) => match &change.deed {
             Deed::Rows { steps, tell } => Rows { change, body, loaded }.apply(open, steps, tell).await?,
             Deed::Version { .. } => Version { change, body, loaded }.show(open).await?,
+            Deed::Upsert { key, order, .. } => Upserting { change, loaded, key, order }.apply(open).await?,
         },
     };
     client.batch_execute(&head::advance(body, digest, loaded.is_none(), rows)).await?;

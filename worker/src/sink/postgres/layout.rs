@@ -6,7 +6,7 @@ use std::{
 };
 
 use arrow_schema::{Field, FieldRef, Schema, SchemaRef};
-use windrow_common::error;
+use windrow_common::{error, upsert::DELETED_COLUMN};
 
 use super::{
     change::NewColumn,
@@ -41,9 +41,21 @@ pub(super) fn layout(wire: SchemaRef) -> Layout {
     }
 }
 
+/// What the pipeline says of the rows.
+#[derive(Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub(super) params: &'a Checked,
+    /// Whether a column of ours may say which rows delete.
+    pub(super) marked: bool,
+}
+
 /// The rows' columns in the types they are staged and copied in. `table` is the one that takes them; without it one is
 /// made, or a version.
-pub(super) fn wire(rows: &Schema, table: Option<&Table>, params: &Checked) -> Result<SchemaRef> {
+pub(super) fn wire(rows: &Schema, table: Option<&Table>, rules: Rules<'_>) -> Result<SchemaRef> {
+    let params = rules.params;
+    let is_mark = |field: &FieldRef| rules.marked && field.name() == DELETED_COLUMN;
+    let (marks, rows): (Vec<FieldRef>, Vec<FieldRef>) = rows.fields().iter().cloned().partition(is_mark);
+    let rows = &Schema::new(rows);
     check_names(rows)?;
     let fields = rows.fields().iter().map(|field| {
         let wire = match (table, params.types.get(field.name())) {
@@ -57,7 +69,8 @@ pub(super) fn wire(rows: &Schema, table: Option<&Table>, params: &Checked) -> Re
         };
         Ok(Arc::new(Field::new(field.name(), wire, true)))
     });
-    let fields: Vec<FieldRef> = fields.collect::<Result<_>>()?;
+    let mut fields: Vec<FieldRef> = fields.collect::<Result<_>>()?;
+    fields.extend(marks);
     match table {
         Some(table) => check_needed(rows, table)?,
         None => check_declared(rows, params)?,
@@ -65,7 +78,7 @@ pub(super) fn wire(rows: &Schema, table: Option<&Table>, params: &Checked) -> Re
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// The columns of a table made for rows of `wire`.
+/// The columns of a table made for rows of `wire`; a mark is none.
 pub(super) fn new_columns(wire: &Schema, params: &Checked) -> Result<Vec<NewColumn>> {
     let column = |field: &FieldRef| {
         let usual = types::sql(field.data_type()).ok_or_else(|| {
@@ -76,7 +89,7 @@ pub(super) fn new_columns(wire: &Schema, params: &Checked) -> Result<Vec<NewColu
         let cast = types::copied(field.data_type()) != Some(sql.clone());
         Ok(NewColumn { name: field.name().clone(), sql, cast })
     };
-    wire.fields().iter().map(column).collect()
+    wire.fields().iter().filter(|field| field.name() != DELETED_COLUMN).map(column).collect()
 }
 
 fn check_names(rows: &Schema) -> Result<()> {

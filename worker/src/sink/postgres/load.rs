@@ -16,13 +16,15 @@ use windrow_common::{
     error,
     intent::IntentBody,
     manifest::{Digest, StagedFile},
+    upsert::DELETED_COLUMN,
 };
 
 use super::{
     change::{Change, Deed, NewColumn},
     failure::{failed, unfit},
+    rows::placed,
     session::Open,
-    types,
+    target, types,
 };
 use crate::{
     error::{Result, WorkerError},
@@ -33,6 +35,8 @@ use crate::{
 
 /// Tells the rows of one task from those of another.
 pub(super) const TASK_COLUMN: &str = "_windrow_task";
+/// The place of a row among those of an intent.
+const ROW_COLUMN: &str = "_windrow_row";
 /// Bytes of rows that are encoded at a time, about.
 const PIECE: usize = 4 << 20;
 
@@ -83,7 +87,7 @@ impl Load<'_> {
             WorkerError::later(error::STAGED_FILE_BAD, "an intent's schema is not readable").because(cause)
         })?;
         let rows = self.body.add.iter().map(|file| file.rows).sum();
-        if let Some(table) = self.find(open, rows).await? {
+        if let Some((table, rows)) = self.find(open, rows).await? {
             return Ok(Loading::Done(Loaded { table, rows, schema }));
         }
         let table = format!("{}{}", self.prefix(), &Uuid::new_v4().simple().to_string()[..8]);
@@ -91,7 +95,7 @@ impl Load<'_> {
         let loaded = self.load(open, &table, &schema, rows).await;
         open.set_busy(false);
         match loaded {
-            Ok(()) => Ok(Loading::Done(Loaded { table, rows, schema })),
+            Ok(rows) => Ok(Loading::Done(Loaded { table, rows, schema })),
             Err(Stop::Unfit(reason)) => {
                 open.run("ROLLBACK").await?;
                 Ok(Loading::Unfit(reason))
@@ -105,9 +109,14 @@ impl Load<'_> {
         format!("{}{}_{}_", family(&self.body.sink), self.body.seq, &digest[..16])
     }
 
-    /// A table an earlier try left. It is seen only if it was loaded whole; but one that is not logged is empty after a
-    /// crash of the server, so its rows are counted.
-    async fn find(&self, open: &Open, rows: u64) -> Result<Option<String>> {
+    /// A table an earlier try left, and its rows. It is seen only if it was loaded whole; but one that is not logged is empty
+    /// after a crash of the server, so its rows are counted.
+    async fn find(&self, open: &Open, rows: u64) -> Result<Option<(String, u64)>> {
+        // How many keys rows have nobody knows before.
+        let fits = |found: u64| match self.change.deed {
+            Deed::Upsert { .. } => (found > 0) == (rows > 0),
+            Deed::Rows { .. } | Deed::Version { .. } => found == rows,
+        };
         let query = format!(
             "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace('windrow_stage') \
              AND relkind = 'r' AND starts_with(relname::text, {}) ORDER BY oid",
@@ -118,20 +127,35 @@ impl Load<'_> {
             let table: String = row.get(0);
             let count = format!("SELECT count(*) FROM windrow_stage.{}", identifier(&table));
             let found = open.client().query_one(count.as_str(), &[]).await;
-            if found.is_ok_and(|found| found.get::<_, i64>(0).unsigned_abs() == rows) {
-                return Ok(Some(table));
+            let found = found.ok().map(|found| found.get::<_, i64>(0).unsigned_abs());
+            if let Some(found) = found.filter(|found| fits(*found)) {
+                return Ok(Some((table, found)));
             }
         }
         Ok(None)
     }
 
-    async fn load(&self, open: &Open, table: &str, schema: &Schema, rows: u64) -> Result<(), Stop> {
+    /// Returns how many rows are in the table.
+    async fn load(&self, open: &Open, table: &str, schema: &Schema, rows: u64) -> Result<u64, Stop> {
         let stage = format!("windrow_stage.{}", identifier(table));
         let run = |statement: String| async move {
             open.client().batch_execute(&statement).await.map_err(|cause| refused(cause, open.place()))
         };
         run("BEGIN".to_owned()).await?;
+        let mut loaded = rows;
         match &self.change.deed {
+            Deed::Upsert { key, order, .. } => {
+                let columns = copied_columns(schema, false)?;
+                // COPY numbers the rows as they come.
+                let number = format!("{ROW_COLUMN} bigint GENERATED ALWAYS AS IDENTITY");
+                run(format!("CREATE TEMPORARY TABLE windrow_raw ({number}, {columns}) ON COMMIT DROP")).await?;
+                self.copy(open, "pg_temp.windrow_raw", schema, rows).await?;
+                let fold = self.fold(open, schema, key, order).await?;
+                let made = format!("CREATE UNLOGGED TABLE {stage} WITH (autovacuum_enabled = false) AS {fold}");
+                let made = open.client().execute(made.as_str(), &[]).await;
+                loaded = made.map_err(|cause| refused(cause, open.place()))?;
+                run(format!("ANALYZE {stage}")).await?;
+            }
             Deed::Rows { .. } => {
                 let columns = copied_columns(schema, true)?;
                 run(format!("CREATE UNLOGGED TABLE {stage} ({columns}) WITH (autovacuum_enabled = false)")).await?;
@@ -149,7 +173,40 @@ impl Load<'_> {
                 run(format!("ANALYZE {stage}")).await?;
             }
         }
-        run("COMMIT".to_owned()).await
+        run("COMMIT".to_owned()).await?;
+        Ok(loaded)
+    }
+
+    /// The newest row of each key, of equals the one that came last. Rows are compared in the types of the table, in which those of
+    /// one key are one.
+    async fn fold(&self, open: &Open, schema: &Schema, key: &[String], order: &[String]) -> Result<String, Stop> {
+        let table = target::read(open.client(), &self.change.name, open.place()).await?;
+        let value = |name: &String| {
+            let quoted = identifier(name);
+            if name == DELETED_COLUMN {
+                return Ok(quoted);
+            }
+            let made = self.change.columns.iter().find(|column| column.name == *name);
+            match (table.as_ref().map(|table| table.columns.get(name)), made) {
+                (Some(Some(column)), _) if key.contains(name) || order.contains(name) => {
+                    Ok(format!("({quoted}::{}){} AS {quoted}", column.cast, column.collate))
+                }
+                (Some(Some(column)), _) => Ok(format!("{} AS {quoted}", placed(name, column))),
+                (None, Some(column)) if column.cast => {
+                    Ok(format!("{quoted}::{} AS {quoted}", without_numbers(&column.sql)))
+                }
+                (None, Some(_)) => Ok(quoted),
+                _ => Err(Stop::Unfit(format!("{} has no column {name:?} any more", self.change.name))),
+            }
+        };
+        let values = schema.fields().iter().map(|field| value(field.name())).collect::<Result<Vec<_>, _>>()?;
+        let keys = list(key);
+        let newest = order.iter().map(|column| format!("{} DESC", identifier(column))).collect::<Vec<_>>().join(", ");
+        Ok(format!(
+            "SELECT DISTINCT ON ({keys}) * FROM (SELECT {ROW_COLUMN}, {} FROM pg_temp.windrow_raw) raw \
+             ORDER BY {keys}, {newest}, {ROW_COLUMN} DESC",
+            values.join(", ")
+        ))
     }
 
     /// Values that do not come in their column's own type come as they are first.
@@ -213,9 +270,13 @@ impl Load<'_> {
     }
 }
 
+/// Columns as they stand in a statement.
+pub(super) fn list(columns: &[String]) -> String {
+    columns.iter().map(|column| identifier(column)).collect::<Vec<_>>().join(", ")
+}
+
 /// Primary key and indexes of a table that is made.
 pub(super) fn made_with(change: &Change, table: &str) -> Vec<String> {
-    let list = |columns: &[String]| columns.iter().map(|column| identifier(column)).collect::<Vec<_>>().join(", ");
     let key = (!change.primary_key.is_empty())
         .then(|| format!("ALTER TABLE {table} ADD PRIMARY KEY ({})", list(&change.primary_key)));
     let indexes = change.indexes.iter().map(|columns| format!("CREATE INDEX ON {table} ({})", list(columns)));
@@ -229,10 +290,17 @@ pub(super) fn declared_columns(columns: &[NewColumn]) -> String {
 
 /// A type's name without its numbers: a cast to `varchar(3)` would cut silently, and putting it there refuses.
 fn without_numbers(sql: &str) -> String {
-    match (sql.find('('), sql.find(')')) {
-        (Some(start), Some(end)) if start < end => format!("{}{}", &sql[..start], &sql[end + 1..]),
-        _ => sql.to_owned(),
-    }
+    let (name, rest) = match (sql.find('('), sql.find(')')) {
+        (Some(start), Some(end)) if start < end => (&sql[..start], &sql[end + 1..]),
+        _ => return sql.to_owned(),
+    };
+    // Without numbers these are one letter and one bit long.
+    let name = match name {
+        "character" => "bpchar",
+        "bit" => "bit varying",
+        other => other,
+    };
+    format!("{name}{rest}")
 }
 
 fn copied_columns(schema: &Schema, tasks: bool) -> Result<String> {
@@ -303,7 +371,13 @@ mod tests {
 
     #[test]
     fn a_cast_cuts_nothing() {
-        for (sql, cast) in [("character varying(5)", "character varying"), ("uuid", "uuid"), ("bit(3)[]", "bit[]")] {
+        for (sql, cast) in [
+            ("character varying(5)", "character varying"),
+            ("character(3)", "bpchar"),
+            ("uuid", "uuid"),
+            ("bit(3)[]", "bit varying[]"),
+            ("timestamp(3) with time zone", "timestamp with time zone"),
+        ] {
             assert_eq!(without_numbers(sql), cast);
         }
     }

@@ -7,7 +7,7 @@
 //!
 //! `params` what the pipeline may say; `types` and `layout` which rows fit; `target` the table as it is; `session` and
 //! `failure` the server; `change` and `prepare` the next commit worked out; `load`, `commit`, `rows`, `version` the commit;
-//! `head` its record; `tidy` what is done after it.
+//! `upsert` and `gone` the commit of rows with a key; `head` its record; `tidy` what is done after it.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -19,6 +19,7 @@ use windrow_common::{
     intent::{Committed, IntentBody},
     manifest::{Digest, WriteMode},
     pipeline::Pipeline,
+    upsert::Upsert,
 };
 
 use self::{
@@ -34,6 +35,7 @@ use crate::{error::Result, postgres, source::ParamError, stage::Layout, storage:
 mod change;
 mod commit;
 mod failure;
+mod gone;
 mod head;
 mod layout;
 mod load;
@@ -44,6 +46,7 @@ mod session;
 mod target;
 mod tidy;
 mod types;
+mod upsert;
 mod version;
 
 pub const KIND: SinkKind = SinkKind {
@@ -52,7 +55,7 @@ pub const KIND: SinkKind = SinkKind {
     connections: &[postgres::CONNECTION],
     staging: Storage::CONNECTIONS,
     capabilities: Capabilities {
-        writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
+        writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll, WriteMode::Upsert],
         partitions: false,
         delivery: "atomic",
     },
@@ -61,7 +64,18 @@ pub const KIND: SinkKind = SinkKind {
 };
 
 fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
-    let params = Checked::decode(&pipeline.sink.params).map_err(|bad| vec![bad])?;
+    let mut params = Checked::decode(&pipeline.sink.params).map_err(|bad| vec![bad])?;
+    if let Some(upsert) = &pipeline.sink.upsert {
+        params.key_by(upsert).map_err(|bad| vec![bad])?;
+    }
+    if (pipeline.sink.write == WriteMode::Upsert) != pipeline.sink.upsert.is_some() {
+        return Err(vec![ParamError {
+            path: "key".to_owned(),
+            code: error::MISSING_KEY,
+            message: "a key goes with `write: upsert`, and that with a key".to_owned(),
+            fix: Some("name the columns of the key: `write: upsert, key: [id]`".to_owned()),
+        }]);
+    }
     let id = pipeline.sink.id();
     let Some(staging) = &pipeline.sink.staging else {
         return Err(vec![ParamError {
@@ -79,6 +93,7 @@ fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
         params,
         cursor: pipeline.source.cursor.clone(),
         write: pipeline.sink.write,
+        upsert: pipeline.sink.upsert.clone(),
     }))
 }
 
@@ -91,6 +106,8 @@ struct PostgresSink {
     /// The column that tells a row's window, as the pipeline names it; the rows may lack it.
     cursor: Option<String>,
     write: WriteMode,
+    /// Present if the mode is `upsert`.
+    upsert: Option<Box<Upsert>>,
 }
 
 #[async_trait]
@@ -105,10 +122,15 @@ impl Sink for PostgresSink {
             WriteMode::Append => Use::Append,
             WriteMode::ReplaceWindow => Use::Replace,
             WriteMode::ReplaceAll => Use::Version,
+            WriteMode::Upsert => Use::Upsert,
         };
         target::check_grants(open.client(), &self.params.name, use_of, open.place()).await?;
         let table = self.look(&open, use_of == Use::Version).await?;
-        let wire = layout::wire(&schema, table.as_ref(), &self.params)?;
+        let wire = layout::wire(&schema, table.as_ref(), self.rules())?;
+        if let Some(upsert) = &self.upsert {
+            let (columns, at) = (layout::new_columns(&wire, &self.params)?, (&self.params.name, open.place()));
+            target::check_keys(open.client(), at, table.as_ref(), &columns, upsert).await?;
+        }
         if let (Use::Replace, Some(table), Tell::Tag) = (use_of, &table, self.tell(&wire, table.as_ref())) {
             prepare::check_tag(table, self)?;
         }

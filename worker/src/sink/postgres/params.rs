@@ -1,11 +1,14 @@
 //! The parameters of the sink `postgres`, as they stand beside `to`, `format`, `write` and `staging`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use windrow_common::error;
+use windrow_common::{error, quantity::Pause, upsert::Upsert};
 
 use super::types::Declared;
 use crate::{sink::undecoded, source::ParamError};
@@ -13,6 +16,8 @@ use crate::{sink::undecoded, source::ParamError};
 /// Names longer than this leave no room for `_v<seq>` and for the names of indexes within PostgreSQL's 63 bytes.
 const LONGEST_NAME: usize = 40;
 const LONGEST_IDENTIFIER: usize = 63;
+/// Most columns an index may have.
+const MOST_KEY_COLUMNS: usize = 32;
 /// Most versions of a table that are kept.
 const MOST_VERSIONS: u32 = 1_000;
 
@@ -34,6 +39,10 @@ pub(super) struct Params {
     /// How full loads are shown.
     #[serde(default)]
     pub(super) expose: Expose,
+    /// With `write: upsert`: how long it is remembered that a key was deleted. Left out, always.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub(super) keep_deleted: Option<Pause>,
 }
 
 /// How full loads are shown.
@@ -66,6 +75,7 @@ pub(super) struct Checked {
     pub(super) indexes: Vec<Vec<String>>,
     pub(super) types: BTreeMap<String, Declared>,
     pub(super) keep_versions: u32,
+    pub(super) keep_deleted: Option<Duration>,
 }
 
 impl Checked {
@@ -94,7 +104,26 @@ impl Checked {
             )),
         };
         let types = params.types.iter().map(declare).collect::<Result<_, _>>()?;
-        Ok(Self { name, primary_key: params.primary_key, indexes: params.indexes, types, keep_versions })
+        let keep_deleted = params.keep_deleted.map(|pause| pause.0);
+        let Params { primary_key, indexes, .. } = params;
+        Ok(Self { name, primary_key, indexes, types, keep_versions, keep_deleted })
+    }
+}
+
+impl Checked {
+    /// The key of the rows is that of the table.
+    pub(super) fn key_by(&mut self, upsert: &Upsert) -> Result<(), ParamError> {
+        let (asked, key): (BTreeSet<_>, BTreeSet<_>) = (self.primary_key.iter().collect(), upsert.key.iter().collect());
+        if !asked.is_empty() && asked != key {
+            let message = format!("rows are told by ({}), and the primary key is another", upsert.key.join(", "));
+            return Err(bad("primary_key", message, "remove `primary_key`: the table is made with `key` as its own"));
+        }
+        if key.len() > MOST_KEY_COLUMNS {
+            let message = format!("the key has {} columns", key.len());
+            return Err(bad("key", message, "name at most 32 columns, as many as an index may have"));
+        }
+        self.primary_key.clone_from(&upsert.key);
+        Ok(())
     }
 }
 
@@ -164,6 +193,25 @@ mod tests {
         for wrong in ["", ".", "a.b.c", "shop.", "\"a\"", "windrow.head", &"x".repeat(41)] {
             assert_eq!(name(wrong).unwrap_err().path, "table", "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn the_key_of_the_rows_is_that_of_a_table_that_is_made() {
+        let upsert = |key: &[&str]| Upsert {
+            key: key.iter().map(|column| (*column).to_owned()).collect(),
+            order: vec!["at".to_owned()],
+            deleted: None,
+        };
+        let keyed = |params: Value, key: &[&str]| {
+            let mut params = decode(&params).unwrap();
+            params.key_by(&upsert(key)).map(|()| params.primary_key).map_err(|bad| bad.path)
+        };
+        assert_eq!(keyed(json!({ "table": "x" }), &["b", "a"]).unwrap(), ["b", "a"]);
+        assert_eq!(keyed(json!({ "table": "x", "primary_key": ["a", "b"] }), &["b", "a"]).unwrap(), ["b", "a"]);
+        assert_eq!(keyed(json!({ "table": "x", "primary_key": ["a"] }), &["b", "a"]).unwrap_err(), "primary_key");
+        let many: Vec<String> = (0..33).map(|column| format!("c{column}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(keyed(json!({ "table": "x" }), &many).unwrap_err(), "key");
     }
 
     #[test]

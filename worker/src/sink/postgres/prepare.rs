@@ -13,7 +13,7 @@ use windrow_common::{
 
 use super::{
     PostgresSink,
-    change::{Change, Deed, FORM, Tell, steps},
+    change::{Change, Deed, FORM, NewColumn, Tell, steps},
     failure::failed,
     layout, rows,
     session::{Open, Purpose},
@@ -36,12 +36,15 @@ pub(super) async fn prepare(sink: &PostgresSink, next: Next) -> Result<IntentBod
             WorkerError::later(error::STAGED_FILE_BAD, "a manifest's schema is not readable").because(cause)
         })?;
         let at = |error: WorkerError| error.at(format!("task {} of {}", task.task, task.pipeline));
-        layout::wire(&rows, table.as_ref(), &sink.params).map_err(at)
+        layout::wire(&rows, table.as_ref(), sink.rules()).map_err(at)
     });
     let schema: SchemaRef = Arc::new(union(rows.collect::<Result<Vec<_>>>()?.iter().map(AsRef::as_ref))?);
-    let deed = match replaces_all {
-        true => Deed::Version { keep: sink.params.keep_versions },
-        false => in_the_table(sink, &open, &next.tasks, table.as_ref(), &schema).await?,
+    let columns = layout::new_columns(&schema, &sink.params)?;
+    let upserts = next.tasks.iter().any(|(_, manifest)| manifest.write == WriteMode::Upsert);
+    let deed = match (replaces_all, upserts) {
+        (true, _) => Deed::Version { keep: sink.params.keep_versions },
+        (false, true) => by_key(sink, &open, &next.tasks, (table.as_ref(), &columns)).await?,
+        (false, false) => in_the_table(sink, &open, &next.tasks, table.as_ref(), &schema).await?,
     };
     let taken = next.tasks.iter().enumerate().skip(first);
     let (tasks, add): (Vec<usize>, Vec<StagedFile>) =
@@ -49,7 +52,7 @@ pub(super) async fn prepare(sink: &PostgresSink, next: Next) -> Result<IntentBod
     let change = Change {
         form: FORM,
         name: sink.params.name.clone(),
-        columns: layout::new_columns(&schema, &sink.params)?,
+        columns,
         primary_key: sink.params.primary_key.clone(),
         indexes: sink.params.indexes.clone(),
         tasks,
@@ -82,6 +85,30 @@ fn first_that_counts(tasks: &[(IntentTask, Manifest)]) -> Result<usize> {
         )
         .fix("give each a table of its own")),
     }
+}
+
+/// How rows take the places of those of their keys.
+async fn by_key(
+    sink: &PostgresSink,
+    open: &Open,
+    tasks: &[(IntentTask, Manifest)],
+    (table, columns): (Option<&Table>, &[NewColumn]),
+) -> Result<Deed> {
+    let all = tasks.iter().all(|(_, manifest)| manifest.write == WriteMode::Upsert);
+    let Some(upsert) = sink.upsert.as_ref().filter(|_| all) else {
+        return Err(WorkerError::never(
+            error::SINK_UNSUPPORTED,
+            "some rows go by their keys here and others by their windows",
+        )
+        .fix("give each pipeline a table of its own; after a change of `write`, load what failed again"));
+    };
+    let at = (&sink.params.name, open.place());
+    target::check_keys(open.client(), at, table, columns, upsert).await?;
+    Ok(Deed::Upsert {
+        key: upsert.key.clone(),
+        order: upsert.order.clone(),
+        keep_deleted_seconds: sink.params.keep_deleted.map(|keep| keep.as_secs()),
+    })
 }
 
 /// How rows go into a table, and how they are found there when they are replaced.
@@ -152,6 +179,11 @@ async fn check_cuts(sink: &PostgresSink, open: &Open, windows: &[(Window, WriteM
 }
 
 impl PostgresSink {
+    /// What the pipeline says of its rows.
+    pub(super) fn rules(&self) -> layout::Rules<'_> {
+        layout::Rules { params: &self.params, marked: self.upsert.is_some() }
+    }
+
     /// The table rows go into, if it is there; for a full load whether there is room for its view.
     pub(super) async fn look(&self, open: &Open, replaces_all: bool) -> Result<Option<Table>> {
         if replaces_all {

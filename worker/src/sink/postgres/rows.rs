@@ -9,7 +9,7 @@ use super::{
     commit::Trouble,
     load::{Loaded, TASK_COLUMN, declared_columns, made_with},
     session::Open,
-    target::{self, Table, WINDOW_COLUMN},
+    target::{self, Column, Table, WINDOW_COLUMN},
     types::Base,
 };
 use crate::{
@@ -30,7 +30,7 @@ impl Rows<'_> {
         let name = &self.change.name;
         let table = match target::read(open.client(), name, open.place()).await? {
             Some(table) => table,
-            None => self.make(open, tell).await?,
+            None => make(open, self.change, tell).await?,
         };
         if !matches!(table.kind, RelationKind::Table | RelationKind::Partitioned) {
             return Err(Trouble::Unfit(format!("{name} is no table, so no rows go into it")));
@@ -49,25 +49,6 @@ impl Rows<'_> {
                 self.loaded.rows
             ))),
         }
-    }
-
-    /// The table appears with its first rows.
-    async fn make(&self, open: &Open, tell: &Tell) -> Result<Table, Trouble> {
-        let name = &self.change.name;
-        let table = name.quoted();
-        let tag = format!(", {WINDOW_COLUMN} tstzrange");
-        let tag = if *tell == Tell::Tag { tag.as_str() } else { "" };
-        let mut statements = vec![format!("CREATE TABLE {table} ({}{tag})", declared_columns(&self.change.columns))];
-        statements.extend(made_with(self.change, &table));
-        // Windows are found by it when they are replaced.
-        match tell {
-            Tell::Nothing => {}
-            Tell::Cursor(cursor) => statements.push(format!("CREATE INDEX ON {table} ({})", identifier(cursor))),
-            Tell::Tag => statements.push(format!("CREATE INDEX ON {table} USING gist ({WINDOW_COLUMN})")),
-        }
-        open.client().batch_execute(&statements.join("; ")).await?;
-        let made = target::read(open.client(), name, open.place()).await?;
-        made.ok_or_else(|| WorkerError::later(error::SINK_CONFLICT, "a table that was made is not there").into())
     }
 
     fn delete(&self, table: &Table, step: &Step, tell: &Tell) -> Result<String, Trouble> {
@@ -98,15 +79,8 @@ impl Rows<'_> {
             let Some(column) = table.columns.get(field.name()) else {
                 return Err(Trouble::Unfit(format!("{} has no column {:?} any more", self.change.name, field.name())));
             };
-            let name = identifier(field.name());
-            let zoned = column.target.array && column.target.base == Base::Timestamptz;
-            values.push(match column.target.base {
-                Base::Other => format!("{name}::{}", column.cast),
-                _ if zoned => format!("{name}::timestamptz[]"),
-                // What is put there is checked against length and precision, where a cast would cut.
-                _ => name.clone(),
-            });
-            names.push(name);
+            names.push(identifier(field.name()));
+            values.push(placed(field.name(), column));
         }
         if *tell == Tell::Tag {
             names.push(WINDOW_COLUMN.to_owned());
@@ -134,6 +108,37 @@ impl Rows<'_> {
         });
         let cases: Vec<String> = cases.collect::<Result<_, Trouble>>()?;
         Ok(format!("CASE {TASK_COLUMN} {} END", cases.join(" ")))
+    }
+}
+
+/// The table appears with its first rows.
+pub(super) async fn make(open: &Open, change: &Change, tell: &Tell) -> Result<Table, Trouble> {
+    let name = &change.name;
+    let table = name.quoted();
+    let tag = format!(", {WINDOW_COLUMN} tstzrange");
+    let tag = if *tell == Tell::Tag { tag.as_str() } else { "" };
+    let mut statements = vec![format!("CREATE TABLE {table} ({}{tag})", declared_columns(&change.columns))];
+    statements.extend(made_with(change, &table));
+    // Windows are found by it when they are replaced.
+    match tell {
+        Tell::Nothing => {}
+        Tell::Cursor(cursor) => statements.push(format!("CREATE INDEX ON {table} ({})", identifier(cursor))),
+        Tell::Tag => statements.push(format!("CREATE INDEX ON {table} USING gist ({WINDOW_COLUMN})")),
+    }
+    open.client().batch_execute(&statements.join("; ")).await?;
+    let made = target::read(open.client(), name, open.place()).await?;
+    made.ok_or_else(|| WorkerError::later(error::SINK_CONFLICT, "a table that was made is not there").into())
+}
+
+/// A staged column's value as the table's column takes it.
+pub(super) fn placed(name: &str, column: &Column) -> String {
+    let name = identifier(name);
+    let zoned = column.target.array && column.target.base == Base::Timestamptz;
+    match column.target.base {
+        Base::Other => format!("{name}::{}", column.cast),
+        _ if zoned => format!("{name}::timestamptz[]"),
+        // What is put there is checked against length and precision, where a cast would cut.
+        _ => name,
     }
 }
 

@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
-use windrow_common::error;
+use windrow_common::{error, upsert::Upsert};
 
-use super::{failure::failed, params::Name, types::Target};
+use super::{
+    change::NewColumn,
+    failure::{failed, in_words},
+    load::list,
+    params::Name,
+    types::Target,
+};
 use crate::{
     error::{Result, WorkerError},
-    postgres::{RelationKind, identifier, literal, relation},
+    postgres::{Kind, RelationKind, identifier, kind_of, literal, relation},
 };
 
 /// Holds what a row's window is where no column of its own tells it.
@@ -16,6 +22,7 @@ pub(super) const WINDOW_COLUMN: &str = "_windrow_window";
 
 /// A table or view of the name.
 pub(super) struct Table {
+    pub(super) oid: u32,
     pub(super) kind: RelationKind,
     /// By name.
     pub(super) columns: BTreeMap<String, Column>,
@@ -25,6 +32,8 @@ pub(super) struct Column {
     pub(super) target: Target,
     /// Its type without length and precision: what a value is cast to before it is checked against them.
     pub(super) cast: String,
+    /// How its texts compare, where they do: ` COLLATE ..`, so that they compare with others as among themselves.
+    pub(super) collate: String,
     /// Whether a row must bring a value.
     pub(super) needed: bool,
     /// Whether no row may.
@@ -37,6 +46,7 @@ pub(super) enum Use {
     Append,
     Replace,
     Version,
+    Upsert,
 }
 
 /// Looks the table up; `None` if there is nothing of the name.
@@ -52,16 +62,19 @@ pub(super) async fn read(client: &Client, name: &Name, place: &str) -> Result<Op
         let column = Column {
             target: Target::of(&known.data_type),
             cast,
+            collate: row.get("collate"),
             needed: !known.nullable && !row.get::<_, bool>("filled"),
             made: known.generated || always,
         };
         columns.insert(name, column);
     }
-    Ok(Some(Table { kind: found.kind, columns }))
+    Ok(Some(Table { oid: found.oid, kind: found.kind, columns }))
 }
 
 /// What the catalogue of relations does not tell.
 const MORE: &str = "SELECT a.attname::pg_catalog.text AS name, pg_catalog.format_type(a.atttypid, -1) AS cast, \
+    coalesce((SELECT pg_catalog.format(' COLLATE %I.%I', n.nspname, c.collname) FROM pg_catalog.pg_collation c \
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace WHERE c.oid = a.attcollation), '') AS collate, \
     a.atthasdef OR a.attidentity <> '' AS filled, a.attidentity = 'a' AS always \
     FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped";
 
@@ -79,6 +92,49 @@ pub(super) async fn check_grants(client: &Client, name: &Name, use_of: Use, plac
         .at(format!("{name} in {place}"))
         .fix(format!("run as their owner: {}", grants.join("; "))))
 }
+
+/// Fails unless rows can take the places of those of their keys: in the table that is there, or in one of these columns.
+pub(super) async fn check_keys(
+    client: &Client,
+    (name, place): (&Name, &str),
+    table: Option<&Table>,
+    columns: &[NewColumn],
+    upsert: &Upsert,
+) -> Result<()> {
+    let from = match table {
+        Some(_) => name.quoted(),
+        None => {
+            let of = |column: &NewColumn| format!("NULL::{} AS {}", column.sql, identifier(&column.name));
+            format!("(SELECT {}) made", columns.iter().map(of).collect::<Vec<_>>().join(", "))
+        }
+    };
+    let by = [upsert.key.as_slice(), &upsert.order].concat();
+    let ordered = format!("SELECT FROM {from} ORDER BY {} LIMIT 0", list(&by));
+    if let Err(cause) = client.query(ordered.as_str(), &[]).await {
+        // No rows are read, so it is the types that are wrong.
+        let Some(said) = cause.as_db_error().filter(|_| kind_of(&cause) == Kind::Statement).map(in_words) else {
+            return Err(failed(cause, place));
+        };
+        return Err(WorkerError::never(error::SINK_UNSUPPORTED_TYPE, format!("rows cannot go by their keys: {said}"))
+            .at(format!("{name} in {place}"))
+            .fix("name columns in `key` and `order` whose values can be compared, or give them another type"));
+    }
+    let Some(table) = table else { return Ok(()) };
+    let found = client.query_one(UNIQUE, &[&table.oid, &upsert.key]).await.map_err(|cause| failed(cause, place))?;
+    if found.get(0) {
+        return Ok(());
+    }
+    let key = list(&upsert.key);
+    Err(WorkerError::never(error::SINK_UNSUPPORTED, format!("nothing keeps ({key}) unique in {name}"))
+        .at(place)
+        .fix(format!("run CREATE UNIQUE INDEX ON {} ({key}); it fails where two rows have one key", name.quoted())))
+}
+
+/// An index by which `ON CONFLICT` finds a row: of these columns and no others, for all rows, checked at once.
+const UNIQUE: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid \
+    AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = cardinality($2::text[]) \
+    AND (SELECT array_agg(a.attname::text) FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.indrelid \
+        AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) @> $2::text[])";
 
 /// A query of one row per privilege: what is missing, or null. It asks the catalogue, since names are not looked up in a
 /// schema that may not be used.
@@ -105,6 +161,11 @@ fn grants(name: &Name, use_of: Use) -> String {
         let when = format!("NOT ({} AND {})", may("USAGE"), may("CREATE"));
         queries.push(missing(when, format!("'USAGE, CREATE ON SCHEMA {own}'")));
     }
+    if use_of == Use::Upsert {
+        // Rows come into a temporary table before the newest are taken.
+        let when = "NOT has_database_privilege(current_database(), 'TEMPORARY')".to_owned();
+        queries.push(missing(when, "'TEMPORARY ON DATABASE ' || quote_ident(current_database())".to_owned()));
+    }
     let makes = if use_of == Use::Version { "true".to_owned() } else { format!("{oid} IS NULL") };
     queries
         .push(missing(format!("{makes} AND NOT {}", may("CREATE")), format!("'CREATE ON SCHEMA ' || {shown_schema}")));
@@ -113,6 +174,7 @@ fn grants(name: &Name, use_of: Use) -> String {
         // A row is found before it is deleted.
         Use::Replace => &["INSERT", "DELETE", "SELECT"],
         Use::Version => &[],
+        Use::Upsert => &["INSERT", "UPDATE", "DELETE", "SELECT"],
     };
     for privilege in on_table {
         let when = format!("NOT has_table_privilege({oid}, '{privilege}')");

@@ -6,6 +6,7 @@ use windrow_common::id::SinkId;
 
 use super::{
     change::{Change, Deed},
+    gone::Gone,
     load,
     session::Open,
 };
@@ -54,6 +55,12 @@ async fn take_away(open: &Open, sink: &SinkId, change: Option<&Change>) -> Resul
             let (seq, schema, table): (i64, String, String) = (row.get(0), row.get(1), row.get(2));
             let forget = format!("DELETE FROM windrow.version WHERE sink = {id} AND seq = {seq}");
             drop_table(open, &qualified(&schema, &table), Some(forget)).await;
+        }
+    }
+    if let Some(Change { deed: Deed::Upsert { key, order, keep_deleted_seconds: Some(seconds) }, name, .. }) = change {
+        let gone = Gone::of(name, key, order);
+        if gone.is_there(open).await.is_ok_and(|there| there) {
+            client.batch_execute(&gone.forgetting(*seconds)).await?;
         }
     }
     let last = head - RECORD;
