@@ -48,6 +48,8 @@ pub(super) enum Deed {
     Rows { steps: Vec<Step>, tell: Tell },
     /// The rows become a table of their own, which the view then shows.
     Version { keep: u32 },
+    /// The view shows a table again that was kept. `seq` is the commit that showed it last.
+    Again { table: Name, seq: u64 },
 }
 
 /// Tasks whose windows are apart, so that what they replace can go at once and what they bring come at once.
