@@ -145,7 +145,7 @@ pipelines:
         let mut found = BTreeMap::new();
         if self.format == "json" {
             for file in fs::read_dir(self.table()).unwrap().map(|entry| entry.unwrap().path()) {
-                let Some("json") = file.extension().and_then(|extension| extension.to_str()) else { continue };
+                let Some("jsonl") = file.extension().and_then(|extension| extension.to_str()) else { continue };
                 for line in fs::read_to_string(&file).unwrap().lines() {
                     let row: Value = serde_json::from_str(line).unwrap();
                     *found.entry(row["generation"].as_u64().unwrap()).or_default() += 1;

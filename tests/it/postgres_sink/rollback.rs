@@ -61,7 +61,7 @@ fn a_view_goes_back_to_the_version_before_whatever_is_killed() {
     let Some(shop) = Shop::open("a_view_goes_back_to_the_version_before_whatever_is_killed") else { return };
     published(&shop, 3, 3);
     shop.psql(
-        "CREATE ROLE analyst LOGIN PASSWORD 'x'; GRANT SELECT ON devices TO analyst; \
+        "SET search_path = public; CREATE ROLE analyst LOGIN PASSWORD 'x'; GRANT SELECT ON devices TO analyst; \
          CREATE VIEW ids AS SELECT id FROM devices WHERE id < 10",
     );
     let fits = [seen(2), seen(1)];
