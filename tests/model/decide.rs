@@ -432,6 +432,7 @@ fn failure() -> Failure {
         message: String::new(),
         retry: Retry::Later,
         at: NOW.wall,
+        took: Duration::ZERO,
         worker: None,
     }
 }

@@ -22,8 +22,8 @@ use crate::{
 
 /// Questions that may wait for a committer's answer.
 const MOST_WISHES: usize = 64;
-/// How long one waits. A worker may just be starting.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one waits. A worker may just be starting, and looks at every file of a hundred versions.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Questions that wait for the versions of a sink.
 #[derive(Default)]

@@ -1,5 +1,7 @@
 //! What workers say, and what follows from it.
 
+use std::time::Duration;
+
 use tracing::{debug, info, warn};
 use windrow_common::{
     error,
@@ -369,6 +371,7 @@ fn went_back(at: jiff::Timestamp) -> Failure {
                 .to_owned(),
         retry: windrow_common::task::Retry::Later,
         at,
+        took: Duration::ZERO,
         worker: None,
     }
 }
@@ -379,10 +382,11 @@ fn unversed(at: jiff::Timestamp) -> Failure {
         message: "the committer knows no rollbacks: upgrade the workers".to_owned(),
         retry: windrow_common::task::Retry::Later,
         at,
+        took: Duration::ZERO,
         worker: None,
     }
 }
 
-fn millis(duration: std::time::Duration) -> u32 {
+fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

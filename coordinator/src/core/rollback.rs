@@ -9,6 +9,8 @@
 //!             +------- cannot be worked out --> Failed
 //! ```
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use windrow_common::{
     claim::Token,
@@ -270,6 +272,7 @@ pub(super) fn recovered(entry: &SinkEntry, sink: &SinkId, commit: &PastCommit, n
         message: "the ledger was made good while it was under way; if it is still wanted, ask for it again".to_owned(),
         retry: Retry::Never,
         at: now.wall,
+        took: Duration::ZERO,
         worker: None,
     };
     let phase = match own && !commit.aborted {

@@ -22,10 +22,8 @@ use crate::{
     storage::Storage,
 };
 
-/// Versions one answer tells of.
-const MOST_LISTED: usize = 50;
-/// Versions looked through for the one to be shown again.
-const MOST_SEARCHED: usize = 1_000;
+/// Versions one answer tells of, and among which the one to be shown again is looked for.
+const MOST_LISTED: usize = 100;
 
 pub(super) async fn list(connectors: &Connectors, asked: &v1::ListVersions) -> Result<Vec<v1::Version>> {
     let pipeline = read_pipeline(&asked.pipeline)?;
@@ -73,7 +71,7 @@ pub(super) async fn show(
     let again = again(asked, show).map_err(|cause| {
         WorkerError::later(error::VERSION_SKEW, "a question of the coordinator makes no sense").because(cause)
     })?;
-    let found = versions::walk(sink.storage(), sink.probe().await?, MOST_SEARCHED).await?;
+    let found = versions::walk(sink.storage(), sink.probe().await?, MOST_LISTED).await?;
     let version = wanted(sink.as_ref(), &found, show).await.map_err(|error| error.at(&asked.sink))?;
     let body = sink.show_again(version, again).await?;
     if (body.seq, body.shows) != (asked.seq, Some(show.version)) || body.sink != id || !body.tasks.is_empty() {

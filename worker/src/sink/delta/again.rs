@@ -88,7 +88,8 @@ impl DeltaSink {
             types::fit(schema, &table.schema)?;
         }
         let named: BTreeSet<&String> = files.iter().map(|file| &file.path).collect();
-        let remove: Vec<String> = table.files.keys().filter(|path| !named.contains(path)).cloned().collect();
+        let mut remove: Vec<String> = table.files.keys().filter(|path| !named.contains(path)).cloned().collect();
+        remove.sort_unstable();
         check_removals(table.files.keys(), &table)?;
         let add = files.iter().filter(|file| !table.files.contains_key(&file.path)).cloned().collect();
         Ok(IntentBody {

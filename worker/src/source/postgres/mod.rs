@@ -35,6 +35,7 @@ use params::{Config, Params};
 pub const KIND: SourceKind = SourceKind {
     kind: "postgres",
     connections: &[CONNECTION],
+    formats: &[],
     brings: &[],
     build,
     by_window: |_| false,
