@@ -115,7 +115,8 @@ fn a_view_goes_back_through_a_change_of_columns_or_says_what_does_not_fit() {
     deliver(&shop, 1);
     shop.load_changed("devices", "changed").unwrap();
     shop.psql(
-        "CREATE VIEW twice AS SELECT twice FROM devices; CREATE VIEW ids AS SELECT id FROM devices WHERE id < 10",
+        "SET search_path = public; CREATE VIEW twice AS SELECT twice FROM devices; \
+         CREATE VIEW ids AS SELECT id FROM devices WHERE id < 10",
     );
     let (code, said) = roll_back(&shop, &[]);
     assert_eq!(code, Some(1), "{said}");
