@@ -76,6 +76,8 @@ catalogue! {
     SINK_HISTORY = "WR-K013": "the sink's record of its commits is not complete";
     KEY_MISSING = "WR-K014": "a row has no key, or nothing tells whether it is newer";
     GUARDED = "WR-K020": "a load is not what its guard expects";
+    VERSION_GONE = "WR-K030": "the version to go back to is not kept";
+    NO_VERSIONS = "WR-K031": "the pipeline has no versions to go back to";
     STORE_UNAVAILABLE = "WR-L001": "the store does not answer";
     STORE_FULL = "WR-L002": "the store has no space left";
     STORE_BROKEN = "WR-L003": "the store's content does not make sense";

@@ -7,7 +7,7 @@ use crate::{
     claim::Token,
     id::{PipelineName, SinkId, TaskId},
     manifest::{Counts, Digest, ManifestRef, StagedFile},
-    window::Window,
+    window::{Axis, Window},
 };
 
 /// A sink's commit counter; the first commit has 1.
@@ -40,6 +40,9 @@ pub struct IntentBody {
     /// What the commit does where it is more than files that come and go, in the sink's own form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<serde_json::Value>,
+    /// The version that a rollback shows again; such a commit publishes no task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shows: Option<u32>,
 }
 
 /// A task an intent publishes.
@@ -119,6 +122,17 @@ pub fn judge(seq: Seq, digest: &Digest, found: Option<Committed>) -> Verdict {
         Some(Effect::Applied(theirs)) if theirs == mine => Verdict::Done,
         Some(Effect::Aborted(theirs)) if theirs == mine => Verdict::Aborted,
         _ => Verdict::Forked,
+    }
+}
+
+impl IntentBody {
+    /// The version of a full load that readers see after the commit. Of several loads only the last one is seen.
+    pub fn version(&self) -> Option<u32> {
+        let loaded = || {
+            let window = self.tasks.last().map(|task| task.window)?;
+            u32::try_from(window.start()).ok().filter(|_| window.axis() == Axis::Version)
+        };
+        self.shows.or_else(loaded)
     }
 }
 

@@ -66,6 +66,18 @@ pub(crate) fn publish(caller: &MetadataMap, pipeline: &str, backfill: &str) -> O
     traceparent(&span).or_else(|| short(caller.get(TRACEPARENT)?.to_str().ok()?.to_owned()))
 }
 
+/// Makes the short span that a rollback's commit is done for, in the request's; what its record carries.
+pub(crate) fn roll_back(caller: &MetadataMap, pipeline: &str, request: &str) -> Option<String> {
+    let span = info_span!(
+        "roll_back",
+        otel.name = format!("roll back {pipeline}"),
+        otel.kind = "producer",
+        windrow.pipeline = pipeline,
+        windrow.request.id = request,
+    );
+    traceparent(&span).or_else(|| short(caller.get(TRACEPARENT)?.to_str().ok()?.to_owned()))
+}
+
 /// What a request came to, on its span.
 pub(crate) fn created(backfill: &str, windows: u64) {
     let span = Span::current();

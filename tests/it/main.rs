@@ -20,6 +20,7 @@ mod metrics;
 mod postgres;
 mod postgres_sink;
 mod recovery;
+mod rollback;
 mod s3;
 mod s3_broken;
 mod s3_faults;

@@ -96,7 +96,7 @@ fn rows_of(table: &Path, format: &str) -> Option<u64> {
 }
 
 /// A replay of the log of a folder of files. It does not look whether the files the log names are there.
-fn rows_by_files_log(table: &Path) -> Option<u64> {
+pub(crate) fn rows_by_files_log(table: &Path) -> Option<u64> {
     let mut entries: Vec<_> =
         fs::read_dir(table.join("_windrow/log")).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     entries.retain(|path| {

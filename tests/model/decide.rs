@@ -217,6 +217,7 @@ impl Words {
             // Only the body takes it over.
             previous_aborted: false,
             tasks: self.seals(&draft.seals),
+            shows: None,
         }
     }
 
@@ -315,7 +316,7 @@ impl Words {
             Key::Intent(_) => INTENT,
             Key::Committer(_) => COMMITTER,
             Key::Coverage(_) => COVERAGE,
-            Key::Pipeline(_) | Key::Cursor(_) | Key::Backfill(_) | Key::Recovery => {
+            Key::Pipeline(_) | Key::Cursor(_) | Key::Rollback(_) | Key::Backfill(_) | Key::Recovery => {
                 panic!("the life cycle does not write {key:?}")
             }
         }
@@ -346,7 +347,11 @@ impl Words {
             }
             Record::Committer(_, worker) => after.committer = u8::from(*worker == self.workers[1]),
             Record::Coverage(_, coverage) => after.covered = self.covered(coverage),
-            Record::Pipeline(_) | Record::Cursor(..) | Record::Backfill(_) | Record::Recovery(_) => {
+            Record::Pipeline(_)
+            | Record::Cursor(..)
+            | Record::Rollback(..)
+            | Record::Backfill(_)
+            | Record::Recovery(_) => {
                 panic!("the life cycle does not write {record:?}")
             }
         }

@@ -108,6 +108,7 @@ fn records_of(table: &Table) -> Records {
         records.extend(entry.intent.iter().map(|of| (Record::Intent(sink.clone(), of.value.clone()), of.revision)));
         records
             .extend(entry.committer.iter().map(|of| (Record::Committer(sink.clone(), of.value.clone()), of.revision)));
+        records.extend(entry.rollback.iter().map(|of| (Record::Rollback(sink.clone(), of.value.clone()), of.revision)));
     }
     records.into_iter().map(|(record, revision)| (record.key(), (record, revision))).collect()
 }

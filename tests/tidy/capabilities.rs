@@ -40,7 +40,7 @@ const FULL_LOADS: &[Owed] = &[
     Owed("FL4", "Readers during a load never see an empty or a mixed table, kill -9 included", NO_TEST),
     Owed("FL5", "Where there are no transactions, a load goes to a hidden version and is exposed by a view", NO_TEST),
     Owed("FL6", "The view swap survives dropped, renamed and reordered columns", NO_TEST),
-    Owed("FL7", "One call goes back to the version before", "the table keeps its versions; the call is missing"),
+    Owed("FL7", "One call goes back to the version before", NO_TEST),
     Owed(
         "FL8",
         "Objects gone from the source go from the copy, unchanged ones are not sent again",

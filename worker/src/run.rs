@@ -251,6 +251,9 @@ async fn dispatch(
             Order::Recall(asked, answer) => {
                 work.spawn(async move { answer.recalled(committer.recall(asked).await).await });
             }
+            Order::ListVersions(asked, answer) => {
+                work.spawn(async move { answer.versions(committer.versions(asked).await).await });
+            }
             Order::Commit(asked, answer) => {
                 work.spawn(async move { answer.settled(committer.commit(asked).await).await });
             }

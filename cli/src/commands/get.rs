@@ -12,12 +12,12 @@ use crate::{
     show::{self, Output, instant, number::grouped, state, table::table},
 };
 
-/// List pipelines, windows, tasks, backfills or workers
+/// List pipelines, windows, versions, tasks, backfills or workers
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[arg(value_enum)]
     what: What,
-    /// Only of this pipeline; required for windows
+    /// Only of this pipeline; required for windows and versions
     pipeline: Option<String>,
     /// Windows from this time on
     #[arg(long)]
@@ -36,6 +36,7 @@ pub struct Args {
 enum What {
     Pipelines,
     Windows,
+    Versions,
     Tasks,
     Backfills,
     Workers,
@@ -70,6 +71,14 @@ async fn list(args: &Args, admin: &Admin) -> anyhow::Result<Listing> {
                 return Err(Mistake::usage("say of which pipeline: windrow get windows PIPELINE"));
             }
             windows(fetch_windows(admin, &pipeline, (&args.from, &args.to)).await?)
+        }
+        What::Versions => {
+            if pipeline.is_empty() {
+                return Err(Mistake::usage("say of which pipeline: windrow get versions PIPELINE"));
+            }
+            let request = v1::ListVersionsRequest { pipeline };
+            let found = admin.call(request, |mut client, request| async move { client.list_versions(request).await });
+            versions(found.await?.versions)
         }
         What::Tasks => tasks(fetch_tasks(admin, pipeline).await?),
         What::Backfills => {
@@ -254,6 +263,37 @@ fn tasks(found: Vec<v1::Task>) -> Listing {
     Listing {
         values: found.iter().map(value).collect(),
         headings: &["TASK", "PIPELINE", "START", "END", "WINDOWS", "STATE", "ATTEMPTS", "WORKER"],
+        rows: found.iter().map(row).collect(),
+    }
+}
+
+fn versions(found: Vec<v1::Version>) -> Listing {
+    let loaded = |version: &v1::Version| (version.at_us != 0).then(|| instant(version.at_us));
+    let value = |version: &v1::Version| {
+        serde_json::json!({
+            "version": version.version, "shown": version.shown, "rows": version.rows, "loaded": loaded(version),
+            "attempt": (version.attempt != 0).then_some(version.attempt), "seq": version.seq,
+            "kept": version.gone.is_empty(), "why_not": version.gone,
+        })
+    };
+    let row = |version: &v1::Version| {
+        let state = match (version.shown, version.gone.as_str()) {
+            (true, _) => "shown",
+            (false, "") => "kept",
+            (false, gone) => gone,
+        };
+        vec![
+            format!("v{}", version.version),
+            state.to_owned(),
+            grouped(version.rows),
+            loaded(version).unwrap_or_default(),
+            if version.attempt == 0 { String::new() } else { version.attempt.to_string() },
+            version.seq.to_string(),
+        ]
+    };
+    Listing {
+        values: found.iter().map(value).collect(),
+        headings: &["VERSION", "STATE", "ROWS", "LOADED", "ATTEMPT", "COMMIT"],
         rows: found.iter().map(row).collect(),
     }
 }

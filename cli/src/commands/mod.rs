@@ -22,6 +22,7 @@ pub mod here;
 pub mod pipeline;
 pub mod plan;
 pub mod range;
+pub mod rollback;
 pub mod run;
 pub mod schema;
 pub mod target;
@@ -41,6 +42,7 @@ pub enum Command {
     Describe(describe::Args),
     Explain(explain::Args),
     Backfill(backfill::Args),
+    Rollback(rollback::Args),
     Pause(pipeline::PauseArgs),
     Resume(pipeline::ResumeArgs),
     Admin(admin::Args),
@@ -73,6 +75,7 @@ impl Command {
             Self::Describe(_) => "describe",
             Self::Explain(_) => "explain",
             Self::Backfill(args) => args.verb(),
+            Self::Rollback(_) => "rollback",
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
             Self::Admin(args) => args.verb(),
@@ -104,6 +107,7 @@ impl Command {
             Self::Describe(args) => describe::run(args).await.map(Into::into),
             Self::Explain(args) => explain::run(args).await,
             Self::Backfill(args) => backfill::run(args).await.map(Into::into),
+            Self::Rollback(args) => rollback::run(args).await.map(Into::into),
             Self::Pause(args) => pipeline::pause(args).await.map(Into::into),
             Self::Resume(args) => pipeline::resume(args).await.map(Into::into),
             Self::Admin(args) => admin::run(args).await.map(Into::into),

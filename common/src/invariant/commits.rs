@@ -59,6 +59,19 @@ pub fn published_is_listed(published: &[(TaskId, Token)], listed: &BTreeSet<(Tas
     })
 }
 
+/// INV-3: no rollback is committed twice.
+pub fn rolled_back_once(requests: &[String]) -> Result<(), Violation> {
+    let mut seen = BTreeSet::new();
+    requests.iter().try_for_each(|request| {
+        holds("INV-3", seen.insert(request), || format!("rollback {request} is committed twice"))
+    })
+}
+
+/// INV-6: what a rollback shows again was published by a commit before it.
+pub fn shows_what_was_published(version: u32, published: &BTreeSet<u32>) -> Result<(), Violation> {
+    holds("INV-6", published.contains(&version), || format!("v{version} is shown again and was never published"))
+}
+
 /// INV-6 and INV-7: what is published is in the sink, and the sink is ahead of the ledger only by the recorded intent.
 pub fn sink_matches_head(at: &SinkPosition) -> Result<(), Violation> {
     let SinkPosition { head, intent, sink } = *at;

@@ -14,7 +14,7 @@ mod timeline;
 pub use self::{
     commits::{
         Link, SinkPosition, commit_follows, commits_chain, committed_once, intent_is_immutable, published_is_listed,
-        sink_matches_head,
+        rolled_back_once, shows_what_was_published, sink_matches_head,
     },
     fencing::{leaders_never_go_back, stores_agree, table_equals_store, tokens_never_go_back},
     files::{
@@ -39,7 +39,7 @@ pub struct Violation {
 pub const CATALOGUE: [(&str, &str); 19] = [
     ("INV-1", "The rows of a published window are those of its source: none lost, none doubled"),
     ("INV-2", "Windows of a pipeline tile its time, without gap or overlap"),
-    ("INV-3", "A task is committed once, and a window at a revision has one task"),
+    ("INV-3", "A task and a rollback are committed once, and a window at a revision has one task"),
     ("INV-4", "Commits of a sink count up by one, and each names the one before"),
     ("INV-5", "An older token changes nothing any more"),
     ("INV-6", "What is published is in the sink, which names the task and its token"),

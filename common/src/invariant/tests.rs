@@ -146,6 +146,16 @@ fn a_published_attempt_no_commit_lists_is_seen() {
 }
 
 #[test]
+fn a_rollback_that_is_committed_twice_or_shows_what_never_was_is_seen() {
+    let requests = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(violated(rolled_back_once(&requests(&["a", "b"]))), None);
+    assert_eq!(violated(rolled_back_once(&requests(&["a", "b", "a"]))), Some("INV-3"));
+    let published = BTreeSet::from([0, 2]);
+    assert_eq!(violated(shows_what_was_published(2, &published)), None);
+    assert_eq!(violated(shows_what_was_published(1, &published)), Some("INV-6"));
+}
+
+#[test]
 fn a_window_in_two_tasks_is_seen_unless_it_is_moved_again() {
     let (whole, part) = (run(0, 10, Seams::Every(5)), run(5, 10, Seams::None));
     assert_eq!(violated(one_task_per_window([&run(0, 5, Seams::None), &part])), None);

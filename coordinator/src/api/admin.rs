@@ -21,7 +21,7 @@ use crate::{
     core::{
         apply::Applied,
         backfill::{self, Origin},
-        report,
+        report, rollback,
         timeline::Standing as WindowStanding,
     },
     ledger::{choice_in, order_in},
@@ -32,6 +32,8 @@ use crate::{
 /// Windows of a page unless the caller says otherwise, and at most.
 const PAGE: usize = 1_000;
 const MAX_PAGE: usize = 10_000;
+/// Bytes of a request's id.
+const MAX_REQUEST_ID: usize = 200;
 
 pub(super) struct Admin {
     standing: Arc<Standing>,
@@ -180,18 +182,13 @@ impl AdminService for Admin {
         request: Request<v1::CreateBackfillRequest>,
     ) -> Result<Response<v1::CreateBackfillResponse>, Status> {
         let (metadata, _, body) = request.into_parts();
-        if body.request_id.is_empty() {
-            return Err(bad(
-                "request_id",
-                "is empty; give a UUID, the same one when you repeat the request".to_owned(),
-            ));
-        }
+        let request_id = request_id(body.request_id)?;
         let request = spec_in(body.spec)?;
         let validate_only = body.validate_only;
-        let id = backfill::id_of(&body.request_id);
+        let id = backfill::id_of(&request_id);
         let publish = || trace::publish(&metadata, request.pipeline.as_str(), id.as_str());
         let trace = if validate_only { None } else { publish() };
-        let origin = Origin { request_id: body.request_id, trace };
+        let origin = Origin { request_id, trace };
         let created = leading(&self.standing)?
             .command(|reply| Command::CreateBackfill { request, origin, validate_only, reply })
             .await
@@ -250,6 +247,50 @@ impl AdminService for Admin {
         Ok(Response::new(v1::SetBackfillStateResponse { backfill: Some(self.backfill(id).await?) }))
     }
 
+    async fn list_versions(
+        &self,
+        request: Request<v1::ListVersionsRequest>,
+    ) -> Result<Response<v1::ListVersionsResponse>, Status> {
+        let pipeline = name_in("pipeline", &request.into_inner().pipeline)?;
+        let controller = leading(&self.standing)?;
+        let versions = controller.command(|reply| Command::Versions { pipeline, reply }).await.map_err(refused)?;
+        Ok(Response::new(v1::ListVersionsResponse { versions }))
+    }
+
+    async fn create_rollback(
+        &self,
+        request: Request<v1::CreateRollbackRequest>,
+    ) -> Result<Response<v1::CreateRollbackResponse>, Status> {
+        let (metadata, _, body) = request.into_parts();
+        let request_id = request_id(body.request_id)?;
+        let pipeline: PipelineName = name_in("pipeline", &body.pipeline)?;
+        let validate_only = body.validate_only;
+        let begin = || trace::roll_back(&metadata, pipeline.as_str(), &request_id);
+        let trace = if validate_only { None } else { begin() };
+        let request = rollback::Request { request_id, pipeline, to: body.to, trace };
+        let made = leading(&self.standing)?
+            .command(|reply| Command::RollBack { request, validate_only, reply })
+            .await
+            .map_err(refused)?;
+        let rollback = self.read(move |found| view::rollback(found, &made)).await?;
+        Ok(Response::new(v1::CreateRollbackResponse { rollback: Some(rollback) }))
+    }
+
+    async fn get_rollback(
+        &self,
+        request: Request<v1::GetRollbackRequest>,
+    ) -> Result<Response<v1::GetRollbackResponse>, Status> {
+        let name: PipelineName = name_in("pipeline", &request.into_inner().pipeline)?;
+        let look = move |found: &View<'_>| {
+            let entry = found.table.pipeline(&name).ok_or(("pipeline", name.clone()))?;
+            let newest = rollback::of(found.table, &entry.sink).ok_or(("rollback", name))?;
+            Ok(view::rollback(found, &newest.value))
+        };
+        let answer: Result<v1::Rollback, (&'static str, PipelineName)> = self.read(look).await?;
+        let rollback = Some(answer.map_err(|(kind, name)| missing(kind, name.as_str()))?);
+        Ok(Response::new(v1::GetRollbackResponse { rollback }))
+    }
+
     async fn recover(&self, request: Request<v1::RecoverRequest>) -> Result<Response<v1::RecoverResponse>, Status> {
         let request = request.into_inner();
         let pipelines = request.pipelines.iter().enumerate().map(|(i, spec)| pipeline_in(i, spec));
@@ -305,6 +346,15 @@ fn change_out(applied: Applied) -> Change {
         Applied::Created => Change::Created,
         Applied::Updated => Change::Updated,
         Applied::Unchanged => Change::Unchanged,
+    }
+}
+
+/// Ids are kept in records, so they have a bound.
+fn request_id(text: String) -> Result<String, Status> {
+    match text.len() {
+        0 => Err(bad("request_id", "is empty; give a UUID, the same one when you repeat the request".to_owned())),
+        1..=MAX_REQUEST_ID => Ok(text),
+        _ => Err(bad("request_id", format!("is longer than {MAX_REQUEST_ID} bytes; give a UUID"))),
     }
 }
 

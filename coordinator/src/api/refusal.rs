@@ -4,7 +4,11 @@
 use std::time::Duration;
 
 use tonic::{Code, Status};
-use windrow_common::{error, pipeline::Pipeline};
+use windrow_common::{
+    error::{self, ErrorCode},
+    id::PipelineName,
+    pipeline::Pipeline,
+};
 use windrow_proto::status::{About, status_about};
 
 use crate::{
@@ -12,6 +16,7 @@ use crate::{
     core::{
         apply::BadPipeline,
         backfill::{BadCommand, BadRequest},
+        rollback::BadRollback,
     },
 };
 
@@ -75,6 +80,17 @@ pub(super) fn refused_of(error: CommandError, pipelines: &[Pipeline]) -> Status 
             let key = what.split_whitespace().next().unwrap_or_default();
             (Code::InvalidArgument, facts, field(&place(name, key)))
         }
+        CommandError::Rollback(BadRollback::UnknownPipeline(name)) => return missing("pipeline", name.as_str()),
+        CommandError::Rollback(refused) => return no_way_back(refused, error.code(), error.to_string()),
+        CommandError::Worker(failure) => {
+            let facts = failure.worker.iter().map(|worker| ("worker", worker.to_string())).collect();
+            (Code::FailedPrecondition, facts, Vec::new())
+        }
+        CommandError::NoCommitter => {
+            let fix = Some("start a worker with the role `sink`, or look why those there are do not answer");
+            let about = About { fix, ..About::default() };
+            return status_about(Code::FailedPrecondition, error.code(), error.to_string(), about);
+        }
         CommandError::Recovering => (Code::FailedPrecondition, Vec::new(), Vec::new()),
         CommandError::Stopped | CommandError::Ledger(_) => {
             let about = About { retry_after: Some(ASK_AGAIN), ..About::default() };
@@ -82,4 +98,43 @@ pub(super) fn refused_of(error: CommandError, pipelines: &[Pipeline]) -> Status 
         }
     };
     status_about(grpc, error.code(), error.to_string(), About { facts, violations, ..About::default() })
+}
+
+fn no_way_back(refused: &BadRollback, code: ErrorCode, text: String) -> Status {
+    let version = |version: &u32| ("version", format!("v{version}"));
+    let pipeline = |name: &PipelineName| ("pipeline", name.to_string());
+    let (fix, facts) = match refused {
+        BadRollback::UnknownPipeline(name) => (None, vec![pipeline(name)]),
+        BadRollback::Windows(name) => (
+            Some(
+                "load the windows that are wrong again: windrow backfill create PIPELINE --from .. --to .. --reprocess all",
+            ),
+            vec![pipeline(name)],
+        ),
+        BadRollback::AddsUp(name) => (
+            Some("`write: replace_all` makes each load a version; take rows out of this table by hand"),
+            vec![pipeline(name)],
+        ),
+        BadRollback::Shared { name, other } => {
+            (Some("let each pipeline write a table of its own"), vec![pipeline(name), ("other", other.to_string())])
+        }
+        BadRollback::UnderWay { pipeline: name, to } => {
+            (Some("wait until it is settled: windrow rollback says so"), vec![pipeline(name), version(to)])
+        }
+        BadRollback::Earlier(request) => (Some("give a new request id"), vec![("request", request.clone())]),
+        BadRollback::NothingShown(name) => (Some("load it: windrow backfill create PIPELINE"), vec![pipeline(name)]),
+        BadRollback::IsShown { pipeline: name, version: to } => {
+            (Some("nothing is to be done; see: windrow get versions PIPELINE"), vec![pipeline(name), version(to)])
+        }
+        BadRollback::NoneBefore { pipeline: name, shown } => {
+            (Some("see what there is: windrow get versions PIPELINE"), vec![pipeline(name), version(shown)])
+        }
+        BadRollback::Gone { pipeline: name, version: to, .. } => (
+            Some(
+                "see what there is: windrow get versions PIPELINE; keep more of it with `expose: { keep_versions: N }` in the sink",
+            ),
+            vec![pipeline(name), version(to)],
+        ),
+    };
+    status_about(Code::FailedPrecondition, code, text, About { fix, facts, ..About::default() })
 }

@@ -188,6 +188,13 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
             sink: recalled.sink.parse()?,
             recalled: recalled_in(recalled)?,
         },
+        In::Versions(listed) => {
+            let versions = match listed.failure {
+                Some(failure) => Err(failure.try_into()?),
+                None => Ok(listed.versions),
+            };
+            SessionEvent::Versions { request: listed.request, versions }
+        }
         In::Settled(settled) => {
             let (request, sink) = (settled.request, settled.sink.parse()?);
             let trace = trace::short(settled.trace.clone());
@@ -214,7 +221,9 @@ fn trace_in(progress: &v1::Progress) -> Result<(windrow_common::id::TaskId, Opti
 
 fn draft_in(outcome: v1::prepared::Outcome) -> Result<Result<Draft, PrepareFailed>, Malformed> {
     Ok(match outcome {
-        v1::prepared::Outcome::Draft(draft) => Ok(Draft { path: draft.path, digest: digest(&draft.digest)? }),
+        v1::prepared::Outcome::Draft(draft) => {
+            Ok(Draft { path: draft.path, digest: digest(&draft.digest)?, shows: draft.shows })
+        }
         v1::prepared::Outcome::Failure(failed) => Err(PrepareFailed {
             failure: required(failed.failure, "failure")?.try_into()?,
             task: if failed.task.is_empty() { None } else { Some(task_id(&failed.task)?) },

@@ -16,6 +16,7 @@ use crate::{
         backfill::{Backfill, Preview},
         commit::Trouble,
         report::{self, WindowReport},
+        rollback::{Phase, Rollback},
         table::{PipelineEntry, Versioned},
         timeline::Standing,
         workers::WorkerState,
@@ -210,6 +211,31 @@ pub(super) fn backfill(view: &View<'_>, found: &Backfill) -> v1::Backfill {
         settled_us: found.settled.map(|at| at.as_microsecond()).unwrap_or_default(),
         trace: found.trace.clone().unwrap_or_default(),
         last_failure: report::backfill_failure(view.table, found).as_ref().map(Into::into),
+    }
+}
+
+/// Why it failed, or what keeps it.
+pub(super) fn rollback(view: &View<'_>, found: &Rollback) -> v1::Rollback {
+    let trouble = || {
+        let sink = &view.table.pipeline(&found.pipeline)?.sink;
+        view.sinks.get(sink)?.trouble(view.elapsed).map(|trouble| trouble.failure)
+    };
+    let (state, seq, failure) = match &found.phase {
+        Phase::Asked => (v1::RollbackState::Asked, 0, trouble()),
+        Phase::Intended { seq } => (v1::RollbackState::Committing, *seq, trouble()),
+        Phase::Done { seq } => (v1::RollbackState::Done, *seq, None),
+        Phase::Failed { failure } => (v1::RollbackState::Failed, 0, Some(failure.clone())),
+    };
+    v1::Rollback {
+        request_id: found.request_id.clone(),
+        pipeline: found.pipeline.to_string(),
+        to: found.to,
+        shown: found.shown,
+        state: state.into(),
+        seq,
+        failure: failure.as_ref().map(Into::into),
+        created_us: found.created.as_microsecond(),
+        trace: found.trace.clone().unwrap_or_default(),
     }
 }
 

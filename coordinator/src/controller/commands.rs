@@ -33,6 +33,10 @@ impl Controller {
                 respond(reply, answer)
             }
             Command::Recover { pipelines, reply } => self.begin_recovery(&pipelines, reply).await,
+            Command::Versions { pipeline, reply } => self.wish_for_versions(&pipeline, reply),
+            Command::RollBack { request, validate_only, reply } => {
+                self.wish_for_rollback(request, validate_only, reply)
+            }
             Command::Steer { id, command, reply } => {
                 let answer = self.steer(&id, command).await;
                 respond(reply, answer)

@@ -46,6 +46,7 @@ impl Controller {
             self.plan().await?;
         }
         self.commit().await?;
+        self.ask_for_versions().await?;
         self.sweep();
         self.assign().await?;
         if look {
@@ -148,8 +149,9 @@ impl Controller {
                     tasks: tasks
                         .filter_map(|task| sealed(&task.value, commit::guard(&self.table, &task.value)))
                         .collect(),
-                    trace: origins.parent.unwrap_or_default(),
+                    trace: origins.parent.or_else(|| self.rollback_trace(sink)).unwrap_or_default(),
                     links: origins.links,
+                    show: draft.shows.as_ref().map(|shows| self.show_version(sink, shows)),
                 };
                 self.run(sink).preparing(request, worker.clone(), draft);
                 self.tell(&worker, Out::Prepare(prepare));
@@ -167,7 +169,7 @@ impl Controller {
                     path: intent.path,
                     digest: intent.digest.0.to_vec(),
                     abort,
-                    trace: origins.parent.unwrap_or_default(),
+                    trace: origins.parent.or_else(|| self.rollback_trace(sink)).unwrap_or_default(),
                     links: origins.links,
                 };
                 self.tell(&worker, Out::Commit(commit));

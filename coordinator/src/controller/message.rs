@@ -19,6 +19,7 @@ use crate::{
         commit::Answer,
         lifecycle::HeldClaim,
         recovery::PastCommit,
+        rollback::{self, BadRollback, Rollback},
         workers::WorkerInfo,
     },
     ledger::LedgerError,
@@ -125,6 +126,11 @@ pub enum SessionEvent {
         sink: windrow_common::id::SinkId,
         recalled: Result<Recalled, Failure>,
     },
+    /// The versions of a full load there are.
+    Versions {
+        request: u64,
+        versions: Result<Vec<v1::Version>, Failure>,
+    },
     Goodbye,
     Closed,
 }
@@ -142,6 +148,8 @@ pub struct Progress {
 pub struct Draft {
     pub path: String,
     pub digest: Digest,
+    /// The version a rollback's commit shows.
+    pub shows: Option<u32>,
 }
 
 /// A sink's commits as its storage has them.
@@ -190,6 +198,16 @@ pub enum Command {
         command: backfill::Command,
         reply: Reply<()>,
     },
+    /// Which versions of a full load there are.
+    Versions {
+        pipeline: PipelineName,
+        reply: Reply<Vec<v1::Version>>,
+    },
+    RollBack {
+        request: rollback::Request,
+        validate_only: bool,
+        reply: Reply<Rollback>,
+    },
 }
 
 pub type Reply<T> = oneshot::Sender<Result<T, CommandError>>;
@@ -206,6 +224,13 @@ pub enum CommandError {
     #[error(transparent)]
     Steering(#[from] BadCommand),
     #[error(transparent)]
+    Rollback(#[from] BadRollback),
+    /// What a worker said to a question.
+    #[error("{}", .0.message)]
+    Worker(Failure),
+    #[error("no worker with the role `sink` answers")]
+    NoCommitter,
+    #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error("the ledger is being made good; try again when that is done")]
     Recovering,
@@ -219,7 +244,17 @@ impl CommandError {
         match self {
             Self::NotFound { .. }
             | Self::Backfill(BadRequest::UnknownPipeline(_))
+            | Self::Rollback(BadRollback::UnknownPipeline(_))
             | Self::Steering(BadCommand::Unknown(_)) => error::NOT_FOUND,
+            Self::Rollback(BadRollback::Windows(_) | BadRollback::AddsUp(_) | BadRollback::Shared { .. }) => {
+                error::NO_VERSIONS
+            }
+            Self::Rollback(BadRollback::UnderWay { .. } | BadRollback::Earlier(_) | BadRollback::IsShown { .. }) => {
+                error::CONFLICT
+            }
+            Self::Rollback(_) => error::VERSION_GONE,
+            Self::Worker(failure) => error::find(&failure.code).copied().unwrap_or(error::INTERNAL),
+            Self::NoCommitter => error::SINK_UNREACHABLE,
             Self::Steering(_) | Self::Pipeline(BadPipeline::Frozen { .. }) | Self::Recovering => error::CONFLICT,
             Self::Pipeline(BadPipeline::Window { .. }) => error::BAD_WINDOW,
             Self::Pipeline(BadPipeline::TooMany(_)) => error::USAGE,

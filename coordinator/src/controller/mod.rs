@@ -6,6 +6,7 @@ mod drive;
 mod measuring;
 mod message;
 mod recovery;
+mod rollbacks;
 mod sessions;
 mod sweeps;
 #[cfg(test)]
@@ -27,7 +28,7 @@ use windrow_common::{
 };
 use windrow_proto::v1;
 
-use self::{measuring::Measuring, sweeps::Sweep, together::Together};
+use self::{measuring::Measuring, rollbacks::Wishes, sweeps::Sweep, together::Together};
 pub use self::{
     message::{Command, CommandError, Draft, Message, Outbox, PrepareFailed, Progress, Recalled, Reply, SessionEvent},
     recovery::Recovering,
@@ -87,6 +88,7 @@ pub struct Controller {
     sweeps: BTreeMap<SinkId, Sweep>,
     /// How far each sink is while the ledger is being made good.
     recovering: Recovering,
+    wishes: Wishes,
     sessions: BTreeMap<WorkerId, Session>,
     progress: BTreeMap<TaskId, Progress>,
     together: Together,
@@ -179,6 +181,7 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         sinks: BTreeMap::new(),
         sweeps: BTreeMap::new(),
         recovering: Recovering::default(),
+        wishes: Wishes::default(),
         sessions: BTreeMap::new(),
         progress: BTreeMap::new(),
         together: Together::default(),
@@ -357,6 +360,7 @@ impl Controller {
         let now = self.clock.elapsed();
         self.sinks.values_mut().for_each(|run| run.lost(worker, now));
         self.recovering.lost(worker);
+        self.wishes.lost(worker);
     }
 
     fn now(&self) -> Now {

@@ -64,6 +64,7 @@ impl Controller {
                 Ok(())
             }
             SessionEvent::Recalled { request, sink, recalled } => self.recalled(&sink, request, recalled).await,
+            SessionEvent::Versions { request, versions } => self.versions_listed(&worker, request, versions).await,
             SessionEvent::Goodbye => self.goodbye(&worker).await,
             SessionEvent::Closed => {
                 self.hang_up(&worker);
@@ -208,10 +209,17 @@ impl Controller {
             let Some(asked) = self.sinks.get(sink).and_then(|run| run.prepared(request)).cloned() else {
                 return Ok(());
             };
-            let Draft { path, digest } = match &draft {
+            let Draft { path, digest, shows } = match &draft {
                 Ok(draft) => draft.clone(),
+                Err(failed) if asked.shows.is_some() => {
+                    return self.rollback_unprepared(sink, failed.failure.clone()).await;
+                }
                 Err(failed) => return self.prepare_failed(sink, failed.clone()).await,
             };
+            if shows != asked.shows.map(|shows| shows.version) {
+                let failure = unversed(self.now().wall);
+                return self.rollback_unprepared(sink, failure).await;
+            }
             match commit::record(&self.table, sink, &asked, path, digest) {
                 Some(change) if self.together.has_room_for(&change) => {
                     self.together.add(change, Then::Intended { sink: sink.clone() });
@@ -361,6 +369,17 @@ fn went_back(at: jiff::Timestamp) -> Failure {
             "the sink holds commits the ledger does not know of: the ledger was lost or restored from a backup, or \
                   another cluster writes here; `windrow admin restore` or `rebuild` makes the ledger good"
                 .to_owned(),
+        retry: windrow_common::task::Retry::Later,
+        at,
+        took: Duration::ZERO,
+        worker: None,
+    }
+}
+
+fn unversed(at: jiff::Timestamp) -> Failure {
+    Failure {
+        code: error::VERSION_SKEW.code.to_owned(),
+        message: "the committer knows no rollbacks: upgrade the workers".to_owned(),
         retry: windrow_common::task::Retry::Later,
         at,
         took: Duration::ZERO,

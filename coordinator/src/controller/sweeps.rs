@@ -13,7 +13,7 @@ use windrow_common::{
 use windrow_proto::v1::{self, session_response::Message as Out};
 
 use super::Controller;
-use crate::ledger::LedgerError;
+use crate::{core::rollback, ledger::LedgerError};
 
 /// A sink's sweep.
 pub(super) struct Sweep {
@@ -37,6 +37,10 @@ impl Controller {
             if self.sweeps.entry(sink.clone()).or_insert(Sweep { due: first, request: None }).due > now {
                 continue;
             }
+            // What a rollback brings back may be nothing's any more until its commit is made.
+            if rollback::open(&self.table, &sink).is_some() {
+                continue;
+            }
             let Some(pipeline) = self.any_pipeline_of(&sink) else { continue };
             let request = self.next_request();
             self.sweeps.insert(sink.clone(), Sweep { due: now + self.timing.sweep_every, request: Some(request) });
@@ -55,6 +59,9 @@ impl Controller {
         files: u64,
     ) -> Result<(), LedgerError> {
         if self.sweeps.get(sink).and_then(|sweep| sweep.request) != Some(request) || files == 0 {
+            return Ok(());
+        }
+        if rollback::open(&self.table, sink).is_some() {
             return Ok(());
         }
         if !self.ledger.still_leads().await? {

@@ -7,7 +7,10 @@ use windrow_common::{
     task::{Task, TaskState},
 };
 
-use super::table::{Change, Record, SinkEntry, Table, Versioned};
+use super::{
+    rollback::Phase,
+    table::{Change, Record, SinkEntry, Table, Versioned},
+};
 
 /// The first invariant the change breaks on this table, if it breaks one.
 pub fn audit(table: &Table, epoch: i64, change: &Change) -> Result<(), Violation> {
@@ -46,6 +49,22 @@ pub fn audit(table: &Table, epoch: i64, change: &Change) -> Result<(), Violation
                     Err(Violation { id: "INV-7", message })
                 }
             }
+        }
+        // A rollback is of the intent that is recorded with it, and done with the head that moves onto that.
+        Record::Rollback(sink, found) => {
+            let seq = match found.phase {
+                Phase::Intended { seq } | Phase::Done { seq } => seq,
+                Phase::Asked | Phase::Failed { .. } => return Ok(()),
+            };
+            let of_intent =
+                |record: &Record| matches!(record, Record::Intent(of, intent) if of == sink && intent.seq == seq);
+            let of_head = |record: &Record| matches!(record, Record::Head(of, head) if of == sink && head.seq == seq);
+            let fits = match found.phase {
+                Phase::Intended { .. } => change.put.iter().any(of_intent),
+                _ => change.put.iter().any(of_head),
+            };
+            let message = || format!("a rollback of {sink} is said to be commit {seq}, which is another change");
+            if fits { Ok(()) } else { Err(Violation { id: "INV-6", message: message() }) }
         }
         _ => Ok(()),
     })

@@ -22,6 +22,7 @@ use windrow_common::{
 
 use super::{
     lifecycle::{self, Now},
+    rollback,
     table::{Change, Coverage, Head, Key, Record, SinkEntry, Table, Versioned},
     workers::Workers,
 };
@@ -110,6 +111,18 @@ pub struct Draft {
     pub previous_aborted: bool,
     /// Sealed tasks and the revisions of their seals.
     pub tasks: Vec<(TaskId, i64)>,
+    /// Of a rollback, which has no tasks.
+    pub shows: Option<Shows>,
+}
+
+/// What a rollback's commit is worked out for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shows {
+    pub version: u32,
+    /// The version that was shown when it was asked for.
+    pub instead_of: u32,
+    /// The revision of its record.
+    pub asked: i64,
 }
 
 /// Longest pause after failures in a row.
@@ -133,10 +146,15 @@ pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, now:
     if let Some(intent) = &entry.intent {
         return Some(Todo::Commit { worker, intent: intent.value.clone(), abort: run.abort.is_some() });
     }
-    let tasks = choose(table, sink, run.batch);
+    // Before loads that are sealed: who asked for it knew nothing of them, and they are shown above it.
+    let shows = entry.rollback.as_ref().filter(|found| found.value.phase == rollback::Phase::Asked);
+    let shows =
+        shows.map(|found| Shows { version: found.value.to, instead_of: found.value.shown, asked: found.revision });
+    let tasks = if shows.is_some() { Vec::new() } else { choose(table, sink, run.batch) };
     let head = entry.head.as_ref().map(|head| head.value).unwrap_or_default();
-    let draft = Draft { seq: head.seq + 1, previous: head.digest, previous_aborted: head.aborted, tasks };
-    (!draft.tasks.is_empty()).then_some(Todo::Prepare { worker, draft })
+    let (seq, previous, previous_aborted) = (head.seq + 1, head.digest, head.aborted);
+    let draft = Draft { seq, previous, previous_aborted, tasks, shows };
+    (draft.shows.is_some() || !draft.tasks.is_empty()).then_some(Todo::Prepare { worker, draft })
 }
 
 /// T6: gives the sink a committer if it has none that serves. One that is gone, or that its peers cannot reach, is
@@ -206,10 +224,14 @@ pub fn record(table: &Table, sink: &SinkId, draft: &Draft, path: String, digest:
     }
     let intent =
         IntentRef { seq: draft.seq, previous: draft.previous, path, digest, tasks: draft.tasks.clone(), counts };
-    Some(Change { expect, put: vec![Record::Intent(sink.clone(), intent)], delete: Vec::new() })
+    let change = Change { expect, put: vec![Record::Intent(sink.clone(), intent)], delete: Vec::new() };
+    match draft.shows {
+        None => Some(change),
+        Some(shows) => Some(change.and(rollback::intended(entry, sink, shows.asked, draft.seq)?)),
+    }
 }
 
-/// T9: the sink holds the intent; its tasks leave the ledger and their windows are covered.
+/// T9: the sink holds the intent; its tasks leave the ledger and their windows are covered. A rollback's has none: it is done.
 pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
     let (intent, mut change) = close_intent(table, sink, false)?;
     let tasks: Vec<&Versioned<Task>> = intent.tasks.iter().filter_map(|(id, _)| table.task(id)).collect();
@@ -234,12 +256,14 @@ pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
         next.published += windows;
         change = change.and(Change::replace(Record::Backfill(next), backfill.revision));
     }
-    Some(change)
+    let done = rollback::done(table.sink(sink)?, sink, intent.seq);
+    Some(change.and(done.unwrap_or_default()))
 }
 
 /// T11: the sink holds the intent's abort; its tasks run again, or are quarantined if that cannot help.
 pub fn finalize_abort(table: &Table, sink: &SinkId, failure: &Failure, now: Now) -> Option<Change> {
     let (intent, change) = close_intent(table, sink, true)?;
+    let change = change.and(rollback::undone(table.sink(sink)?, sink, intent.seq, failure).unwrap_or_default());
     let alone = intent.tasks.len() == 1;
     let tasks = intent.tasks.iter().filter_map(|(id, _)| table.task(id));
     Some(
@@ -332,9 +356,10 @@ impl SinkRun {
         *self = Self { batch: (self.batch * 2).min(MAX_INTENT_TASKS), ..Self::default() };
     }
 
-    /// The intent of so many tasks is aborted. Smaller ones follow, to find the task the sink refuses.
+    /// The intent of so many tasks is aborted. Smaller ones follow, to find the task the sink refuses; a rollback's has none.
     pub fn aborted(&mut self, tasks: usize) {
-        *self = Self { batch: (tasks / 2).max(1), ..Self::default() };
+        let batch = if tasks == 0 { self.batch } else { (tasks / 2).max(1) };
+        *self = Self { batch, ..Self::default() };
     }
 
     /// The session with a worker broke. If something was asked of it, its answer will not come.
@@ -363,6 +388,11 @@ impl SinkRun {
     pub fn failed(&mut self, failure: Failure, now: Duration) {
         (self.trouble, self.halted) = (Some(failure), false);
         self.again(now);
+    }
+
+    /// How often in a row a step failed.
+    pub fn failures(&self) -> u32 {
+        self.failures
     }
 
     /// Preparing failed for good. Returns the task to blame if the batch held only one; else a smaller batch is tried.

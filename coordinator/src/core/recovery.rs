@@ -22,6 +22,7 @@ use super::{
     backfill::Backfill,
     coverage::IntervalSet,
     lifecycle::{self, Now},
+    rollback,
     table::{Change, Coverage, Cursor, Head, Key, Record, Recovery, SinkEntry, Table, Versioned},
 };
 
@@ -118,7 +119,7 @@ pub fn replay(table: &Table, sink: &SinkId, commit: &PastCommit, now: Now) -> Re
     }
     Ok(match make_room(table, published, now) {
         Some(change) => Step::More(change),
-        None => Step::Last(take_over(table, sink, entry, commit, published)),
+        None => Step::Last(take_over(table, sink, (entry, commit, published), now)),
     })
 }
 
@@ -191,7 +192,12 @@ fn without(task: &Versioned<Task>, done: &IntervalSet, now: Now) -> (Change, u64
 }
 
 /// Coverage, totals and cursor of each pipeline, and the sink's head; a recorded intent has had its time.
-fn take_over(table: &Table, sink: &SinkId, entry: &SinkEntry, commit: &PastCommit, published: &[PastTask]) -> Change {
+fn take_over(
+    table: &Table,
+    sink: &SinkId,
+    (entry, commit, published): (&SinkEntry, &PastCommit, &[PastTask]),
+    now: Now,
+) -> Change {
     let head = Head { seq: commit.seq, digest: Some(commit.digest), aborted: commit.aborted };
     let before = entry.head.as_ref().map(|head| head.revision);
     let record = Record::Head(sink.clone(), head);
@@ -201,6 +207,7 @@ fn take_over(table: &Table, sink: &SinkId, entry: &SinkEntry, commit: &PastCommi
         change.expect.push((key.clone(), Some(intent.revision)));
         change.delete.push(key);
     }
+    change = change.and(rollback::recovered(entry, sink, commit, now).unwrap_or_default());
     let mut followed: BTreeMap<&PipelineName, (Coverage, Cursor)> = BTreeMap::new();
     for task in published {
         let Some(entry) = table.pipeline(&task.pipeline) else { continue };

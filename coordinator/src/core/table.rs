@@ -16,7 +16,7 @@ use windrow_common::{
     window::{Axis, Window},
 };
 
-use super::{backfill::Backfill, calendar::Tiling, coverage::IntervalSet};
+use super::{backfill::Backfill, calendar::Tiling, coverage::IntervalSet, rollback::Rollback};
 
 /// A record and the revision of the transaction that wrote it.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,7 @@ pub enum Key {
     Head(SinkId),
     Intent(SinkId),
     Committer(SinkId),
+    Rollback(SinkId),
     Backfill(BackfillId),
     Recovery,
 }
@@ -49,6 +50,7 @@ pub enum Record {
     Head(SinkId, Head),
     Intent(SinkId, IntentRef),
     Committer(SinkId, WorkerId),
+    Rollback(SinkId, Rollback),
     Backfill(Backfill),
     Recovery(Recovery),
 }
@@ -121,6 +123,8 @@ pub struct SinkEntry {
     pub head: Option<Versioned<Head>>,
     pub intent: Option<Versioned<IntentRef>>,
     pub committer: Option<Versioned<WorkerId>>,
+    /// The newest one, settled or not.
+    pub rollback: Option<Versioned<Rollback>>,
 }
 
 /// The ledger in memory.
@@ -271,6 +275,9 @@ impl Table {
             Record::Committer(sink, value) => {
                 self.sinks.entry(sink).or_default().committer = Some(Versioned { value, revision });
             }
+            Record::Rollback(sink, value) => {
+                self.sinks.entry(sink).or_default().rollback = Some(Versioned { value, revision });
+            }
             Record::Backfill(value) => {
                 self.backfills.insert(value.id.clone(), Versioned { value, revision });
             }
@@ -287,6 +294,7 @@ impl Table {
             Key::Head(sink) => self.sinks.entry(sink.clone()).or_default().head = None,
             Key::Intent(sink) => self.sinks.entry(sink.clone()).or_default().intent = None,
             Key::Committer(sink) => self.sinks.entry(sink.clone()).or_default().committer = None,
+            Key::Rollback(sink) => self.sinks.entry(sink.clone()).or_default().rollback = None,
             Key::Backfill(id) => {
                 self.backfills.remove(id);
             }
@@ -391,7 +399,7 @@ impl Change {
     pub fn may_be_followed_by_tasks(&self) -> bool {
         let may = |record: &Record| match record {
             Record::Task(task) => matches!(task.state, TaskState::Quarantined { .. }),
-            Record::Head(..) | Record::Intent(..) | Record::Committer(..) => false,
+            Record::Head(..) | Record::Intent(..) | Record::Committer(..) | Record::Rollback(..) => false,
             _ => true,
         };
         !self.delete.is_empty() || self.put.iter().any(may)
@@ -408,6 +416,7 @@ impl Record {
             Self::Head(sink, _) => Key::Head(sink.clone()),
             Self::Intent(sink, _) => Key::Intent(sink.clone()),
             Self::Committer(sink, _) => Key::Committer(sink.clone()),
+            Self::Rollback(sink, _) => Key::Rollback(sink.clone()),
             Self::Backfill(backfill) => Key::Backfill(backfill.id.clone()),
             Self::Recovery(_) => Key::Recovery,
         }

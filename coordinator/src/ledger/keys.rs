@@ -44,6 +44,7 @@ impl Keys {
             Key::Head(sink) => format!("s/{sink}/head"),
             Key::Intent(sink) => format!("s/{sink}/intent"),
             Key::Committer(sink) => format!("s/{sink}/com"),
+            Key::Rollback(sink) => format!("s/{sink}/rollback"),
             Key::Backfill(id) => format!("b/{id}"),
             Key::Recovery => "meta/recovery".to_owned(),
         })
@@ -63,6 +64,7 @@ impl Keys {
             ["s", name, "head"] => Some(Key::Head(sink(name)?)),
             ["s", name, "intent"] => Some(Key::Intent(sink(name)?)),
             ["s", name, "com"] => Some(Key::Committer(sink(name)?)),
+            ["s", name, "rollback"] => Some(Key::Rollback(sink(name)?)),
             ["meta", "recovery"] => Some(Key::Recovery),
             ["b", id] => Some(Key::Backfill(id.parse::<BackfillId>().ok()?)),
             _ => None,
@@ -94,7 +96,8 @@ mod tests {
             Key::Task(pipeline, task),
             Key::Head(sink.clone()),
             Key::Intent(sink.clone()),
-            Key::Committer(sink),
+            Key::Committer(sink.clone()),
+            Key::Rollback(sink),
             Key::Backfill("bf-1".parse().unwrap()),
             Key::Recovery,
         ];

@@ -11,6 +11,7 @@ use windrow_proto::{
 use crate::core::{
     backfill::{Backfill, Choice, Order, Phase},
     coverage::IntervalSet,
+    rollback::{self, Rollback},
     table::{Coverage, Cursor, Head, Key, PipelineState, Record, Recovery},
 };
 
@@ -27,6 +28,7 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, Malformed> {
         }
         Record::Intent(_, intent) => v1::IntentRecord::from(intent).encode_to_vec(),
         Record::Committer(_, worker) => v1::CommitterRecord { worker: worker.to_string() }.encode_to_vec(),
+        Record::Rollback(_, rollback) => rollback_out(rollback).encode_to_vec(),
         Record::Backfill(backfill) => backfill_out(backfill).encode_to_vec(),
         Record::Recovery(recovery) => v1::RecoveryRecord { since_us: recovery.since.as_microsecond() }.encode_to_vec(),
     })
@@ -54,6 +56,7 @@ pub(super) fn decode(key: Key, bytes: &[u8]) -> Result<Record, Malformed> {
             let record: v1::CommitterRecord = decode_message(bytes)?;
             Record::Committer(sink, record.worker.parse()?)
         }
+        Key::Rollback(sink) => Record::Rollback(sink, rollback_in(decode_message(bytes)?)?),
         Key::Backfill(_) => Record::Backfill(backfill_in(decode_message(bytes)?)?),
         Key::Recovery => {
             let record: v1::RecoveryRecord = decode_message(bytes)?;
@@ -142,6 +145,46 @@ fn backfill_in(record: v1::BackfillRecord) -> Result<Backfill, Malformed> {
         created: instant(record.created_us)?,
         settled: if record.settled_us == 0 { None } else { Some(instant(record.settled_us)?) },
         accept: record.accept,
+    })
+}
+
+fn rollback_out(found: &Rollback) -> v1::RollbackRecord {
+    use v1::rollback_record::State;
+    v1::RollbackRecord {
+        request_id: found.request_id.clone(),
+        pipeline: found.pipeline.to_string(),
+        to: found.to,
+        shown: found.shown,
+        created_us: found.created.as_microsecond(),
+        trace: found.trace.clone().unwrap_or_default(),
+        refused: found.refused,
+        earlier: found.earlier.clone(),
+        state: Some(match &found.phase {
+            rollback::Phase::Asked => State::Asked(v1::RollbackAsked {}),
+            rollback::Phase::Intended { seq } => State::Intended(v1::RollbackIntended { seq: *seq }),
+            rollback::Phase::Done { seq } => State::Done(v1::RollbackDone { seq: *seq }),
+            rollback::Phase::Failed { failure } => State::Failed(failure.into()),
+        }),
+    }
+}
+
+fn rollback_in(record: v1::RollbackRecord) -> Result<Rollback, Malformed> {
+    use v1::rollback_record::State;
+    Ok(Rollback {
+        request_id: record.request_id,
+        pipeline: record.pipeline.parse()?,
+        to: record.to,
+        shown: record.shown,
+        created: instant(record.created_us)?,
+        trace: optional_text(record.trace),
+        refused: record.refused,
+        earlier: record.earlier,
+        phase: match required(record.state, "state")? {
+            State::Asked(_) => rollback::Phase::Asked,
+            State::Intended(intended) => rollback::Phase::Intended { seq: intended.seq },
+            State::Done(done) => rollback::Phase::Done { seq: done.seq },
+            State::Failed(failure) => rollback::Phase::Failed { failure: failure.try_into()? },
+        },
     })
 }
 

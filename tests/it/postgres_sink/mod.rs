@@ -23,6 +23,7 @@ mod faults;
 mod loading;
 mod recovery;
 mod replacing;
+mod rollback;
 mod types;
 mod upserting;
 mod versions;

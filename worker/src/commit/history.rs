@@ -9,8 +9,7 @@ use std::{
 use futures::{StreamExt, TryStreamExt, stream};
 use windrow_common::{
     error,
-    intent::{Committed, Effect, Fingerprint, IntentBody, IntentTask, Seq},
-    manifest::Digest,
+    intent::{Committed, IntentBody, IntentTask, Seq},
 };
 use windrow_proto::{convert::digest_bytes, v1};
 
@@ -19,7 +18,10 @@ use crate::{
     error::{Result, WorkerError},
     open::{Connectors, read_pipeline},
     sink::{Applied, Sink},
-    stage::manifest,
+    stage::{
+        chain::{self, Link},
+        manifest,
+    },
 };
 
 /// Most tasks one answer tells of: some 200 bytes each, so that it fits a message.
@@ -36,13 +38,6 @@ pub(super) struct Histories(Mutex<BTreeMap<String, Arc<Chain>>>);
 struct Chain {
     newest: Committed,
     links: Vec<Link>,
-}
-
-#[derive(Clone, Copy)]
-struct Link {
-    seq: Seq,
-    digest: Digest,
-    aborted: bool,
 }
 
 /// The commits after `asked.after`, as many as fit an answer, and the seq of the newest.
@@ -67,7 +62,7 @@ pub(super) async fn recall(
     let mut bodies = stream::iter(wanted)
         .map(|link| {
             let sink = sink.clone();
-            async move { body(sink.as_ref(), link.seq, &link.digest).await.map(|body| (link, body)) }
+            async move { chain::body(sink.storage(), &link).await.map(|body| (link, body)) }
         })
         .buffered(BODIES_AT_A_TIME);
     let (mut commits, mut tasks) = (Vec::new(), 0);
@@ -102,7 +97,7 @@ impl Histories {
 async fn fence(sink: &dyn Sink, chain: &Chain) -> Result<Chain> {
     let overtaken = || WorkerError::later(error::SINK_CONFLICT, "a commit arrived while the sink was being read");
     let tip = chain.links.last().copied().ok_or_else(overtaken)?;
-    let before = body(sink, tip.seq, &tip.digest).await?;
+    let before = chain::body(sink.storage(), &tip).await?;
     let nothing = IntentBody {
         sink: before.sink,
         seq: tip.seq + 1,
@@ -114,6 +109,7 @@ async fn fence(sink: &dyn Sink, chain: &Chain) -> Result<Chain> {
         remove: Vec::new(),
         dead_letters: Vec::new(),
         change: None,
+        shows: None,
     };
     let (_, digest) = manifest::put_intent(sink.storage(), &nothing).await?;
     let Applied::Aborted { .. } = sink.abort(&nothing, &digest).await? else { return Err(overtaken()) };
@@ -122,51 +118,15 @@ async fn fence(sink: &dyn Sink, chain: &Chain) -> Result<Chain> {
     Ok(Chain { newest, links: chain.links.iter().copied().chain([link]).collect() })
 }
 
-/// From the newest commit to the first. Whether a commit was an abort is told by the sink for the newest one, and by the
-/// intent that followed for the others.
+/// From the newest commit to the first.
 async fn walk(sink: &dyn Sink, newest: Committed) -> Result<Chain> {
-    let mut links = vec![tip(sink, newest).await?];
-    while let Some(link) = links.last().copied() {
-        let found = body(sink, link.seq, &link.digest).await?;
-        let Some(previous) = found.previous else {
-            if link.seq == 1 {
-                break;
-            }
-            return Err(incomplete(link.seq - 1));
-        };
-        links.push(Link { seq: link.seq - 1, digest: previous, aborted: found.previous_aborted });
+    let mut links = vec![chain::tip(sink.storage(), newest).await?];
+    while let Some(link) = links.last() {
+        let Some(before) = chain::before(&chain::body(sink.storage(), link).await?)? else { break };
+        links.push(before);
     }
     links.reverse();
     Ok(Chain { newest, links })
-}
-
-/// The newest commit, whose digest the sink knows only in part: that of one of the intents worked out for its seq.
-async fn tip(sink: &dyn Sink, newest: Committed) -> Result<Link> {
-    let (fingerprint, aborted) = match newest.effect {
-        Effect::Applied(fingerprint) => (fingerprint, false),
-        Effect::Aborted(fingerprint) => (fingerprint, true),
-    };
-    let candidates = manifest::intents_of(sink.storage(), newest.seq).await?;
-    let digest = candidates.into_iter().find(|digest| Fingerprint::of(digest) == fingerprint);
-    let digest = digest.ok_or_else(|| incomplete(newest.seq))?;
-    Ok(Link { seq: newest.seq, digest, aborted })
-}
-
-async fn body(sink: &dyn Sink, seq: Seq, digest: &Digest) -> Result<IntentBody> {
-    let body = match manifest::find_intent(sink.storage(), seq, digest).await {
-        Err(cause) if cause.code() == error::STAGED_FILE_BAD => return Err(incomplete(seq).because(cause)),
-        found => found?,
-    };
-    if body.seq != seq {
-        return Err(incomplete(seq));
-    }
-    Ok(body)
-}
-
-fn incomplete(seq: Seq) -> WorkerError {
-    WorkerError::never(error::SINK_HISTORY, format!("the record of commit {seq} is missing"))
-        .at("_windrow/intents")
-        .fix("bring the folder back from a backup of the table")
 }
 
 fn past_commit(link: Link, body: IntentBody) -> v1::PastCommit {
@@ -194,7 +154,7 @@ fn past_task(task: IntentTask) -> v1::PastTask {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use serde_json::json;
-    use windrow_common::{clock::SystemClock, pipeline::Pipeline};
+    use windrow_common::{clock::SystemClock, manifest::Digest, pipeline::Pipeline};
 
     use super::*;
     use crate::open::BuiltIn;
@@ -223,6 +183,7 @@ mod tests {
             remove: Vec::new(),
             dead_letters: Vec::new(),
             change: None,
+            shows: None,
         }
     }
 

@@ -30,6 +30,7 @@ mod prepare;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 /// Sinks worked on at a time.
 const SIDE_BY_SIDE: usize = 8;
@@ -116,6 +117,18 @@ impl Committer {
         let failure = recalled.as_ref().err().map(|error| (&failure_of(error, self.clock.now(), &self.worker)).into());
         let (newest, commits) = recalled.unwrap_or_default();
         v1::Recalled { request, sink, newest, commits, failure }
+    }
+
+    /// Tells which versions of a full load there are.
+    pub async fn versions(&self, asked: v1::ListVersions) -> v1::VersionsListed {
+        let (request, sink) = (asked.request, asked.sink.clone());
+        let listed = async {
+            let _turn = self.lanes.turn(&sink).await?;
+            versions::list(&self.connectors, &asked).await
+        };
+        let listed = caught(listed).await.unwrap_or_else(Err);
+        let failure = listed.as_ref().err().map(|error| (&failure_of(error, self.clock.now(), &self.worker)).into());
+        v1::VersionsListed { request, sink, versions: listed.unwrap_or_default(), failure }
     }
 
     /// Carries a recorded intent out, or spends its seq on an abort. Whatever goes wrong means that the outcome is

@@ -12,7 +12,7 @@ use windrow_proto::{
     v1,
 };
 
-use super::{checked_sink, guarded};
+use super::{checked_sink, guarded, versions};
 use crate::{
     error::WorkerError,
     open::{Connectors, read_pipeline},
@@ -37,6 +37,11 @@ impl From<WorkerError> for Blamed {
 }
 
 pub(super) async fn prepare(connectors: &Connectors, asked: v1::Prepare) -> Result<v1::IntentDraft, Blamed> {
+    if let Some(show) = &asked.show {
+        let draft = versions::show(connectors, &asked, show).await?;
+        failpoint::reach(failpoint::Point::Prepared, &asked.sink).await.map_err(WorkerError::from)?;
+        return Ok(draft);
+    }
     let pipeline = read_pipeline(&asked.pipeline)?;
     let id = checked_sink(&asked.sink, &pipeline)?;
     let sink = connectors.sink(&pipeline)?;
@@ -54,7 +59,7 @@ pub(super) async fn prepare(connectors: &Connectors, asked: v1::Prepare) -> Resu
     }
     let (path, Digest(digest)) = manifest::put_intent(storage, &body).await?;
     failpoint::reach(failpoint::Point::Prepared, &asked.sink).await.map_err(WorkerError::from)?;
-    Ok(v1::IntentDraft { path, digest: digest.to_vec() })
+    Ok(v1::IntentDraft { path, digest: digest.to_vec(), shows: None })
 }
 
 /// The task with its manifest, if all of its files are there.

@@ -111,6 +111,7 @@ impl Sink for Scripted {
             remove: Vec::new(),
             dead_letters: Vec::new(),
             change: None,
+            shows: None,
         })
     }
 
@@ -199,7 +200,7 @@ async fn draft(committer: &Committer, sink: &Scripted, seq: u64) -> v1::IntentDr
 }
 
 async fn recorded(committer: &Committer, sink: &Scripted, seq: u64) -> v1::Commit {
-    let v1::IntentDraft { path, digest } = draft(committer, sink, seq).await;
+    let v1::IntentDraft { path, digest, .. } = draft(committer, sink, seq).await;
     v1::Commit {
         request: 2,
         sink: sink.pipeline.sink.id().to_string(),

@@ -117,7 +117,7 @@ async fn rows_read_by_one_worker_are_staged_by_another_and_published_by_its_comm
     committer.say(Heard::Prepare(asked)).await;
     let Some(Message::Prepared(prepared)) = committer.hear_news().await else { panic!("not a draft") };
     let Some(prepared::Outcome::Draft(draft)) = prepared.outcome else { panic!("{prepared:?}") };
-    let v1::IntentDraft { path, digest } = draft;
+    let v1::IntentDraft { path, digest, .. } = draft;
     let asked = v1::Commit { request: 2, sink, pipeline: json, seq: 1, path, digest, ..v1::Commit::default() };
     // A repeat changes nothing.
     for _ in 0..2 {

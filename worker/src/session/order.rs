@@ -25,6 +25,8 @@ pub enum Order {
     SweepDelete(v1::SweepDelete, Answerer),
     /// Tell what the sink knows of windrow's commits.
     Recall(v1::Recall, Answerer),
+    /// Tell which versions of a full load there are.
+    ListVersions(v1::ListVersions, Answerer),
 }
 
 /// A claimed task.

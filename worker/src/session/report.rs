@@ -103,6 +103,10 @@ impl Answerer {
         self.send(Message::Recalled(recalled)).await;
     }
 
+    pub async fn versions(self, versions: v1::VersionsListed) {
+        self.send(Message::Versions(versions)).await;
+    }
+
     async fn send(self, message: Message) {
         // A session that is gone needs no answer.
         let _ = self.queue.send(Report::Reply(self.session, Box::new(message))).await;

@@ -7,14 +7,17 @@ use std::collections::BTreeSet;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use windrow_common::{
+    claim::Token,
     error,
+    id::TaskId,
     intent::{Committed, IntentBody, IntentTask, Seq},
     manifest::{Digest, Manifest, StagedFile, WriteMode},
     pipeline::{Pipeline, SinkSpec},
 };
 
+use self::versions::Version;
 use crate::{
-    error::Result,
+    error::{Result, WorkerError},
     source::{Built, ParamError},
     stage::{self, Attempt, BatchStream, Layout},
     storage::Storage,
@@ -22,8 +25,10 @@ use crate::{
 
 mod change;
 pub mod delta;
+mod expose;
 pub mod files;
 pub mod postgres;
+pub mod versions;
 
 /// A sink opened for one physical target.
 ///
@@ -57,6 +62,17 @@ pub trait Sink: Send + Sync + 'static {
     /// staged file is there.
     async fn prepare(&self, next: Next) -> Result<IntentBody>;
 
+    /// For each of these versions why it cannot be shown again; `None` where it can. What is shown is not asked for.
+    async fn gone(&self, versions: &[Version]) -> Result<Vec<Option<String>>> {
+        Ok(vec![Some("is not kept: this sink keeps no versions".to_owned()); versions.len()])
+    }
+
+    /// Works out the commit that shows a version again, as completely as [`Self::prepare`] does, and writes invisible files
+    /// only. Fails with `VERSION_GONE` when what it needs is not there.
+    async fn show_again(&self, version: &Version, _again: Again) -> Result<IntentBody> {
+        Err(WorkerError::never(error::NO_VERSIONS, format!("this sink cannot show v{} again", version.number)))
+    }
+
     /// Applies an intent by compare-and-set on the sink's seq, following [`windrow_common::intent::judge`]. Repeating it
     /// changes nothing.
     async fn commit(&self, body: &IntentBody, digest: &Digest) -> Result<Applied>;
@@ -76,6 +92,17 @@ pub struct Next {
     pub previous_aborted: bool,
     /// In the order they are to be published.
     pub tasks: Vec<(IntentTask, Manifest)>,
+}
+
+/// What the commit of a rollback is made of, beside its version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Again {
+    pub seq: Seq,
+    pub previous: Option<Digest>,
+    pub previous_aborted: bool,
+    /// What files that have to be made for it are named by, in a task's and its token's place.
+    pub id: TaskId,
+    pub token: Token,
 }
 
 /// How applying an intent ended.

@@ -11,6 +11,7 @@ use windrow_common::{claim::Token, id::TaskId, manifest::StagedFile, window::Win
 use crate::{error::Result, storage::Storage};
 
 mod cast;
+pub mod chain;
 pub mod dead_letters;
 mod encode;
 mod file;

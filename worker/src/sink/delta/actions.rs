@@ -122,6 +122,7 @@ impl Writing<'_> {
                 "seq": self.body.seq,
                 "digest": self.digest.to_string(),
                 "aborted": deed == Deed::Abort,
+                "shows": self.body.shows,
                 "tasks": tasks,
             },
         })

@@ -88,6 +88,9 @@ impl DeltaSink {
         {
             return Ok(Attempt::Over(Applied::Refused(refusal)));
         }
+        if deed == Deed::Apply && body.shows.is_some() && !self.stay(table, body).await? {
+            return Ok(Attempt::Over(Applied::Refused(Refusal::Conflict)));
+        }
         let text = writing.text(deed, table)?;
         let version = table.version + 1;
         failpoint::reach(failpoint::Point::Committing, body.sink.as_str()).await?;

@@ -3,13 +3,12 @@
 //! judged on, created or not at all. It may not know the coordinator, sessions or Flight.
 //!
 //! `params` what the pipeline may say; `types` and `guard` which rows and tables fit; `log`, `actions`, `table` the
-//! log in storage, as text, in memory; `prepare` the next commit worked out, by `sink::change`; `commit` the commit; `checkpoint` what is done after it.
+//! log in storage, as text, in memory; `prepare` the next commit worked out, by `sink::change`; `again` that of a rollback; `commit` the commit; `checkpoint` what is done after it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
-use futures::StreamExt;
 use tokio::sync::{Mutex, MutexGuard};
 use windrow_common::{
     clock::{Clock, SystemClock},
@@ -23,11 +22,11 @@ use windrow_common::{
 use self::{
     actions::Deed,
     checkpoint::Checkpoints,
-    log::{Log, broken},
+    log::Log,
     params::Params,
     table::{Advance, AppIds, Reading, Table},
 };
-use super::{Applied, Capabilities, Next, Sink, SinkKind};
+use super::{Again, Applied, Capabilities, Next, Sink, SinkKind, versions::Version};
 use crate::{
     error::{Result, WorkerError},
     source::ParamError,
@@ -36,6 +35,7 @@ use crate::{
 };
 
 mod actions;
+mod again;
 mod checkpoint;
 mod commit;
 mod guard;
@@ -83,6 +83,7 @@ pub struct DeltaSink {
     id: SinkId,
     storage: Storage,
     params: Params,
+    write: WriteMode,
     /// The column that tells a row's window, as the pipeline names it; the table may lack it.
     cursor: Option<String>,
     log: Log,
@@ -121,6 +122,15 @@ impl Sink for DeltaSink {
         self.work_out(next).await
     }
 
+    async fn gone(&self, versions: &[Version]) -> Result<Vec<Option<String>>> {
+        self.why_gone(versions).await
+    }
+
+    async fn show_again(&self, version: &Version, again: Again) -> Result<IntentBody> {
+        self.storage.check_conditional_writes().await?;
+        self.work_out_again(version, again).await
+    }
+
     async fn commit(&self, body: &IntentBody, digest: &Digest) -> Result<Applied> {
         self.storage.check_conditional_writes().await?;
         self.carry_out(Deed::Apply, body, digest).await
@@ -132,18 +142,7 @@ impl Sink for DeltaSink {
     }
 
     async fn referenced(&self) -> Result<BTreeSet<String>> {
-        let Some(loaded) = self.log.open(None).await? else { return Ok(BTreeSet::new()) };
-        let (state, log_store) = (loaded.snapshot().map_err(broken)?, loaded.log_store());
-        let mut paths: BTreeSet<String> = state.log_data().iter().map(|file| file.path().into_owned()).collect();
-        let since = self.now() - checkpoint::removed_retention(state).as_millis() as i64;
-        let mut tombstones = state.all_tombstones(&log_store);
-        while let Some(tombstone) = tombstones.next().await {
-            let tombstone = tombstone.map_err(broken)?;
-            if tombstone.deletion_timestamp().is_none_or(|at| at > since) {
-                paths.insert(tombstone.path().into_owned());
-            }
-        }
-        Ok(paths)
+        self.referred_to(self.probe().await?, Duration::ZERO).await
     }
 }
 
@@ -158,6 +157,7 @@ impl DeltaSink {
             checkpoints: Checkpoints::of(log.clone()),
             storage,
             params,
+            write: pipeline.sink.write,
             cursor,
             log,
             table: Mutex::new(None),

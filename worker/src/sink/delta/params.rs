@@ -7,7 +7,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use windrow_common::{error, quantity::ByteSize};
 
-use crate::{sink::undecoded, source::ParamError};
+use crate::{
+    sink::{expose::Expose, undecoded},
+    source::ParamError,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -21,6 +24,9 @@ pub(super) struct Params {
     #[serde(default = "default_target")]
     #[schemars(with = "String")]
     pub(super) target_file_size: ByteSize,
+    /// How full loads are shown.
+    #[serde(default)]
+    pub(super) expose: Expose,
 }
 
 fn default_target() -> ByteSize {
@@ -43,6 +49,7 @@ impl Params {
         if params.target_file_size.0 == 0 {
             return Err(bad("target_file_size", "a file needs a size above zero".to_owned(), "leave it out: 128MiB"));
         }
+        params.expose.keep()?;
         Ok(params)
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     error::{Result, WorkerError},
     sink::{
         Next,
-        change::{self, Plan, Rewriter, Rule, without},
+        change::{self, Rewriter, Rule, without},
     },
 };
 
@@ -28,7 +28,7 @@ impl DeltaSink {
         let none = HashMap::new();
         let plan = change::plan(table.as_deref().map_or(&none, |table| &table.files), &next.tasks);
         if let Some(table) = table.as_deref() {
-            check_removals(&plan, table)?;
+            check_removals(&plan.remove, table)?;
         }
         let cursor = self.cursor.as_deref().filter(|name| {
             schema.field_with_name(name).is_ok_and(|field| layout::is_cursor(field.data_type()))
@@ -61,6 +61,7 @@ impl DeltaSink {
             remove,
             dead_letters: next.tasks.iter().flat_map(|(_, manifest)| manifest.dead_letters.clone()).collect(),
             change: None,
+            shows: None,
             tasks: next.tasks.into_iter().map(|(task, _)| task).collect(),
         })
     }
@@ -101,8 +102,9 @@ fn unreadable_schema(cause: serde_json::Error) -> WorkerError {
     WorkerError::never(error::INTERNAL, "a schema cannot be read or written as JSON").because(cause)
 }
 
-fn check_removals(plan: &Plan, table: &Table) -> Result<()> {
-    if !plan.remove.is_empty() && guard::is_append_only(&table.configuration) {
+/// Whether these files of the table may be taken out of it.
+pub(super) fn check_removals<'a>(remove: impl IntoIterator<Item = &'a String> + Clone, table: &Table) -> Result<()> {
+    if remove.clone().into_iter().next().is_some() && guard::is_append_only(&table.configuration) {
         return Err(WorkerError::never(
             error::SINK_UNSUPPORTED,
             "the table allows only additions, and rows are to be replaced",
@@ -110,7 +112,7 @@ fn check_removals(plan: &Plan, table: &Table) -> Result<()> {
         .fix("use `write: append`, or unset delta.appendOnly on the table"));
     }
     let has_vector = |path: &&String| table.files.get(*path).is_some_and(|file| file.deletion_vector.is_some());
-    match plan.remove.iter().find(has_vector) {
+    match remove.into_iter().find(has_vector) {
         None => Ok(()),
         Some(path) => {
             Err(WorkerError::never(error::SINK_UNSUPPORTED, "a file with a deletion vector would have to be replaced")

@@ -21,15 +21,15 @@ use crate::{
 /// The log is read again after a lost race; each round somebody got on, and by then the verdict is final.
 const ROUNDS: usize = 4;
 
-pub(super) async fn commit(log: &Log, body: &IntentBody, digest: &Digest) -> Result<Applied> {
-    settle(log, &Entry::applied(body, digest), body, digest).await
+pub(super) async fn commit(log: &Log, keeps: bool, body: &IntentBody, digest: &Digest) -> Result<Applied> {
+    settle((log, keeps), &Entry::applied(body, digest), body, digest).await
 }
 
-pub(super) async fn abort(log: &Log, body: &IntentBody, digest: &Digest) -> Result<Applied> {
-    settle(log, &Entry::abort(body, digest), body, digest).await
+pub(super) async fn abort(log: &Log, keeps: bool, body: &IntentBody, digest: &Digest) -> Result<Applied> {
+    settle((log, keeps), &Entry::abort(body, digest), body, digest).await
 }
 
-async fn settle(log: &Log, wanted: &Entry, body: &IntentBody, digest: &Digest) -> Result<Applied> {
+async fn settle((log, keeps): (&Log, bool), wanted: &Entry, body: &IntentBody, digest: &Digest) -> Result<Applied> {
     for _ in 0..ROUNDS {
         let state = log.refresh().await?;
         match judge(body.seq, digest, state.committed()) {
@@ -38,7 +38,7 @@ async fn settle(log: &Log, wanted: &Entry, body: &IntentBody, digest: &Digest) -
                     return Ok(Applied::Refused(refusal));
                 }
                 // The intent exists, so the one before it is finished and its staged files serve nobody any more.
-                publish::tidy(log, &state).await?;
+                publish::tidy(log, keeps, &state).await?;
                 failpoint::reach(failpoint::Point::Committing, body.sink.as_str()).await?;
                 if let Created::Mine = log.create(wanted).await? {
                     failpoint::reach(failpoint::Point::Committed, body.sink.as_str()).await?;

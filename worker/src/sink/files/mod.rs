@@ -3,6 +3,7 @@
 //! ```text
 //! _windrow/log/<seq>.json     one commit each, created if absent: the truth about what is published
 //! _windrow/stage/...          staged files, named after their attempt
+//! _windrow/kept/...           files of versions that can be gone back to
 //! a=1/part-<task>-<n>.parquet what plain readers of the folder see: copies made once the log has the commit
 //! ```
 //!
@@ -19,7 +20,7 @@ use windrow_common::{
     pipeline::Pipeline,
 };
 
-use super::{Applied, Capabilities, Next, Sink, SinkKind};
+use super::{Again, Applied, Capabilities, Next, Sink, SinkKind, versions::Version};
 use crate::{
     error::Result,
     source::ParamError,
@@ -27,6 +28,7 @@ use crate::{
     storage::Storage,
 };
 
+mod again;
 mod commit;
 mod entry;
 mod log;
@@ -56,6 +58,9 @@ pub const KIND: SinkKind = SinkKind {
 /// Where files are staged, relative to the sink's root.
 const STAGE_FOLDER: &str = "_windrow/stage";
 
+/// Where files of versions that are not shown any more are kept, relative to the sink's root.
+const KEPT_FOLDER: &str = "_windrow/kept";
+
 /// A folder of files.
 struct FilesSink {
     storage: Storage,
@@ -70,6 +75,8 @@ struct Settings {
     partition_by: Vec<String>,
     target_bytes: u64,
     cursor: Option<String>,
+    /// Versions of a full load that are kept, the shown one among them.
+    keep_versions: u32,
 }
 
 fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
@@ -88,6 +95,11 @@ pub fn over(pipeline: &Pipeline, storage: Storage) -> Result<Arc<dyn Sink>, Vec<
 }
 
 impl Settings {
+    /// Whether files outlive the version they were loaded for.
+    fn keeps(&self) -> bool {
+        self.keep_versions > 1
+    }
+
     fn is_parquet(&self) -> bool {
         matches!(self.format, FileFormat::Parquet { .. })
     }
@@ -125,11 +137,19 @@ impl Sink for FilesSink {
     }
 
     async fn commit(&self, body: &IntentBody, digest: &Digest) -> Result<Applied> {
-        commit::commit(&self.log, body, digest).await
+        commit::commit(&self.log, self.settings.keeps(), body, digest).await
     }
 
     async fn abort(&self, body: &IntentBody, digest: &Digest) -> Result<Applied> {
-        commit::abort(&self.log, body, digest).await
+        commit::abort(&self.log, self.settings.keeps(), body, digest).await
+    }
+
+    async fn gone(&self, versions: &[Version]) -> Result<Vec<Option<String>>> {
+        again::gone(self, versions).await
+    }
+
+    async fn show_again(&self, version: &Version, again: Again) -> Result<IntentBody> {
+        again::show(self, version, again).await
     }
 
     async fn referenced(&self) -> Result<BTreeSet<String>> {
@@ -139,6 +159,7 @@ impl Sink for FilesSink {
         if let Some(newest) = self.log.entry(state.seq).await? {
             paths.extend(newest.add.into_iter().map(|file| file.staged));
         }
+        paths.extend(again::kept(self, &state).await?);
         Ok(paths)
     }
 }

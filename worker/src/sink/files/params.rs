@@ -7,12 +7,17 @@ use serde::Deserialize;
 use serde_json::Value;
 use windrow_common::{
     error::{self, ErrorCode},
+    manifest::WriteMode,
     pipeline::Pipeline,
     quantity::ByteSize,
 };
 
 use super::Settings;
-use crate::{sink::undecoded, source::ParamError, stage::FileFormat};
+use crate::{
+    sink::{expose::Expose, undecoded},
+    source::ParamError,
+    stage::FileFormat,
+};
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +31,9 @@ pub(super) struct Params {
     #[serde(default = "default_target")]
     #[schemars(with = "String")]
     target_file_size: ByteSize,
+    /// How full loads are shown.
+    #[serde(default)]
+    expose: Expose,
     /// CSV only: the character between columns; a comma without it.
     #[serde(default)]
     delimiter: Option<char>,
@@ -54,7 +62,10 @@ pub(super) fn settings(pipeline: &Pipeline) -> Result<(Settings, String), Vec<Pa
         "json" => FileFormat::JsonLines,
         _ => FileFormat::Parquet { metadata: BTreeMap::new() },
     };
+    let keep_versions = params.expose.keep().map_err(|bad| vec![bad])?;
     let settings = Settings {
+        // Only what replaces everything is a version.
+        keep_versions: if pipeline.sink.write == WriteMode::ReplaceAll { keep_versions } else { 1 },
         format,
         partition_by: params.partition_by,
         target_bytes: params.target_file_size.0,

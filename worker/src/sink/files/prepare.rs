@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicU32;
 use arrow_schema::{Schema, SchemaRef};
 use windrow_common::{
     error,
-    intent::{IntentBody, IntentTask},
-    manifest::{Manifest, WriteMode},
+    intent::{IntentBody, IntentTask, Seq},
+    manifest::{Digest, Manifest, WriteMode},
     window::Window,
 };
 
@@ -27,7 +27,7 @@ use crate::{
 
 pub(super) async fn prepare(sink: &FilesSink, next: Next) -> Result<IntentBody> {
     let state = sink.log.refresh().await?;
-    check_position(&state, &next)?;
+    check_position(&state, next.seq, next.previous)?;
     let schema = schema_after(&state, &next.tasks)?;
     let plan = change::plan(&state.files, &next.tasks);
     let cursor = sink.settings.cursor.as_deref().filter(|name| {
@@ -64,6 +64,7 @@ pub(super) async fn prepare(sink: &FilesSink, next: Next) -> Result<IntentBody> 
         remove,
         dead_letters: next.tasks.iter().flat_map(|(_, manifest)| manifest.dead_letters.clone()).collect(),
         change: None,
+        shows: None,
         tasks: next.tasks.into_iter().map(|(task, _)| task).collect(),
     })
 }
@@ -73,13 +74,13 @@ fn staged_folder(folder: &str) -> String {
     joined(&[STAGE_FOLDER, folder.strip_prefix(STAGE_FOLDER).unwrap_or(folder)])
 }
 
-fn check_position(state: &State, next: &Next) -> Result<()> {
+pub(super) fn check_position(state: &State, next: Seq, previous: Option<Digest>) -> Result<()> {
     let found = state.seq;
-    if found + 1 == next.seq && state.digest() == next.previous {
+    if found + 1 == next && state.digest() == previous {
         return Ok(());
     }
-    let (code, message) = if found + 1 < next.seq {
-        (error::SINK_ROLLED_BACK, format!("the log ends at commit {found}, the ledger knows of {}", next.seq - 1))
+    let (code, message) = if found + 1 < next {
+        (error::SINK_ROLLED_BACK, format!("the log ends at commit {found}, the ledger knows of {}", next - 1))
     } else {
         (error::SINK_FORKED, format!("the log's commit {found} is not the one the ledger knows"))
     };

@@ -10,6 +10,7 @@ use futures::{TryStreamExt, stream};
 use windrow_common::error;
 
 use super::{
+    again::kept_path,
     entry::{Entry, File},
     log::Log,
     state::State,
@@ -58,14 +59,23 @@ pub(super) async fn publish(log: &Log, entry: &Entry) -> Result<Publishing> {
     Ok(Publishing::Complete)
 }
 
-/// Deletes the staged files of the newest commit, which is finished. What it fails to delete the sweep finds.
-pub(super) async fn tidy(log: &Log, state: &State) -> Result<()> {
+/// Deletes the staged files of the newest commit, which is finished. What it fails to delete the sweep finds. Where versions
+/// are kept they go to their place first, under a name from which nothing is ever published.
+pub(super) async fn tidy(log: &Log, keeps: bool, state: &State) -> Result<()> {
     let Some(newest) = log.entry(state.seq).await? else { return Ok(()) };
     // Somebody else finished it, or says so; without its staged files nobody could any more, so look.
     if !log.is_published(newest.seq) {
         publish(log, &newest).await?;
     }
     let staged: Vec<String> = newest.add.into_iter().map(|file| file.staged).collect();
+    if keeps {
+        // One that is not there any more was put there before, by whoever deleted it.
+        stream::iter(staged.iter().map(Ok))
+            .try_for_each_concurrent(AT_A_TIME, |staged| async move {
+                log.storage().copy_if_absent(staged, &kept_path(staged)).await.map(drop)
+            })
+            .await?;
+    }
     delete_all(log, &staged).await
 }
 

@@ -56,6 +56,8 @@ pub(super) enum Deed {
         #[serde(default)]
         keep_deleted_seconds: Option<u64>,
     },
+    /// The view shows a table again that was kept. `seq` is the commit that showed it last.
+    Again { table: Name, seq: u64 },
 }
 
 /// Tasks whose windows are apart, so that what they replace can go at once and what they bring come at once.

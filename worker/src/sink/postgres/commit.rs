@@ -9,7 +9,7 @@ use windrow_common::{
 };
 
 use super::{
-    PostgresSink,
+    PostgresSink, again,
     change::{Change, Deed},
     failure::{failed, is_locked, unfit},
     head::{self, Head},
@@ -41,6 +41,14 @@ pub(super) enum Trouble {
     Unfit(String),
     Database(Error),
     Failed(WorkerError),
+}
+
+/// What the transaction is to do.
+enum Work<'a> {
+    Abort,
+    Load(&'a Change, Loaded),
+    /// A version is shown again: there is nothing to load.
+    Again(&'a Change),
 }
 
 /// How a try ended.
@@ -89,17 +97,18 @@ async fn attempt(
     if let Some(applied) = answer(found, body, digest) {
         return Ok(Try::Over(applied));
     }
-    let loaded = match change {
-        None => None,
+    let work = match change {
+        None => Work::Abort,
+        Some(change) if matches!(change.deed, Deed::Again { .. }) => Work::Again(change),
         Some(change) => {
             let load = Load { storage: &sink.storage, body, digest, change };
             match load.run(open).await? {
-                Loading::Done(loaded) => Some((change, loaded)),
+                Loading::Done(loaded) => Work::Load(change, loaded),
                 Loading::Unfit(reason) => return Ok(Try::Over(Applied::Unfit(reason))),
             }
         }
     };
-    let done = transact(open, (body, digest), loaded.as_ref()).await;
+    let done = transact(open, (body, digest), &work).await;
     let trouble = match done {
         Ok(outcome) => return Ok(outcome),
         Err(trouble) => trouble,
@@ -118,11 +127,7 @@ async fn attempt(
 }
 
 /// The transaction. Every error means that nothing is known, but one by which the database itself refuses the change.
-async fn transact(
-    open: &Open,
-    (body, digest): (&IntentBody, &Digest),
-    loaded: Option<&(&Change, Loaded)>,
-) -> Result<Try, Trouble> {
+async fn transact(open: &Open, (body, digest): (&IntentBody, &Digest), work: &Work<'_>) -> Result<Try, Trouble> {
     let client = open.client();
     // Of all settings only one would let a commit be lost that was answered.
     client
@@ -143,21 +148,27 @@ async fn transact(
         client.batch_execute("ROLLBACK").await?;
         return Ok(Try::Over(applied));
     }
-    let rows = match loaded {
-        None => 0,
-        Some((change, loaded)) => match &change.deed {
+    let rows = match work {
+        Work::Abort => 0,
+        Work::Load(change, loaded) => match &change.deed {
             Deed::Rows { steps, tell } => Rows { change, body, loaded }.apply(open, steps, tell).await?,
             Deed::Version { .. } => Version { change, body, loaded }.show(open).await?,
             Deed::Upsert { key, order, .. } => Upserting { change, loaded, key, order }.apply(open).await?,
+            Deed::Again { .. } => return Err(Trouble::Unfit("a kept version is not loaded".to_owned())),
+        },
+        Work::Again(change) => match &change.deed {
+            Deed::Again { table, seq } => again::apply(open, (change, body), (table, *seq)).await?,
+            _ => return Err(Trouble::Unfit("rows are to be loaded first".to_owned())),
         },
     };
-    client.batch_execute(&head::advance(body, digest, loaded.is_none(), rows)).await?;
+    let aborted = matches!(work, Work::Abort);
+    client.batch_execute(&head::advance(body, digest, aborted, rows)).await?;
     failpoint::reach(failpoint::Point::Committing, body.sink.as_str()).await.map_err(WorkerError::from)?;
     client.batch_execute("COMMIT").await?;
     failpoint::reach(failpoint::Point::Committed, body.sink.as_str()).await.map_err(WorkerError::from)?;
-    Ok(Try::Over(match loaded {
-        Some(_) => Applied::Committed { version: body.seq },
-        None => Applied::Aborted { version: body.seq },
+    Ok(Try::Over(match aborted {
+        false => Applied::Committed { version: body.seq },
+        true => Applied::Aborted { version: body.seq },
     }))
 }
 

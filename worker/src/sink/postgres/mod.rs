@@ -6,7 +6,7 @@
 //! before anything is locked.
 //!
 //! `params` what the pipeline may say; `types` and `layout` which rows fit; `target` the table as it is; `session` and
-//! `failure` the server; `change` and `prepare` the next commit worked out; `load`, `commit`, `rows`, `version` the commit;
+//! `failure` the server; `change` and `prepare` the next commit worked out; `load`, `commit`, `rows`, `version`, `again` the commit;
 //! `upsert` and `gone` the commit of rows with a key; `head` its record; `tidy` what is done after it.
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -29,9 +29,10 @@ use self::{
     session::{Database, Purpose},
     target::Use,
 };
-use super::{Applied, Capabilities, Next, Sink, SinkKind};
+use super::{Again, Applied, Capabilities, Next, Sink, SinkKind, versions::Version};
 use crate::{error::Result, postgres, source::ParamError, stage::Layout, storage::Storage};
 
+mod again;
 mod change;
 mod commit;
 mod failure;
@@ -154,6 +155,14 @@ impl Sink for PostgresSink {
 
     async fn prepare(&self, next: Next) -> Result<IntentBody> {
         prepare::prepare(self, next).await
+    }
+
+    async fn gone(&self, versions: &[Version]) -> Result<Vec<Option<String>>> {
+        again::gone(self, versions).await
+    }
+
+    async fn show_again(&self, version: &Version, again: Again) -> Result<IntentBody> {
+        again::show(self, version, again).await
     }
 
     async fn commit(&self, body: &IntentBody, digest: &Digest) -> Result<Applied> {

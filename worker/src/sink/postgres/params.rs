@@ -11,15 +11,16 @@ use serde_json::{Map, Value};
 use windrow_common::{error, quantity::Pause, upsert::Upsert};
 
 use super::types::Declared;
-use crate::{sink::undecoded, source::ParamError};
+use crate::{
+    sink::{expose::Expose, undecoded},
+    source::ParamError,
+};
 
 /// Names longer than this leave no room for `_v<seq>` and for the names of indexes within PostgreSQL's 63 bytes.
 const LONGEST_NAME: usize = 40;
 const LONGEST_IDENTIFIER: usize = 63;
 /// Most columns an index may have.
 const MOST_KEY_COLUMNS: usize = 32;
-/// Most versions of a table that are kept.
-const MOST_VERSIONS: u32 = 1_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -43,21 +44,6 @@ pub(super) struct Params {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub(super) keep_deleted: Option<Pause>,
-}
-
-/// How full loads are shown.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Expose {
-    /// How many versions are kept, the shown one among them.
-    #[schemars(range(min = 1, max = 1000))]
-    pub(super) keep_versions: u32,
-}
-
-impl Default for Expose {
-    fn default() -> Self {
-        Self { keep_versions: 2 }
-    }
 }
 
 /// A table within its schema.
@@ -90,11 +76,7 @@ impl Checked {
         if params.indexes.iter().any(Vec::is_empty) {
             return Err(bad("indexes", "an index needs columns".to_owned(), "name its columns: `indexes: [[a, b]]`"));
         }
-        let keep_versions = params.expose.keep_versions;
-        if !(1..=MOST_VERSIONS).contains(&keep_versions) {
-            let message = format!("`keep_versions` is {keep_versions}");
-            return Err(bad("expose.keep_versions", message, "write a number from 1, the shown one alone, to 1000"));
-        }
+        let keep_versions = params.expose.keep()?;
         let declare = |(column, text): (&String, &String)| match Declared::parse(text) {
             Some(declared) => Ok((column.clone(), declared)),
             None => Err(bad(

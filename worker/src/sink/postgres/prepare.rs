@@ -69,6 +69,7 @@ pub(super) async fn prepare(sink: &PostgresSink, next: Next) -> Result<IntentBod
         remove: Vec::new(),
         dead_letters: next.tasks.iter().flat_map(|(_, manifest)| manifest.dead_letters.clone()).collect(),
         change: Some(serde_json::to_value(change).map_err(unwritable)?),
+        shows: None,
         tasks: next.tasks.into_iter().map(|(task, _)| task).collect(),
     })
 }

@@ -55,41 +55,42 @@ impl Version<'_> {
         if let Some(reason) = foreign(client, name, self.body.sink.as_str(), self.body.seq).await? {
             return Err(Trouble::Unfit(reason));
         }
-        self.switch(client, &version).await?;
+        switch(client, self.change, &version).await?;
         Ok(rows)
     }
+}
 
-    async fn switch(&self, client: &Client, version: &Name) -> Result<(), Trouble> {
-        let columns = self.change.columns.iter().map(|column| identifier(&column.name)).collect::<Vec<_>>().join(", ");
-        let select = format!("SELECT {columns} FROM {}", version.quoted());
-        let view = self.change.name.quoted();
-        // Definitions are told with all names in full, and whoever reads for long delays the switch, not other readers.
-        client
-            .batch_execute("SET LOCAL search_path = pg_catalog; SET LOCAL lock_timeout = 1000; SAVEPOINT before_view")
-            .await?;
-        match client.batch_execute(&format!("CREATE OR REPLACE VIEW {view} AS {select}")).await {
-            Ok(()) => return Ok(()),
-            // A column is gone, or has another name, place or type.
-            Err(cause) if cause.code().is_some_and(|code| code.code() == "42P16") => {}
-            Err(cause) => return Err(cause.into()),
-        }
-        client.batch_execute("ROLLBACK TO SAVEPOINT before_view").await?;
-        let views = views_of(client, &self.change.name).await?;
-        let drops: Vec<String> = views.iter().rev().map(|view| format!("DROP VIEW {}", view.name())).collect();
-        if let Err(cause) = client.batch_execute(&drops.join("; ")).await {
-            return Err(depended_upon(cause, &self.change.name));
-        }
-        for (depth, found) in views.iter().enumerate() {
-            let (definition, kept) = match depth {
-                0 => (select.as_str(), Some(&self.change.columns)),
-                _ => (found.definition.as_str(), None),
-            };
-            if let Err(cause) = client.batch_execute(&found.remade(definition, kept.map(Vec::as_slice))).await {
-                return Err(remake_failed(cause, found, &self.change.name));
-            }
-        }
-        Ok(())
+/// Has the view show a table that has the change's columns.
+pub(super) async fn switch(client: &Client, change: &Change, version: &Name) -> Result<(), Trouble> {
+    let columns = change.columns.iter().map(|column| identifier(&column.name)).collect::<Vec<_>>().join(", ");
+    let select = format!("SELECT {columns} FROM {}", version.quoted());
+    let view = change.name.quoted();
+    // Definitions are told with all names in full, and whoever reads for long delays the switch, not other readers.
+    client
+        .batch_execute("SET LOCAL search_path = pg_catalog; SET LOCAL lock_timeout = 1000; SAVEPOINT before_view")
+        .await?;
+    match client.batch_execute(&format!("CREATE OR REPLACE VIEW {view} AS {select}")).await {
+        Ok(()) => return Ok(()),
+        // A column is gone, or has another name, place or type.
+        Err(cause) if cause.code().is_some_and(|code| code.code() == "42P16") => {}
+        Err(cause) => return Err(cause.into()),
     }
+    client.batch_execute("ROLLBACK TO SAVEPOINT before_view").await?;
+    let views = views_of(client, &change.name).await?;
+    let drops: Vec<String> = views.iter().rev().map(|view| format!("DROP VIEW {}", view.name())).collect();
+    if let Err(cause) = client.batch_execute(&drops.join("; ")).await {
+        return Err(depended_upon(cause, &change.name));
+    }
+    for (depth, found) in views.iter().enumerate() {
+        let (definition, kept) = match depth {
+            0 => (select.as_str(), Some(&change.columns)),
+            _ => (found.definition.as_str(), None),
+        };
+        if let Err(cause) = client.batch_execute(&found.remade(definition, kept.map(Vec::as_slice))).await {
+            return Err(remake_failed(cause, found, &change.name));
+        }
+    }
+    Ok(())
 }
 
 /// Why the name is not a view that windrow made for this sink, if it is something else. The version `but` does not count: it

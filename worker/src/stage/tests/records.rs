@@ -77,6 +77,7 @@ async fn an_intent_is_read_as_it_was_written() {
         remove: vec!["old".to_owned()],
         dead_letters: Vec::new(),
         change: None,
+        shows: None,
     };
     let (path, digest) = manifest::put_intent(&place.storage, &body).await.unwrap();
     assert_eq!(path, format!("_windrow/intents/00000000000000000007-{digest}.json"));

@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use windrow_common::{error, id::BackfillId, task::Retry, window::Window};
+use windrow_common::{
+    error,
+    id::{BackfillId, PipelineName},
+    task::Retry,
+    window::Window,
+};
 
 use super::{Mail, Outcome, World};
 use crate::core::{
     backfill::{self, Choice, Command, Order, Origin, Request},
     lifecycle::{self, HeldClaim},
+    rollback,
     tests::bench::{failure_with, hours},
 };
 
@@ -19,7 +25,7 @@ pub(in crate::core::tests) struct Act {
 
 impl Act {
     /// How many kinds there are.
-    pub(in crate::core::tests) const KINDS: u8 = 44;
+    pub(in crate::core::tests) const KINDS: u8 = 46;
 }
 
 impl World {
@@ -48,6 +54,7 @@ impl World {
             39 | 40 => self.lose_touch(arg)?,
             41 => self.back_up(),
             42 if arg.is_multiple_of(3) => self.lose_the_store(arg.is_multiple_of(2))?,
+            43 | 44 => self.ask_for_rollback(arg)?,
             _ => self.prepare_fault(arg),
         }
         self.check()
@@ -234,6 +241,25 @@ impl World {
         let made = backfill::create(&self.leader.table, &request, id, Origin::default(), self.now());
         let Ok(made) = made else { return Ok(()) };
         let change = backfill::record(&self.leader.table, made).expect("its pipeline exists");
+        self.write(&change).map(drop)
+    }
+
+    /// An operator wants another version shown; some ask twice, one of them with what was known a while ago.
+    fn ask_for_rollback(&mut self, arg: usize) -> Outcome {
+        let pipeline: PipelineName = "planes".parse().unwrap();
+        let Some(entry) = self.leader.table.pipeline(&pipeline) else { return Ok(()) };
+        let versions = self.sinks.get(&entry.sink).map(|model| model.versions()).unwrap_or_default();
+        if !arg.is_multiple_of(5) {
+            self.rollbacks += 1;
+        }
+        let to = (!arg.is_multiple_of(3)).then(|| u32::try_from(arg / 16 % 4).unwrap());
+        let request = rollback::Request { request_id: format!("r{}", self.rollbacks), pipeline, to, trace: None };
+        if !matches!(rollback::known(&self.leader.table, &request), Ok(None)) || self.leader.table.recovery().is_some()
+        {
+            return Ok(());
+        }
+        let Ok(made) = rollback::ask(&self.leader.table, &request, &versions, self.now()) else { return Ok(()) };
+        let change = rollback::record(&self.leader.table, made).expect("none is under way");
         self.write(&change).map(drop)
     }
 

@@ -13,7 +13,7 @@ use crate::core::{
     backfill,
     coverage::IntervalSet,
     lifecycle::HeldClaim,
-    plan,
+    plan, rollback,
     table::{Change, PipelineEntry, Record},
     tests::store::records_of,
     timeline::{Standing, Timeline},
@@ -40,6 +40,18 @@ impl World {
                         let published = self.published.entry(moved.pipeline.clone()).or_default();
                         moved.windows.iter().for_each(|window| published.insert(window.start(), window.end()));
                     }
+                }
+                // Whoever asked is told what is so: readers see the version, or see what they saw.
+                Record::Rollback(sink, found) => {
+                    let done = matches!(found.phase, rollback::Phase::Done { .. });
+                    let model = self.sinks.entry(sink.clone()).or_default();
+                    let made = model.has_rolled_back(&found.request_id);
+                    require("INV-6", !done || made, || format!("{found:?} is done, and the sink does not know it"))?;
+                    let failed = matches!(found.phase, rollback::Phase::Failed { .. });
+                    let lost = self.leader.table.recovery().is_some();
+                    require("INV-6", !(failed && made) || lost, || {
+                        format!("{found:?} has failed, and the sink holds it")
+                    })?;
                 }
                 _ => {}
             }
@@ -120,6 +132,7 @@ impl World {
         let settled = |state: &TaskState| matches!(state, TaskState::Quarantined { .. });
         table.tasks().all(|task| settled(&task.value.state))
             && table.sinks().all(|(_, sink)| sink.intent.is_none())
+            && table.sinks().all(|(id, _)| rollback::open(table, id).is_none())
             && plan::plan(table, self.now()).is_empty()
             && backfill::advance(table, self.now()).is_empty()
     }

@@ -11,7 +11,7 @@ use windrow_common::{
 use super::{Body, Mail, Moved, Outcome, Sabotage, Unprepared, World};
 use crate::core::{
     commit::{self, Answer, Draft, Step, Todo},
-    lifecycle,
+    lifecycle, rollback,
     tests::bench::failure,
 };
 
@@ -27,10 +27,12 @@ impl World {
                     let _ = self.write(&change)?;
                 }
                 Some(Todo::Prepare { worker, draft }) => {
+                    let rolls_back =
+                        rollback::open(&self.leader.table, &sink).map(|found| found.value.request_id.clone());
                     let request = self.leader.request();
                     let tasks = draft.tasks.iter().map(|(task, _)| self.moved(task)).collect();
                     self.run(&sink).preparing(request, worker.clone(), draft.clone());
-                    self.mail.push(Mail::Prepare { to: worker, request, sink, draft, tasks });
+                    self.mail.push(Mail::Prepare { to: worker, request, sink, draft, tasks, rolls_back });
                 }
                 Some(Todo::Commit { worker, intent, abort }) => {
                     let request = self.leader.request();
@@ -63,8 +65,8 @@ impl World {
     /// A message arrives. Requests reach a committer even when it is none any more; answers need a session.
     pub(super) fn deliver(&mut self, mail: Mail) -> Outcome {
         match mail {
-            Mail::Prepare { to, request, sink, draft, tasks } => {
-                let outcome = self.prepare(draft, tasks, request);
+            Mail::Prepare { to, request, sink, draft, tasks, rolls_back } => {
+                let outcome = self.prepare(&sink, (draft, rolls_back), tasks, request);
                 self.mail.push(Mail::Prepared { from: to, request, sink, outcome });
                 Ok(())
             }
@@ -87,8 +89,20 @@ impl World {
         self.workers.iter().any(|worker| worker.info.id == *id && worker.session)
     }
 
-    fn prepare(&mut self, draft: Draft, tasks: Vec<Moved>, request: u64) -> Result<Digest, Unprepared> {
-        if std::mem::take(&mut self.next.staged_files_bad) {
+    fn prepare(
+        &mut self,
+        sink: &SinkId,
+        (draft, rolls_back): (Draft, Option<String>),
+        tasks: Vec<Moved>,
+        request: u64,
+    ) -> Result<Digest, Unprepared> {
+        let shows = draft.shows.map(|shows| (shows.version, rolls_back.unwrap_or_default()));
+        if let Some(shows) = draft.shows
+            && self.sinks.get(sink).and_then(|model| model.shown) != Some(shows.instead_of)
+        {
+            return Err(Unprepared::Unfit);
+        }
+        if !tasks.is_empty() && std::mem::take(&mut self.next.staged_files_bad) {
             return Err(Unprepared::FilesBad(tasks[0].task));
         }
         if any_in(&tasks, &self.faults.unpreparable) {
@@ -96,7 +110,7 @@ impl World {
         }
         // Files are merged anew each time, so no two bodies are the same.
         let digest = Digest(*blake3::hash(&[request.to_be_bytes(), draft.seq.to_be_bytes()].concat()).as_bytes());
-        self.bodies.insert(digest, Body { seq: draft.seq, previous: draft.previous, tasks });
+        self.bodies.insert(digest, Body { seq: draft.seq, previous: draft.previous, tasks, shows });
         Ok(digest)
     }
 
@@ -149,6 +163,13 @@ impl World {
                     return Ok(());
                 }
             },
+            Err(Unprepared::Unfit) if draft.shows.is_some() => {
+                run.done();
+                match rollback::give_up(&self.leader.table, sink, refusal) {
+                    Some(change) => change,
+                    None => return Ok(()),
+                }
+            }
             Err(Unprepared::Unfit) => match run.blame(elapsed) {
                 Some(task) => lifecycle::quarantine_sealed(&self.leader.table, &task, refusal, now).unwrap(),
                 None => return Ok(()),

@@ -43,6 +43,8 @@ impl World {
         self.epoch += 1;
         self.intents.clear();
         self.mail.clear();
+        // What was asked for is forgotten with the store, so nobody repeats it.
+        self.rollbacks += 1;
         self.former = None;
         for worker in &mut self.workers {
             worker.session = false;

@@ -106,6 +106,7 @@ pub(super) struct World {
     intents: BTreeMap<SinkId, IntentRef>,
     checked: i64,
     backfills: u32,
+    rollbacks: u32,
     pipelines: Vec<Pipeline>,
     /// Raised with every restored or lost store.
     epoch: i64,
@@ -134,7 +135,7 @@ struct SimWorker {
 /// A message between leader and committer; it may arrive late, twice or never.
 #[derive(Clone, Debug)]
 enum Mail {
-    Prepare { to: WorkerId, request: u64, sink: SinkId, draft: Draft, tasks: Vec<Moved> },
+    Prepare { to: WorkerId, request: u64, sink: SinkId, draft: Draft, tasks: Vec<Moved>, rolls_back: Option<String> },
     Prepared { from: WorkerId, request: u64, sink: SinkId, outcome: Result<Digest, Unprepared> },
     Commit { to: WorkerId, request: u64, sink: SinkId, seq: Seq, digest: Digest, abort: bool },
     Settled { from: WorkerId, request: u64, sink: SinkId, answer: crate::core::commit::Answer },
@@ -176,6 +177,7 @@ impl World {
             intents: BTreeMap::new(),
             checked: 0,
             backfills: 0,
+            rollbacks: 0,
             pipelines: pipelines.clone(),
             epoch: EPOCH,
             backup: None,

@@ -1,16 +1,17 @@
 //! A model of a sink's storage: commits by compare-and-set on seq, following the one rule of committing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use windrow_common::{
     id::{PipelineName, TaskId},
     intent::{self, Committed, Effect, Fingerprint, Seq, Verdict},
     invariant::{self, Link, Violation},
     manifest::{Counts, Digest},
-    window::Window,
+    window::{Axis, Window},
 };
 
 use super::Sabotage;
+use crate::core::rollback::Known;
 
 /// What an intent moves of one task.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,8 @@ pub(super) struct Body {
     pub seq: Seq,
     pub previous: Option<Digest>,
     pub tasks: Vec<Moved>,
+    /// The version a rollback shows, and its request.
+    pub shows: Option<(u32, String)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -37,6 +40,10 @@ pub(super) struct ModelSink {
     /// How often each window was moved at each revision.
     moves: BTreeMap<(PipelineName, Window, u32), u32>,
     tasks: Vec<TaskId>,
+    /// Versions that were loaded, in order, and the one readers see.
+    loaded: BTreeSet<u32>,
+    pub shown: Option<u32>,
+    rolled_back: Vec<String>,
 }
 
 impl ModelSink {
@@ -67,6 +74,9 @@ impl ModelSink {
                 invariant::stays_within("moves of a window at a revision", *times as usize, 1)?;
             }
         }
+        if !abort {
+            self.show(body)?;
+        }
         self.log.push((link, effect, tasks));
         let mut newest = self.log.iter().rev().map(|entry| &entry.0);
         if let Some(commit) = newest.next() {
@@ -74,6 +84,34 @@ impl ModelSink {
             invariant::commit_follows(newest.next(), commit)?;
         }
         invariant::committed_once(&self.tasks)
+    }
+
+    /// What readers see from now on.
+    fn show(&mut self, body: &Body) -> Result<(), Violation> {
+        if let Some((version, request)) = &body.shows {
+            invariant::shows_what_was_published(*version, &self.loaded)?;
+            self.rolled_back.push(request.clone());
+            invariant::rolled_back_once(&self.rolled_back)?;
+            self.shown = Some(*version);
+        }
+        for window in body.tasks.iter().flat_map(|moved| &moved.windows) {
+            if window.axis() == Axis::Version {
+                let version = u32::try_from(window.start()).unwrap();
+                self.loaded.insert(version);
+                self.shown = Some(version);
+            }
+        }
+        Ok(())
+    }
+
+    /// The versions a committer would list.
+    pub(super) fn versions(&self) -> Vec<Known> {
+        let known = |version: &u32| Known { version: *version, shown: self.shown == Some(*version), gone: None };
+        self.loaded.iter().map(known).collect()
+    }
+
+    pub(super) fn has_rolled_back(&self, request: &str) -> bool {
+        self.rolled_back.iter().any(|done| done == request)
     }
 
     /// What the commit of a seq published; nothing if it was an abort.

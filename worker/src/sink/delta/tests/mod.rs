@@ -30,6 +30,7 @@ use crate::{
 
 mod commits;
 mod faults;
+mod going_back;
 mod growth;
 mod merging;
 mod neighbours;

@@ -100,6 +100,7 @@ async fn the_log_is_known_from_a_snapshot_and_the_few_commits_after_it() {
             remove: Vec::new(),
             dead_letters: Vec::new(),
             change: None,
+            shows: None,
         };
         let digest = Digest([(seq % 251) as u8 + 1; 32]);
         assert_eq!(sink.abort(&body, &digest).await.unwrap(), Applied::Aborted { version: seq });

@@ -22,6 +22,7 @@ use crate::{
 
 mod committing;
 mod faults;
+mod going_back;
 mod preparing;
 mod racing;
 mod specs;
@@ -32,6 +33,7 @@ fn settings() -> Settings {
         partition_by: Vec::new(),
         target_bytes: 1 << 20,
         cursor: Some("at".to_owned()),
+        keep_versions: 1,
     }
 }
 
