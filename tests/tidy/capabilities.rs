@@ -122,7 +122,7 @@ const CLUSTER: &[Owed] = &[
         "Batches are split under the message limit, bytes in flight are bounded, a broken stream is begun anew",
         NO_TEST,
     ),
-    Owed("CL14", "Limits of a source hold over all workers", "concurrency is limited per pipeline, rates are not"),
+    Owed("CL14", "Limits of a source hold over all workers", NO_TEST),
     Owed(
         "CL15",
         "While the store is away nothing is committed without its guard, and all recover by themselves",

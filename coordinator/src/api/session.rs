@@ -165,6 +165,9 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
             not_ready: fail.not_ready,
             trace: trace::short(fail.trace),
         },
+        In::Turn(turn) => {
+            SessionEvent::Turn { request: turn.request, claim: claim_in(&turn.task, turn.token)?, rows: turn.rows }
+        }
         In::Prepared(prepared) => SessionEvent::Prepared {
             request: prepared.request,
             sink: prepared.sink.parse()?,

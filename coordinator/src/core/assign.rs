@@ -13,13 +13,14 @@ use std::{
 
 use jiff::Timestamp;
 use windrow_common::{
-    id::{PipelineName, SinkId, TaskId, WorkerId},
+    id::{PipelineName, SinkId, SourceId, TaskId, WorkerId},
     task::{Lane, Task, TaskPhase, TaskState},
 };
 
 use super::{
     backfill::{Order, Phase},
     lifecycle::{self, Now},
+    sources,
     table::Table,
     workers::Workers,
 };
@@ -90,6 +91,13 @@ pub fn obstacles(table: &Table, workers: &Workers, task: &Task, now: Now) -> Vec
     } else if running(table, &task.pipeline, &task.lane) >= own {
         found.push(format!("{own} tasks of its backfill run already, the backfill's limit"));
     }
+    if let Some(entry) = table.pipeline(&task.pipeline)
+        && let Some(most) = sources::limits(table, entry.source).connections
+        && sources::reading(table, entry.source) >= most.get() as usize
+    {
+        let name = &entry.spec().source.from.name;
+        found.push(format!("{most} tasks read from its source already, the limit of connection {name}"));
+    }
     found
 }
 
@@ -98,10 +106,13 @@ struct Lanes<'a> {
     lanes: Vec<LaneQueue<'a>>,
     /// How many more tasks each pipeline may run.
     room: BTreeMap<&'a PipelineName, usize>,
+    /// How many more may read from each place that limits them.
+    sources: BTreeMap<SourceId, usize>,
 }
 
 struct LaneQueue<'a> {
     pipeline: &'a PipelineName,
+    source: SourceId,
     lane: &'a Lane,
     running: usize,
     limit: usize,
@@ -125,26 +136,31 @@ impl<'a> Lanes<'a> {
         let open: Rc<BTreeSet<&SinkId>> = Rc::new(open.collect());
         let may_run = move |task: &Task| open.contains(&task.sink) && is_due(table, task, now.wall);
         let lanes = table.lanes().filter(|(pipeline, lane)| paused(table, pipeline, lane).is_none());
-        let lanes = lanes.map(|(pipeline, lane)| LaneQueue {
-            pipeline,
-            lane,
-            running: running(table, pipeline, lane),
-            limit: limit(table, pipeline, lane),
-            served: workers.last_served(pipeline, lane),
-            ready: Ready::of(table, (pipeline, lane), may_run.clone()),
+        let lanes = lanes.filter_map(|(pipeline, lane)| {
+            Some(LaneQueue {
+                pipeline,
+                source: table.pipeline(pipeline)?.source,
+                lane,
+                running: running(table, pipeline, lane),
+                limit: limit(table, pipeline, lane),
+                served: workers.last_served(pipeline, lane),
+                ready: Ready::of(table, (pipeline, lane), may_run.clone()),
+            })
         });
         let room = table
             .pipelines()
             .map(|(name, _)| (name, pipeline_limit(table, name).saturating_sub(all_running(table, name))));
-        Self { lanes: lanes.collect(), room: room.collect() }
+        Self { lanes: lanes.collect(), room: room.collect(), sources: sources::room(table) }
     }
 
     /// The next task by turns, and the turn is taken.
     fn next(&mut self, workers: &mut Workers) -> Option<TaskId> {
-        let room = &mut self.room;
+        let (room, sources) = (&mut self.room, &mut self.sources);
         let mut wanting: Option<&mut LaneQueue<'a>> = None;
         for lane in &mut self.lanes {
-            let may = lane.running < lane.limit && room.get(lane.pipeline).is_some_and(|room| *room > 0);
+            let may = lane.running < lane.limit
+                && room.get(lane.pipeline).is_some_and(|room| *room > 0)
+                && sources.get(&lane.source).is_none_or(|room| *room > 0);
             let sooner = wanting.as_ref().is_none_or(|other| lane.turn() < other.turn());
             if may && sooner && lane.ready.has_next() {
                 wanting = Some(lane);
@@ -155,6 +171,9 @@ impl<'a> Lanes<'a> {
         lane.running += 1;
         lane.served = workers.serve(lane.pipeline, lane.lane);
         *room.get_mut(lane.pipeline)? -= 1;
+        if let Some(room) = sources.get_mut(&lane.source) {
+            *room -= 1;
+        }
         Some(task)
     }
 }

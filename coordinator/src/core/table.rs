@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use windrow_common::{
-    id::{BackfillId, PipelineName, SinkId, TaskId, WorkerId},
+    id::{BackfillId, PipelineName, SinkId, SourceId, TaskId, WorkerId},
     intent::{IntentRef, Seq},
     manifest::{Counts, Digest},
     pipeline::Pipeline,
@@ -111,6 +111,7 @@ pub struct PipelineEntry {
     pub cursor: Versioned<Cursor>,
     pub coverage: Versioned<Coverage>,
     pub sink: SinkId,
+    pub source: SourceId,
     /// How its time is cut; absent for full loads.
     pub tiling: Option<Tiling>,
 }
@@ -306,9 +307,10 @@ impl Table {
         match (&partial.state, &partial.cursor, &partial.coverage) {
             (Some(state), Some(cursor), Some(coverage)) => {
                 let sink = state.value.pipeline.sink.id();
+                let source = state.value.pipeline.source.id();
                 let tiling = state.value.pipeline.window.as_ref().and_then(|window| Tiling::new(window).ok());
                 let (state, cursor, coverage) = (state.clone(), cursor.clone(), coverage.clone());
-                partial.whole = Some(Box::new(PipelineEntry { state, cursor, coverage, sink, tiling }));
+                partial.whole = Some(Box::new(PipelineEntry { state, cursor, coverage, sink, source, tiling }));
             }
             (None, None, None) => {
                 self.pipelines.remove(name);

@@ -3,15 +3,22 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tracing::{Instrument, Span, field};
 use windrow_common::{
-    clock::Clock, error, failpoint, id::WorkerId, manifest::ManifestRef, pipeline::Pipeline, task::Failure,
+    claim::Token,
+    clock::Clock,
+    error, failpoint,
+    id::{TaskId, WorkerId},
+    manifest::ManifestRef,
+    pipeline::Pipeline,
+    task::Failure,
 };
 
 use crate::{
-    error::{Outcome, WorkerError},
-    ingest::Ingest,
+    error::{Outcome, Result, WorkerError},
+    ingest::{Ingest, Turns},
     open::read_pipeline,
     session::{Answer, Assignment, ClaimGuard, Ended, Reports},
     telemetry::{self, AttemptResult, Metrics},
@@ -74,7 +81,9 @@ impl Attempts {
     async fn work(&self, pipeline: &Pipeline, task: &Assignment, claim: &ClaimGuard) -> Worked {
         let work = async {
             let _slot = self.slots.acquire().await.map_err(|_| stopped())?;
-            let route = Box::pin(caught(self.ingest.run(pipeline, task, claim.progress())));
+            let turns: Arc<dyn Turns> =
+                Arc::new(Asked { reports: self.reports.clone(), claim: (task.task, task.token) });
+            let route = Box::pin(caught(self.ingest.run(pipeline, task, (claim.progress(), &turns))));
             match tokio::time::timeout(deadline_of(task), route).await {
                 Ok(ended) => ended.flatten(),
                 Err(_) => Err(too_late(task.deadline)),
@@ -149,6 +158,21 @@ impl Attempts {
             () = claim.revoked() => {}
         }
         if not_ready { AttemptResult::NotReady } else { AttemptResult::Failed }
+    }
+}
+
+/// What an attempt asks the coordinator on its way.
+struct Asked {
+    reports: Reports,
+    claim: (TaskId, Token),
+}
+
+#[async_trait]
+impl Turns for Asked {
+    async fn turn(&self, rows: u64) -> Result<Duration> {
+        let (task, token) = self.claim;
+        let wait = self.reports.turn(task, token, rows).await;
+        wait.ok_or_else(|| WorkerError::later(error::SESSION_LOST, "nobody said when the rows may go on"))
     }
 }
 

@@ -24,16 +24,19 @@ use crate::{
     flight::{Part, Pass, without_dictionaries},
     open::Connectors,
     session::{Assignment, Progress},
-    source::{Chunk, Slice, Source},
+    source::{Chunk, RowStream, Slice, Source},
     stage::{Attempt, BatchStream},
     transform::{Shape, Transform, TransformLimits},
 };
 
 mod hops;
+mod paced;
 mod rejects;
 mod watched;
 
 pub use hops::Hops;
+pub use paced::Turns;
+use paced::paced;
 use rejects::Rejects;
 use watched::watched;
 
@@ -54,7 +57,12 @@ impl Ingest {
     }
 
     /// THE route. What it returns may be sealed; when it fails, or is dropped, no reader sees a row.
-    pub async fn run(&self, pipeline: &Pipeline, task: &Assignment, progress: &Arc<Progress>) -> Result<ManifestRef> {
+    pub async fn run(
+        &self,
+        pipeline: &Pipeline,
+        task: &Assignment,
+        (progress, turns): (&Arc<Progress>, &Arc<dyn Turns>),
+    ) -> Result<ManifestRef> {
         let source = self.connectors.source(pipeline)?;
         let hop = self.hops.to(task.flight_endpoint.as_deref())?;
         let pass = Pass { ticket: task.ticket.clone(), pipeline: task.pipeline.clone() };
@@ -71,7 +79,12 @@ impl Ingest {
         let inputs = slices.iter().map(|slice| slice.input.clone()).collect();
         let rejects = Arc::new(Rejects::new(hop.clone(), pass.clone(), attempt_of(task), pipeline.limits.max_rejected));
         let found = Arc::new(Found { rejects: rejects.clone(), rows: AtomicU64::new(0), progress: progress.clone() });
-        let rows = watched(rows_of(source, slices, task, found.clone()), read);
+        let chunks = chunks_of(source, slices, task);
+        let chunks = match pipeline.source.from.limits.rows_per_s {
+            Some(rate) => paced(chunks, rate, turns.clone()),
+            None => chunks,
+        };
+        let rows = watched(sorted(chunks, found.clone()), read);
         let rows = transform.apply(input, rows).await?;
         let rows = watched(written(rows, progress.clone(), pipeline.name.clone()), tracing::info_span!("transform"));
 
@@ -131,14 +144,19 @@ struct Found {
     progress: Arc<Progress>,
 }
 
-/// The rows of all slices, one slice after the other; what is rejected leaves the stream here.
-fn rows_of(source: Arc<dyn Source>, slices: Vec<Slice>, task: &Assignment, found: Arc<Found>) -> BatchStream {
+/// What all slices hold, one slice after the other.
+fn chunks_of(source: Arc<dyn Source>, slices: Vec<Slice>, task: &Assignment) -> RowStream {
     let window = task.window;
     let chunks = stream::iter(slices).map(move |slice| {
         let source = source.clone();
         async move { source.read(&slice, &window).await }
     });
-    let rows = chunks.buffered(OPENED_AHEAD).try_flatten().try_filter_map(move |chunk| {
+    chunks.buffered(OPENED_AHEAD).try_flatten().boxed()
+}
+
+/// The rows alone: what is rejected leaves the stream here.
+fn sorted(chunks: RowStream, found: Arc<Found>) -> BatchStream {
+    let rows = chunks.try_filter_map(move |chunk| {
         let found = found.clone();
         async move { found.sorted(chunk).await }
     });

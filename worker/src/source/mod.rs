@@ -1,7 +1,7 @@
 //! Sources: where rows come from. A connector is one file or folder here and one line in [`SOURCES`]; its parameters
 //! are decoded there and known nowhere else. A source may not know tasks, sinks or the coordinator.
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -41,9 +41,17 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// A pinned part of a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Slice {
     pub input: Input,
+    /// What the source keeps open from resolving to reading, in a form of its own.
+    pub open: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl From<Input> for Slice {
+    fn from(input: Input) -> Self {
+        Self { input, open: None }
+    }
 }
 
 /// Batches of one schema, interleaved with rejects.

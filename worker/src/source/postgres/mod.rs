@@ -19,6 +19,7 @@ use crate::{
     postgres::{CONNECTION, Session, Settings, source_error},
 };
 
+mod desk;
 mod gate;
 mod layout;
 mod params;
@@ -28,6 +29,7 @@ mod select;
 #[cfg(test)]
 mod tests;
 
+use desk::Desk;
 use gate::Gate;
 use layout::Layout;
 use params::{Config, Params};
@@ -83,7 +85,8 @@ impl Source for PostgresSource {
         let snapshot = snapshot.map_err(|cause| source_error(cause, session.place()))?;
         let version = format!("columns {}, not before snapshot {snapshot}", layout.digest);
         let name = format!("{} of {}", self.config.what.name(), session.place());
-        Ok(vec![Slice { input: Input { name, bytes: 0, version: Some(version) } }])
+        let input = Input { name, bytes: 0, version: Some(version) };
+        Ok(vec![Slice { input, open: Some(Arc::new(Desk::new(session))) }])
     }
 
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream> {
@@ -93,7 +96,11 @@ impl Source for PostgresSource {
             version.starts_with(&format!("columns {},", layout.digest))
         };
         let layout = known.filter(|layout| pinned(layout)).ok_or_else(|| changed(&slice.input.name))?;
-        let session = self.session().await?;
+        // The session that looked is the one that reads: a task has one at a time.
+        let session = match Desk::of(slice).and_then(Desk::take) {
+            Some(session) => session,
+            None => self.session().await?,
+        };
         read::read(session, &self.config, layout, (&slice.input.name, window)).await
     }
 }
