@@ -103,6 +103,12 @@ pub enum SessionEvent {
         claim: HeldClaim,
         rows: u64,
     },
+    /// A task's input is cut; these are the parts of it that others may read.
+    Cut {
+        request: u64,
+        claim: HeldClaim,
+        parts: Vec<String>,
+    },
     Prepared {
         request: u64,
         sink: windrow_common::id::SinkId,

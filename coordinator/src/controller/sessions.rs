@@ -59,6 +59,7 @@ impl Controller {
                 self.turn(&worker, request, &claim, rows);
                 Ok(())
             }
+            SessionEvent::Cut { request, claim, parts } => self.cut(&worker, request, &claim, parts).await,
             SessionEvent::Prepared { request, sink, draft } => self.prepared(&sink, request, draft).await,
             SessionEvent::Settled { request, sink, answer, trace } => {
                 self.settled(&sink, request, answer, trace.as_deref()).await
@@ -121,7 +122,7 @@ impl Controller {
         Ok(())
     }
 
-    fn is_current(&self, worker: &WorkerId, claim: &HeldClaim) -> bool {
+    pub(super) fn is_current(&self, worker: &WorkerId, claim: &HeldClaim) -> bool {
         let entry = self.table.task(&claim.task);
         entry.is_some_and(|entry| match &entry.value.state {
             TaskState::Claimed { worker: holder, .. } => {

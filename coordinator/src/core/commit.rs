@@ -22,6 +22,7 @@ use windrow_common::{
 
 use super::{
     lifecycle::{self, Now},
+    shards,
     table::{Change, Coverage, Head, Key, Record, SinkEntry, Table, Versioned},
     workers::Workers,
 };
@@ -108,8 +109,10 @@ pub struct Draft {
     pub previous: Option<Digest>,
     /// Whether the one before was aborted.
     pub previous_aborted: bool,
-    /// Sealed tasks and the revisions of their seals.
+    /// Sealed tasks and the revisions of their seals; shards behind the task they were cut off.
     pub tasks: Vec<(TaskId, i64)>,
+    /// The task there is to blame if the sink does not take them, where it can only be one's fault.
+    pub only: Option<TaskId>,
 }
 
 /// Longest pause after failures in a row.
@@ -133,9 +136,15 @@ pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, now:
     if let Some(intent) = &entry.intent {
         return Some(Todo::Commit { worker, intent: intent.value.clone(), abort: run.abort.is_some() });
     }
-    let tasks = choose(table, sink, run.batch);
+    let chosen = choose(table, sink, run.batch);
+    if chosen.iter().any(|task| task.value.shard > 0) && !shards::are_known_to(workers, &worker) {
+        return None;
+    }
+    let mut whole = chosen.iter().filter(|task| task.value.shard == 0).map(|task| task.value.id);
+    let only = whole.next().filter(|_| whole.next().is_none());
+    let tasks = chosen.iter().map(|task| (task.value.id, task.revision)).collect();
     let head = entry.head.as_ref().map(|head| head.value).unwrap_or_default();
-    let draft = Draft { seq: head.seq + 1, previous: head.digest, previous_aborted: head.aborted, tasks };
+    let draft = Draft { seq: head.seq + 1, previous: head.digest, previous_aborted: head.aborted, tasks, only };
     (!draft.tasks.is_empty()).then_some(Todo::Prepare { worker, draft })
 }
 
@@ -161,8 +170,9 @@ fn serving<'a>(table: &'a Table, workers: &Workers, sink: &SinkId, now: Duration
     committer.filter(|worker| workers.can_commit(worker) && !workers.gives_way(worker, now))
 }
 
-/// The oldest seals first, as many as one intent and its finalizing transaction can take.
-fn choose(table: &Table, sink: &SinkId, most: usize) -> Vec<(TaskId, i64)> {
+/// The oldest seals first, as many as one intent and its finalizing transaction can take. Shards go with the task they were
+/// cut off, all or none.
+fn choose<'a>(table: &'a Table, sink: &SinkId, most: usize) -> Vec<&'a Versioned<Task>> {
     let mut pipelines: BTreeSet<&PipelineName> = BTreeSet::new();
     let mut lanes: BTreeSet<&Lane> = BTreeSet::new();
     let mut chosen = Vec::new();
@@ -171,12 +181,14 @@ fn choose(table: &Table, sink: &SinkId, most: usize) -> Vec<(TaskId, i64)> {
         if alone && !chosen.is_empty() {
             break;
         }
+        let Some(all) = shards::published_with(table, entry) else { continue };
         pipelines.insert(&entry.value.pipeline);
         lanes.insert(&entry.value.lane);
-        if chosen.len() == most || pipelines.len() > MAX_PIPELINES || lanes.len() > MAX_PIPELINES {
+        let full = !chosen.is_empty() && chosen.len() + all.len() > most;
+        if full || pipelines.len() > MAX_PIPELINES || lanes.len() > MAX_PIPELINES {
             break;
         }
-        chosen.push((entry.value.id, entry.revision));
+        chosen.extend(all);
         if alone {
             break;
         }
@@ -221,7 +233,9 @@ pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
         let coverage = coverages.entry(&task.pipeline).or_insert_with(|| entry.coverage.value.clone());
         coverage.published.insert(task.window.start(), task.window.end());
         coverage.totals += manifest(task).map(|manifest| manifest.counts).unwrap_or_default();
-        *published.entry(&task.lane).or_default() += task.windows() as u64;
+        if task.shard == 0 {
+            *published.entry(&task.lane).or_default() += task.windows() as u64;
+        }
     }
     for (pipeline, coverage) in coverages {
         let revision = table.pipeline(pipeline)?.coverage.revision;
@@ -240,11 +254,12 @@ pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
 /// T11: the sink holds the intent's abort; its tasks run again, or are quarantined if that cannot help.
 pub fn finalize_abort(table: &Table, sink: &SinkId, failure: &Failure, now: Now) -> Option<Change> {
     let (intent, change) = close_intent(table, sink, true)?;
-    let alone = intent.tasks.len() == 1;
-    let tasks = intent.tasks.iter().filter_map(|(id, _)| table.task(id));
-    Some(
-        tasks.fold(change, |change, task| change.and(lifecycle::after_abort(table, task, failure.clone(), alone, now))),
-    )
+    // What was cut off a task runs again with it.
+    let tasks: Vec<_> = intent.tasks.iter().filter_map(|(id, _)| table.task(id)).collect();
+    let tasks: Vec<_> = tasks.into_iter().filter(|task| task.value.shard == 0).collect();
+    let alone = tasks.len() == 1;
+    let after = |task: &&Versioned<Task>| lifecycle::after_abort(table, task, failure.clone(), alone, now);
+    Some(tasks.iter().map(after).fold(change, Change::and))
 }
 
 /// What T9 and T11 share: the intent as it was recorded goes, the head moves onto it. T9 compares no task: while the
@@ -365,10 +380,10 @@ impl SinkRun {
         self.again(now);
     }
 
-    /// Preparing failed for good. Returns the task to blame if the batch held only one; else a smaller batch is tried.
+    /// Preparing failed for good. Returns the task to blame if it can only be one; else a smaller batch is tried.
     pub fn blame(&mut self, now: Duration) -> Option<TaskId> {
         let Step::Preparing { draft, .. } = &self.step else { return None };
-        let only = (draft.tasks.len() == 1).then(|| draft.tasks[0].0);
+        let only = draft.only;
         self.batch = (draft.tasks.len() / 2).max(1);
         self.step = Step::Idle { not_before: now };
         only

@@ -15,6 +15,7 @@ pub mod lifecycle;
 pub mod plan;
 pub mod recovery;
 pub mod report;
+pub mod shards;
 pub mod sources;
 pub mod table;
 pub mod timeline;

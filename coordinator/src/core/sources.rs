@@ -4,9 +4,16 @@
 
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
-use windrow_common::{id::SourceId, pipeline::SourceLimits, task::TaskPhase};
+use windrow_common::{
+    id::SourceId,
+    pipeline::SourceLimits,
+    task::{Task, TaskPhase},
+};
 
-use super::table::{PipelineEntry, Table};
+use super::{
+    shards,
+    table::{PipelineEntry, Table},
+};
 
 /// The limits of a place: the strictest of those that the pipelines which read there name.
 pub fn limits(table: &Table, source: SourceId) -> SourceLimits {
@@ -15,7 +22,10 @@ pub fn limits(table: &Table, source: SourceId) -> SourceLimits {
 
 /// How many tasks read there.
 pub fn reading(table: &Table, source: SourceId) -> usize {
-    readers(table, source).map(|entry| table.count_all(&entry.spec().name, TaskPhase::Claimed)).sum()
+    let whole: usize =
+        readers(table, source).map(|entry| table.count_all(&entry.spec().name, TaskPhase::Claimed)).sum();
+    let reads_there = |task: &Task| table.pipeline(&task.pipeline).is_some_and(|entry| entry.source == source);
+    whole + shards::count_claimed(table, reads_there)
 }
 
 fn readers(table: &Table, source: SourceId) -> impl Iterator<Item = &PipelineEntry> {

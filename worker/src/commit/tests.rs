@@ -174,6 +174,7 @@ async fn sealed(sink: &Scripted, number: u8) -> v1::SealedTask {
         revision: 0,
         token: Some(attempt.token.into()),
         manifest: Some((&reference).into()),
+        shard: 0,
         guard: None,
     }
 }

@@ -1,31 +1,21 @@
 //! Rows at the pace of a source that limits them. The limit is one for all workers, so it is the coordinator that says
 //! whose rows go through next; they are kept back here, and with them the reader behind them.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc};
 
-use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::{
-    error::Result,
-    source::{Chunk, RowStream},
-};
-
-/// Who says how long rows have to wait.
-#[async_trait]
-pub trait Turns: Send + Sync {
-    /// How long, from the answer on. It fails when nobody can say, or the attempt counts no more.
-    async fn turn(&self, rows: u64) -> Result<Duration>;
-}
+use super::Leave;
+use crate::source::{Chunk, RowStream};
 
 /// The chunks, in pieces of a second's rows at most, so that those who read at once take turns.
-pub(super) fn paced(chunks: RowStream, rate: NonZeroU32, turns: Arc<dyn Turns>) -> RowStream {
+pub(super) fn paced(chunks: RowStream, rate: NonZeroU32, leave: Arc<dyn Leave>) -> RowStream {
     let most = usize::try_from(rate.get()).unwrap_or(usize::MAX);
     let pieces = chunks.map_ok(move |chunk| stream::iter(pieces(chunk, most)).map(Ok)).try_flatten();
     let paced = pieces.and_then(move |piece| {
-        let turns = turns.clone();
+        let leave = leave.clone();
         async move {
-            let wait = turns.turn(count(&piece)).await?;
+            let wait = leave.turn(count(&piece)).await?;
             tokio::time::sleep(wait).await;
             Ok(piece)
         }
@@ -53,23 +43,29 @@ fn count(chunk: &Chunk) -> u64 {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Mutex;
+    use std::{sync::Mutex, time::Duration};
 
     use arrow_array::{Int64Array, RecordBatch};
     use arrow_schema::{DataType, Field, Schema};
+    use async_trait::async_trait;
 
     use super::*;
+    use crate::error::Result;
 
     /// A queue like the coordinator's, on this runtime's clock.
     struct Queue(Mutex<tokio::time::Instant>);
 
     #[async_trait]
-    impl Turns for Queue {
+    impl Leave for Queue {
         async fn turn(&self, rows: u64) -> Result<Duration> {
             let now = tokio::time::Instant::now();
             let mut end = self.0.lock().unwrap();
             *end = (*end).max(now) + Duration::from_millis(rows);
             Ok(*end - now)
+        }
+
+        async fn cut(&self, _: Vec<String>) -> Result<bool> {
+            Ok(false)
         }
     }
 
@@ -81,7 +77,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn rows_come_whole_in_order_and_no_faster_than_their_turns() {
-        let queue: Arc<dyn Turns> = Arc::new(Queue(Mutex::new(tokio::time::Instant::now())));
+        let queue: Arc<dyn Leave> = Arc::new(Queue(Mutex::new(tokio::time::Instant::now())));
         let rate = NonZeroU32::new(1_000).unwrap();
         let began = tokio::time::Instant::now();
         let read = |count| {

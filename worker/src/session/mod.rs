@@ -266,6 +266,7 @@ impl Session {
                 self.answered(reply.request, Said::After(Duration::from_millis(reply.wait_ms)));
             }
             Heard::Turn(reply) => self.answered(reply.request, Said::Refused),
+            Heard::Cut(reply) => self.answered(reply.request, said(reply.accepted)),
             Heard::Prepare(prepare) => return self.order(Order::Prepare(prepare, self.answerer())),
             Heard::Commit(commit) => return self.order(Order::Commit(commit, self.answerer())),
             Heard::SweepList(sweep) => return self.order(Order::SweepList(sweep, self.answerer())),
@@ -340,10 +341,10 @@ impl Session {
         }
     }
 
-    /// Says what an attempt has to say and waits for the answer. A coordinator too old to be asked has no objection.
+    /// Says what an attempt has to say and waits for the answer, if the coordinator is not too old to be asked.
     fn put(&mut self, request: u64, (outcome, reply): (Box<Outcome>, oneshot::Sender<Said>), link: &mut Outgoing) {
         if outcome.since() > self.protocol {
-            let _ = reply.send(Said::Accepted);
+            let _ = reply.send(outcome.unasked());
             return;
         }
         link.push(outcome.message(request));

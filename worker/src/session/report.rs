@@ -76,6 +76,12 @@ pub(super) enum Outcome {
         token: Token,
         rows: u64,
     },
+    /// It cut its input, and offers these parts to others.
+    Cut {
+        task: TaskId,
+        token: Token,
+        parts: Vec<String>,
+    },
 }
 
 impl Reports {
@@ -101,6 +107,15 @@ impl Reports {
             Said::Accepted => Some(Duration::ZERO),
             Said::After(wait) => Some(wait),
             Said::Refused => None,
+        }
+    }
+
+    /// Offers parts of an attempt's input to others: whether they are theirs now. `None` if nobody answers.
+    pub async fn cut(&self, task: TaskId, token: Token, parts: Vec<String>) -> Option<bool> {
+        match self.ask(Outcome::Cut { task, token, parts }).await {
+            Answer::Accepted => Some(true),
+            Answer::Refused => Some(false),
+            Answer::Unanswered => None,
         }
     }
 
@@ -154,11 +169,19 @@ impl Answerer {
 }
 
 impl Outcome {
+    /// What stands for the answer of a coordinator too old to be asked.
+    pub(super) fn unasked(&self) -> Said {
+        match self {
+            Self::Cut { .. } => Said::Refused,
+            Self::Sealed { .. } | Self::Failed { .. } | Self::Rows { .. } => Said::Accepted,
+        }
+    }
+
     /// The oldest version of the protocol in which it can be said.
     pub(super) fn since(&self) -> u32 {
         match self {
             Self::Sealed { .. } | Self::Failed { .. } => 1,
-            Self::Rows { .. } => 2,
+            Self::Rows { .. } | Self::Cut { .. } => 2,
         }
     }
 
@@ -185,6 +208,12 @@ impl Outcome {
                 task: task.as_bytes().to_vec(),
                 token: Some((*token).into()),
                 rows: *rows,
+            }),
+            Self::Cut { task, token, parts } => Message::Cut(v1::Cut {
+                request,
+                task: task.as_bytes().to_vec(),
+                token: Some((*token).into()),
+                parts: parts.clone(),
             }),
         }
     }

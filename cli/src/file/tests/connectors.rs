@@ -186,7 +186,10 @@ pipelines:
 #[test]
 fn what_may_be_asked_of_a_place_is_read_and_nothing_like_it() {
     let with = |limits: &str| {
-        load(&SOUND.replace("{ type: local, root: /data }", &format!("{{ type: local, root: /data, limits: {limits} }}")))
+        load(
+            &SOUND
+                .replace("{ type: local, root: /data }", &format!("{{ type: local, root: /data, limits: {limits} }}")),
+        )
     };
     for wrong in ["{ connections: 0 }", "{ rows_per_s: -1 }", "{ connection: 4 }", "4"] {
         let found = found(&with(wrong));
@@ -195,5 +198,8 @@ fn what_may_be_asked_of_a_place_is_read_and_nothing_like_it() {
     let loaded = with("{ connections: 4, rows_per_s: 50000 }");
     assert_eq!(found(&loaded), Vec::<String>::new());
     let limits = loaded.pipelines[0].source.from.limits;
-    assert_eq!((limits.connections.map(Into::into), limits.rows_per_s.map(Into::into)), (Some(4_u32), Some(50_000_u32)));
+    assert_eq!(
+        (limits.connections.map(Into::into), limits.rows_per_s.map(Into::into)),
+        (Some(4_u32), Some(50_000_u32))
+    );
 }

@@ -12,6 +12,7 @@ mod lifecycle;
 mod plan;
 mod recovery;
 mod report;
+mod shards;
 mod store;
 mod walk;
 mod world;

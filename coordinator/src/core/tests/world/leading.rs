@@ -94,6 +94,12 @@ impl World {
         match seal {
             Ok(Seal::Change(change)) => self.write(&change).map(|revision| revision.is_some()),
             Ok(Seal::AlreadySealed) => Ok(true),
+            Ok(Seal::Waits) => {
+                for worker in &self.workers {
+                    self.leader.workers.rest(&worker.info.id, claim.task);
+                }
+                Ok(false)
+            }
             Err(_) => Ok(false),
         }
     }
