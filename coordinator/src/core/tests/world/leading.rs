@@ -12,7 +12,7 @@ use super::{LEASE, Leader, Outcome, Sabotage, World};
 use crate::core::{
     assign, backfill,
     lifecycle::{self, HeldClaim, Seal},
-    plan,
+    plan, shards,
     table::{Change, Record},
     tests::bench::{failure, manifest},
 };
@@ -84,7 +84,10 @@ impl World {
         let Some(task) = self.leader.table.task(&claim.task) else { return Ok(false) };
         let manifest = manifest(&task.value, claim.token);
         let seal = match (self.sabotage, &task.value.state) {
-            (Sabotage::SealUnguarded, TaskState::Claimed { worker, .. }) => {
+            // That those that were cut off it are sealed is another guard.
+            (Sabotage::SealUnguarded, TaskState::Claimed { worker, .. })
+                if shards::are_sealed(&self.leader.table, &claim.task) =>
+            {
                 let mut sealed = task.value.clone();
                 sealed.state = TaskState::Sealed { worker: worker.clone(), token: claim.token, manifest };
                 Ok(Seal::Change(Box::new(Change::replace(Record::Task(sealed), task.revision))))
