@@ -298,7 +298,8 @@ pub struct Retries {
     /// The longest pause.
     #[schemars(with = "String")]
     pub max_backoff: Pause,
-    /// How long a source or a sink that cannot be reached is tried again before its tasks are quarantined.
+    /// How long a source or a sink that cannot be reached is tried again before its tasks are quarantined: attempts and
+    /// the pauses between them together.
     #[schemars(with = "String")]
     pub outage: Pause,
 }

@@ -16,7 +16,7 @@
 //! A published task leaves the ledger in the transaction that covers its window. A task over several windows that
 //! fails is replaced by two over half of them each.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -72,8 +72,10 @@ pub struct Part {
 /// worker. They are no errors of the task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outage {
-    /// When the first of them ended; absent if there is none.
+    /// When the first of them ended; absent if there is none. For people: wall clocks jump.
     pub since: Option<Timestamp>,
+    /// How long they and the pauses between them took together, by no wall clock.
+    pub lasted_ms: u64,
     /// How many there were.
     pub attempts: u32,
     /// Those whose stream to the sink worker broke.
@@ -141,6 +143,8 @@ pub struct Failure {
     pub message: String,
     pub retry: Retry,
     pub at: Timestamp,
+    /// How long the attempt had worked by then, by the worker's monotonic clock; zero if nobody worked at anything.
+    pub took: Duration,
     pub worker: Option<WorkerId>,
 }
 

@@ -1,6 +1,8 @@
 //! Between the wire's small types and the words of `windrow-common`. What comes from the wire or the store is checked;
 //! what goes out cannot fail.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use windrow_common::{
     claim::Token,
@@ -167,6 +169,7 @@ impl From<&Failure> for v1::Failure {
             retry: retry.into(),
             at_us: failure.at.as_microsecond(),
             worker: failure.worker.as_ref().map(ToString::to_string).unwrap_or_default(),
+            took_ms: u64::try_from(failure.took.as_millis()).unwrap_or(u64::MAX),
         }
     }
 }
@@ -185,6 +188,7 @@ impl TryFrom<v1::Failure> for Failure {
             message: failure.message,
             retry,
             at: instant(failure.at_us)?,
+            took: Duration::from_millis(failure.took_ms),
             worker: optional_text(failure.worker).map(|worker| worker.parse()).transpose()?,
         })
     }

@@ -39,6 +39,7 @@ impl From<&Task> for v1::TaskRecord {
             lost_leases: task.lost_leases,
             outage: task.outage.since.map(|since| v1::TaskOutage {
                 since_us: since.as_microsecond(),
+                lasted_ms: task.outage.lasted_ms,
                 attempts: task.outage.attempts,
                 broken_hops: task.outage.broken_hops,
             }),
@@ -98,8 +99,8 @@ fn part_in(
 }
 
 fn outage_in(outage: v1::TaskOutage) -> Result<Outage, Malformed> {
-    let v1::TaskOutage { since_us, attempts, broken_hops } = outage;
-    Ok(Outage { since: Some(instant(since_us)?), attempts, broken_hops })
+    let v1::TaskOutage { since_us, attempts, broken_hops, lasted_ms } = outage;
+    Ok(Outage { since: Some(instant(since_us)?), lasted_ms, attempts, broken_hops })
 }
 
 fn seams_out(seams: &Seams) -> Option<v1::Seams> {
@@ -201,6 +202,8 @@ impl TryFrom<v1::IntentRecord> for IntentRef {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use jiff::Timestamp;
+    use std::time::Duration;
+
     use windrow_common::{
         claim::Token,
         id::TaskId,
@@ -228,7 +231,12 @@ mod tests {
             attempts: 4,
             errors: 3,
             lost_leases: 1,
-            outage: Outage { since: Some(Timestamp::from_microsecond(77).unwrap()), attempts: 9, broken_hops: 2 },
+            outage: Outage {
+                since: Some(Timestamp::from_microsecond(77).unwrap()),
+                lasted_ms: 1_500,
+                attempts: 9,
+                broken_hops: 2,
+            },
             trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
             state,
         }
@@ -242,6 +250,7 @@ mod tests {
             message: "truncated".to_owned(),
             retry: Retry::Never,
             at,
+            took: Duration::from_millis(7),
             worker: Some("w1".parse().unwrap()),
         };
         let counts = Counts { rows_read: 1, rows_written: 2, rows_rejected: 3, bytes_written: 4, files: 5 };

@@ -132,6 +132,13 @@ impl Postgres {
         Ok(String::from_utf8(output.stdout)?.trim_end_matches('\n').to_owned())
     }
 
+    /// Runs a program that comes with the server, `pgbench` for one, on the database as the superuser.
+    pub fn run_tool(&self, program: &str, args: &[&str]) -> Result<()> {
+        let mut command = self.command(program);
+        command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string()).env("PGDATABASE", DATABASE);
+        said(command.env("PGUSER", USER).env("PGPASSWORD", PASSWORD).args(args))
+    }
+
     /// A session as the superuser that stays open, to hold transactions and locks.
     pub fn session(&self) -> Result<Psql> {
         let mut child = self.psql_command(&self.url()).stderr(Stdio::inherit()).spawn()?;

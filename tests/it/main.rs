@@ -9,6 +9,7 @@ mod corpora;
 mod demo;
 mod exits;
 mod fault;
+mod foreign;
 mod guards;
 mod hops;
 mod http;

@@ -430,6 +430,7 @@ fn failure() -> Failure {
         message: String::new(),
         retry: Retry::Later,
         at: NOW.wall,
+        took: Duration::ZERO,
         worker: None,
     }
 }

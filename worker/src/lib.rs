@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod commit;
 pub mod connection;
+mod delta;
 pub mod error;
 pub mod flight;
 pub mod ingest;

@@ -35,7 +35,7 @@ pub struct BuiltIn;
 impl Opener for BuiltIn {
     fn source(&self, pipeline: &Pipeline) -> Result<Arc<dyn Source>> {
         let spec = &pipeline.source;
-        let kind = source::find(&spec.from.kind).ok_or_else(|| {
+        let kind = source::find(spec).ok_or_else(|| {
             WorkerError::never(
                 error::UNKNOWN_CONNECTOR,
                 format!("no source serves connections of type {:?}", spec.from.kind),

@@ -122,6 +122,7 @@ impl Worker {
                 message: "not ready".to_owned(),
                 retry: Retry::Later,
                 at: SystemClock::new().now(),
+                took: Duration::ZERO,
                 worker: Some(self.id.clone()),
             };
             let began = Instant::now();

@@ -102,7 +102,7 @@ async fn plan(pipeline: &Pipeline) -> Plan {
 async fn columns(pipeline: &Pipeline) -> Result<Vec<Column>, String> {
     let params =
         |errors: Vec<source::ParamError>| errors.first().map(|error| error.message.clone()).unwrap_or_default();
-    let kind = source::find(&pipeline.source.from.kind).ok_or("no source serves the connection")?;
+    let kind = source::find(&pipeline.source).ok_or("no source serves the connection")?;
     let input = (kind.build)(&pipeline.source).map_err(params)?.schema().await.map_err(|error| error.to_string())?;
     let limits = TransformLimits { memory: pipeline.limits.memory, spill: None };
     let transform = Transform::new(&pipeline.transform, limits);

@@ -15,7 +15,7 @@ use windrow_common::{
 };
 use windrow_worker::{
     sink::{Capabilities, SINKS, SinkKind},
-    source::{ParamError, SOURCES, SourceKind},
+    source::{self, ParamError, SOURCES, SourceKind},
 };
 
 use super::{
@@ -39,6 +39,7 @@ pub struct Connectors {
 pub(crate) struct SourceConnector {
     pub(crate) kind: &'static str,
     pub(crate) connections: &'static [&'static str],
+    pub(crate) formats: &'static [&'static str],
     pub(crate) schema: fn() -> Schema,
     pub(crate) open: Open<SourceSpec>,
     pub(crate) by_window: fn(&SourceSpec) -> bool,
@@ -67,13 +68,13 @@ impl Connectors {
         Self { sinks: sinks.collect(), ..Self::all() }
     }
 
-    fn source(&self, connection: &str) -> Option<&SourceConnector> {
-        self.sources.iter().find(|source| source.connections.contains(&connection))
+    fn source(&self, spec: &SourceSpec) -> Option<&SourceConnector> {
+        source::choose(&self.sources, spec, |source| (source.connections, source.formats))
     }
 
     /// Whether windows have to be read from the source one by one.
     pub(crate) fn by_window(&self, spec: &SourceSpec) -> bool {
-        self.source(&spec.from.kind).is_some_and(|source| (source.by_window)(spec))
+        self.source(spec).is_some_and(|source| (source.by_window)(spec))
     }
 
     fn sink(&self, format: &str) -> Option<&SinkConnector> {
@@ -87,6 +88,7 @@ impl From<&'static SourceKind> for SourceConnector {
         Self {
             kind: kind.kind,
             connections: kind.connections,
+            formats: kind.formats,
             schema: kind.schema,
             open: Box::new(open),
             by_window: kind.by_window,
@@ -125,8 +127,9 @@ impl Place<'_> {
         findings: &mut Findings,
     ) -> Option<&'o SourceConnector> {
         let connectors = &options.connectors;
-        let Some(source) = connectors.source(&spec.from.kind) else {
-            let readable: Vec<_> = connectors.sources.iter().flat_map(|source| source.connections).copied().collect();
+        let Some(source) = connectors.source(spec) else {
+            let all_others = connectors.sources.iter().filter(|source| source.formats.is_empty());
+            let readable: Vec<_> = all_others.flat_map(|source| source.connections).copied().collect();
             findings
                 .error(
                     error::UNKNOWN_CONNECTOR,

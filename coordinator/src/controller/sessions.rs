@@ -383,10 +383,11 @@ fn went_back(at: jiff::Timestamp) -> Failure {
                 .to_owned(),
         retry: windrow_common::task::Retry::Later,
         at,
+        took: Duration::ZERO,
         worker: None,
     }
 }
 
-fn millis(duration: std::time::Duration) -> u32 {
+fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

@@ -5,10 +5,12 @@
 //! | the task: bad data, a bug, a deadline | an error | `retries.attempts` errors; at once if trying again cannot help |
 //! | the way to the sink worker | no error | [`Outage::MAX_BROKEN_HOPS`] in a row: then the task is what breaks it |
 //! | the source or the sink cannot be reached, no space is left | no error | `retries.outage` |
+//!
+//! An outage is as long as its attempts and the pauses between them. The wall clock has no say: one that jumps by a day
+//! would end an outage of a minute.
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use windrow_common::{
     error::{self, ErrorCode},
     pipeline::Retries,
@@ -53,16 +55,23 @@ pub fn count(task: &mut Task, retries: &Retries, failure: &Failure, now: Now) ->
         let hopeless = failure.retry == Retry::Never || task.errors >= retries.attempts;
         return (!hopeless).then(|| backoff(retries, task.errors, now.jitter));
     }
-    let since = *task.outage.since.get_or_insert(now.wall);
-    task.outage.attempts = task.outage.attempts.saturating_add(1);
+    let outage = &mut task.outage;
+    outage.since.get_or_insert(now.wall);
+    outage.attempts = outage.attempts.saturating_add(1);
+    outage.lasted_ms = outage.lasted_ms.saturating_add(millis(failure.took));
     let over = match blame {
         Blame::Hop => {
-            task.outage.broken_hops += 1;
-            task.outage.broken_hops >= Outage::MAX_BROKEN_HOPS
+            outage.broken_hops += 1;
+            outage.broken_hops >= Outage::MAX_BROKEN_HOPS
         }
-        _ => lasted(since, now.wall) >= retries.outage.0,
+        _ => outage.lasted_ms >= millis(retries.outage.0),
     };
-    (!over).then(|| pause(retries, task.outage.attempts, now.jitter))
+    if over {
+        return None;
+    }
+    let pause = pause(retries, outage.attempts, now.jitter);
+    outage.lasted_ms = outage.lasted_ms.saturating_add(millis(pause));
+    Some(pause)
 }
 
 /// The longest pause after any failure.
@@ -103,10 +112,10 @@ fn pause(retries: &Retries, attempts: u32, jitter: f64) -> Duration {
     whole.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
-fn doubled(first: Duration, times: u32) -> Duration {
-    first.saturating_mul(1_u32.checked_shl(times.saturating_sub(1)).unwrap_or(u32::MAX))
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn lasted(since: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(since)).unwrap_or_default()
+fn doubled(first: Duration, times: u32) -> Duration {
+    first.saturating_mul(1_u32.checked_shl(times.saturating_sub(1)).unwrap_or(u32::MAX))
 }

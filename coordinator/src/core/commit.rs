@@ -418,6 +418,7 @@ impl SinkRun {
             message: "the sink shows the intent as aborted".to_owned(),
             retry: Retry::Later,
             at: now.wall,
+            took: Duration::ZERO,
             worker: None,
         })
     }

@@ -147,6 +147,7 @@ pub fn reap(table: &Table, id: &TaskId, now: Now) -> Result<Change, Refused> {
         message: format!("nothing was heard of worker {worker} for a whole lease"),
         retry: Retry::Later,
         at: now.wall,
+        took: Duration::ZERO,
         worker: Some(worker.clone()),
     };
     // An input that kills its worker looks like a lost lease, so these have a cap of their own.

@@ -45,7 +45,7 @@ pub(super) fn source(connection: Value, mut params: Value) -> Arc<dyn Source> {
     let schema = json!([{ "tailnum": "string" }, { "seats": "int" }, { "year": "int" }]);
     params.as_object_mut().unwrap().entry("schema").or_insert(schema);
     let spec: SourceSpec = serde_json::from_value(params).unwrap();
-    (source::find("http").unwrap().build)(&spec).unwrap_or_else(|faults| panic!("{faults:?}"))
+    (source::find(&spec).unwrap().build)(&spec).unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 
 /// What a full load reads.

@@ -63,7 +63,7 @@ fn source_over(
     params["from"] = connection;
     params["cursor"] = json!(cursor);
     let spec: SourceSpec = serde_json::from_value(params).unwrap();
-    (source::find("postgres").unwrap().build)(&spec).unwrap_or_else(|faults| panic!("{faults:?}"))
+    (source::find(&spec).unwrap().build)(&spec).unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 
 /// Everything of a window: rows and rejects.

@@ -1,6 +1,6 @@
 //! From what went wrong in code to what the ledger records about it.
 
-use std::{any::Any, panic::AssertUnwindSafe};
+use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use crate::error::{Outcome, WorkerError, in_one_line};
 /// Most bytes of a message in the ledger.
 const MAX_MESSAGE_BYTES: usize = 2_048;
 
-/// The record of an error.
+/// The record of an error, of work nobody measured.
 pub(crate) fn failure_of(error: &WorkerError, at: Timestamp, worker: &WorkerId) -> Failure {
     let retry = match error.outcome() {
         Outcome::Failed(retry) => retry,
@@ -25,7 +25,8 @@ pub(crate) fn failure_of(error: &WorkerError, at: Timestamp, worker: &WorkerId) 
     if let Some(fix) = error.fix_text() {
         message = format!("{message}; {fix}");
     }
-    Failure { code: error.code().code.to_owned(), message: shortened(message), retry, at, worker: Some(worker.clone()) }
+    let (code, message) = (error.code().code.to_owned(), shortened(message));
+    Failure { code, message, retry, at, took: Duration::ZERO, worker: Some(worker.clone()) }
 }
 
 /// Runs `work`; a panic in it becomes an error instead of the end of the worker.

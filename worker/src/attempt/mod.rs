@@ -156,7 +156,7 @@ impl Attempts {
     }
 
     async fn fail(&self, error: &WorkerError, claim: &ClaimGuard) -> AttemptResult {
-        let failure: Failure = failure_of(error, self.clock.now(), &self.worker);
+        let failure = Failure { took: claim.age(), ..failure_of(error, self.clock.now(), &self.worker) };
         let not_ready = error.outcome() == Outcome::NotReady;
         telemetry::failed(&failure.code);
         match not_ready {

@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use arrow_schema::Schema;
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use tracing::Instrument;
@@ -102,7 +103,13 @@ impl Ingest {
 
         let inputs = slices.iter().map(|slice| slice.input.clone()).collect();
         let rejects = Arc::new(Rejects::new(hop.clone(), pass.clone(), attempt_of(task), pipeline.limits.max_rejected));
-        let found = Arc::new(Found { rejects: rejects.clone(), rows: AtomicU64::new(0), progress: progress.clone() });
+        let found = Found {
+            schema: input.clone(),
+            rejects: rejects.clone(),
+            rows: AtomicU64::new(0),
+            progress: progress.clone(),
+        };
+        let found = Arc::new(found);
         let chunks = chunks_of(source, slices, task);
         let chunks = match pipeline.source.from.limits.rows_per_s {
             Some(rate) => paced(chunks, rate, leave.clone()),
@@ -188,6 +195,8 @@ fn one_by_one(windows: u32, reason: &str) -> WorkerError {
 
 /// What was found in the source.
 struct Found {
+    /// What the transform was made for.
+    schema: SchemaRef,
     rejects: Arc<Rejects>,
     rows: AtomicU64,
     progress: Arc<Progress>,
@@ -213,9 +222,23 @@ fn sorted(chunks: RowStream, found: Arc<Found>) -> BatchStream {
 }
 
 impl Found {
-    async fn sorted(&self, chunk: Chunk) -> Result<Option<arrow_array::RecordBatch>> {
+    /// A source whose columns change between the look at them and the reading would otherwise give values of one column to
+    /// another.
+    fn check(&self, batch: &RecordBatch) -> Result<()> {
+        let (expected, found) = (self.schema.fields(), batch.schema_ref().fields());
+        let same = Arc::ptr_eq(&self.schema, batch.schema_ref())
+            || expected.len() == found.len()
+                && expected.iter().zip(found).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
+        match same {
+            true => Ok(()),
+            false => Err(WorkerError::later(error::SOURCE_CHANGED, "the source's columns changed while it was read")),
+        }
+    }
+
+    async fn sorted(&self, chunk: Chunk) -> Result<Option<RecordBatch>> {
         match chunk {
             Chunk::Rows(batch) => {
+                self.check(&batch)?;
                 self.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
                 self.progress.add_read(batch.num_rows() as u64);
                 Ok(Some(batch).filter(|batch| batch.num_rows() > 0))
@@ -230,7 +253,7 @@ impl Found {
 }
 
 fn written(rows: BatchStream, progress: Arc<Progress>, pipeline: PipelineName) -> BatchStream {
-    let pass = move |batch: arrow_array::RecordBatch| {
+    let pass = move |batch: RecordBatch| {
         let (progress, pipeline) = (progress.clone(), pipeline.clone());
         async move {
             if progress.rows_written() > 0 {

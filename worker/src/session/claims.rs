@@ -43,6 +43,8 @@ pub struct Progress {
 pub struct ClaimGuard {
     task: TaskId,
     token: Token,
+    /// When it was taken, on the clock's monotonic side.
+    since: Duration,
     revoked: CancellationToken,
     progress: Arc<Progress>,
     claims: Claims,
@@ -81,7 +83,8 @@ impl Claims {
         let revoked = CancellationToken::new();
         let progress = Arc::new(Progress::default());
         held.insert(task, Held { token, revoked: revoked.clone(), progress: progress.clone() });
-        Taken::New(ClaimGuard { task, token, revoked, progress, claims: self.clone() })
+        let since = self.clock.elapsed();
+        Taken::New(ClaimGuard { task, token, since, revoked, progress, claims: self.clone() })
     }
 
     /// Ends a claim, if it is still held under this token.
@@ -138,6 +141,11 @@ impl ClaimGuard {
 
     pub fn token(&self) -> Token {
         self.token
+    }
+
+    /// How long the claim has been in the attempt's hands.
+    pub fn age(&self) -> Duration {
+        self.claims.clock.elapsed().saturating_sub(self.since)
     }
 
     pub fn progress(&self) -> &Arc<Progress> {

@@ -291,6 +291,7 @@ impl Session {
                     message: format!("an assignment makes no sense: {cause}"),
                     retry: Retry::Later,
                     at: self.clock.now(),
+                    took: Duration::ZERO,
                     worker: Some(self.identity.id.clone()),
                 };
                 self.requests += 1;

@@ -15,8 +15,11 @@ use crate::{
 };
 
 mod decode;
+pub mod delta;
 pub mod http;
 pub mod object_store;
+mod parquet;
+mod pin;
 pub mod postgres;
 pub mod synthetic;
 mod template;
@@ -105,6 +108,9 @@ pub struct SourceKind {
     pub kind: &'static str,
     /// The connection types it serves.
     pub connections: &'static [&'static str],
+    /// The values of `format` that choose it where several connectors serve a connection; none for the one that serves
+    /// all others.
+    pub formats: &'static [&'static str],
     /// Those of them that no other connector serves, with their parameters.
     pub brings: &'static [ConnectionKind],
     pub build: fn(&SourceSpec) -> Built<dyn Source>,
@@ -128,9 +134,22 @@ pub struct ParamError {
 }
 
 /// Every source there is.
-pub const SOURCES: &[SourceKind] = &[object_store::KIND, http::KIND, postgres::KIND, synthetic::KIND];
+pub const SOURCES: &[SourceKind] = &[object_store::KIND, delta::KIND, http::KIND, postgres::KIND, synthetic::KIND];
 
-/// The connector that serves a connection type.
-pub fn find(connection_type: &str) -> Option<&'static SourceKind> {
-    SOURCES.iter().find(|kind| kind.connections.contains(&connection_type))
+/// The connector that reads what the block describes.
+pub fn find(spec: &SourceSpec) -> Option<&'static SourceKind> {
+    choose(SOURCES, spec, |kind| (kind.connections, kind.formats))
+}
+
+/// The one of some connectors that reads what the block describes; `serves` tells a connector's connections and formats.
+pub fn choose<'k, K>(
+    kinds: &'k [K],
+    spec: &SourceSpec,
+    serves: impl Fn(&K) -> (&'static [&'static str], &'static [&'static str]),
+) -> Option<&'k K> {
+    let format = spec.params.get("format");
+    let format = format.and_then(|format| format.as_str().or_else(|| format.get("type")?.as_str()));
+    let named = |formats: &[&str]| format.is_some_and(|format| formats.contains(&format));
+    let serving = || kinds.iter().filter(|kind| serves(kind).0.contains(&spec.from.kind.as_str()));
+    serving().find(|kind| named(serves(kind).1)).or_else(|| serving().find(|kind| serves(kind).1.is_empty()))
 }

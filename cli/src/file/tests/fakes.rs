@@ -18,6 +18,7 @@ pub(super) fn connectors() -> Connectors {
     let source = SourceConnector {
         kind: "object_store",
         connections: &["local", "s3"],
+        formats: &[],
         schema: schema::<SourceParams>,
         open: Box::new(open_source),
         by_window: |spec| spec.params.get("path").is_some_and(|path| path.to_string().contains("{window.")),

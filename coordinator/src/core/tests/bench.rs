@@ -87,7 +87,14 @@ pub(super) fn failure(retry: Retry, at: Timestamp) -> Failure {
 }
 
 pub(super) fn failure_with(code: ErrorCode, retry: Retry, at: Timestamp) -> Failure {
-    Failure { code: code.code.to_owned(), message: code.meaning.to_owned(), retry, at, worker: None }
+    Failure {
+        code: code.code.to_owned(),
+        message: code.meaning.to_owned(),
+        retry,
+        at,
+        took: Duration::ZERO,
+        worker: None,
+    }
 }
 
 /// A manifest of as many rows as the task has windows, different for every token.

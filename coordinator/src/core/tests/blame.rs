@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use windrow_common::{
     error::{self, ErrorCode},
     id::{TaskId, WorkerId},
-    task::{Outage, Retry, TaskPhase, TaskState},
+    task::{Failure, Outage, Retry, TaskPhase, TaskState},
 };
 
 use super::bench::{Bench, edit, failure_with, fleet, hourly};
@@ -38,8 +38,13 @@ fn pause(bench: &Bench, id: &TaskId) -> Duration {
 }
 
 fn fail(bench: &mut Bench, id: &TaskId, code: ErrorCode) {
+    fail_after(bench, id, code, Duration::ZERO);
+}
+
+fn fail_after(bench: &mut Bench, id: &TaskId, code: ErrorCode, took: Duration) {
     let claim = bench.claim(id);
-    bench.fail_with(&claim, failure_with(code, Retry::Later, bench.wall)).unwrap();
+    let failure = Failure { took, ..failure_with(code, Retry::Later, bench.wall) };
+    bench.fail_with(&claim, failure).unwrap();
 }
 
 #[test]
@@ -113,16 +118,36 @@ fn a_task_that_breaks_the_hop_every_time_ends_and_a_run_is_halved() {
 fn a_task_outlives_an_outage_of_its_source_or_sink_as_long_as_its_pipeline_allows() {
     for code in [error::SOURCE_UNREADABLE, error::SINK_UNREACHABLE, error::SINK_FULL] {
         let (mut bench, id) = impatient(2);
-        let mut attempts = 0;
-        while bench.task(&id).state.phase() == TaskPhase::Pending {
-            fail(&mut bench, &id, code);
-            attempts += 1;
-            bench.pass(60);
+        let (mut tries, mut waited) = (0, Duration::ZERO);
+        loop {
+            // Forty seconds until it gives up, and then the pause: half a minute less a quarter, shorter at first.
+            fail_after(&mut bench, &id, code, Duration::from_secs(40));
+            tries += 1;
+            waited += Duration::from_secs(40);
+            if bench.task(&id).state.phase() != TaskPhase::Pending {
+                break;
+            }
+            waited += pause(&bench, &id);
+            bench.pass(70);
         }
-        assert_eq!(attempts, 181, "three hours, tried every minute");
+        let (allowed, cycle) = (Duration::from_secs(3 * 3_600), Duration::from_millis(62_500));
+        assert!((allowed..allowed + cycle).contains(&waited), "given up after {waited:?}");
+        assert_eq!(tries, 175);
         let task = bench.task(&id);
         assert_eq!((task.state.phase(), task.errors), (TaskPhase::Quarantined, 0), "the run is not taken to pieces");
     }
+}
+
+#[test]
+fn a_wall_clock_that_jumps_makes_no_outage_longer_or_shorter() {
+    let (mut bench, id) = impatient(1);
+    for days in [1, -2, 7, -6] {
+        fail_after(&mut bench, &id, error::SINK_UNREACHABLE, Duration::from_secs(1));
+        assert_eq!(bench.task(&id).state.phase(), TaskPhase::Pending);
+        bench.pass(days * 86_400);
+    }
+    fail_after(&mut bench, &id, error::SINK_UNREACHABLE, Duration::from_secs(3 * 3_600));
+    assert_eq!(bench.task(&id).state.phase(), TaskPhase::Quarantined, "three hours have gone by, whatever the date");
 }
 
 #[test]

@@ -65,6 +65,7 @@ fn failure() -> Failure {
         message: "nothing there".to_owned(),
         retry: Retry::Later,
         at: jiff::Timestamp::UNIX_EPOCH,
+        took: Duration::ZERO,
         worker: None,
     }
 }

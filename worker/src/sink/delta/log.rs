@@ -5,13 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow_schema::Schema;
 use bytes::Bytes;
-use deltalake_core::{
-    DeltaTable, DeltaTableError,
-    kernel::engine::arrow_conversion::TryIntoArrow,
-    logstore::{LogStoreRef, StorageConfig, default_logstore},
-};
+use deltalake_core::{DeltaTable, DeltaTableError, kernel::engine::arrow_conversion::TryIntoArrow};
 use object_store::{Error, ObjectStoreExt, PutMode, path::Path};
-use url::Url;
 use windrow_common::error;
 
 use super::{
@@ -20,6 +15,7 @@ use super::{
     table::{ActiveFile, Reading, Stamp, Table},
 };
 use crate::{
+    delta,
     error::{Result, WorkerError},
     storage::{Storage, sink_error},
 };
@@ -82,17 +78,7 @@ impl Log {
 
     /// The table as delta-rs sees it, at `version` or the newest.
     pub(super) async fn open(&self, version: Option<u64>) -> Result<Option<DeltaTable>> {
-        let log_store = self.log_store()?;
-        if !log_store.is_delta_table_location().await.map_err(broken)? {
-            return Ok(None);
-        }
-        let mut table = DeltaTable::new(log_store);
-        match version {
-            Some(version) => table.load_version(version).await,
-            None => table.load().await,
-        }
-        .map_err(|cause| broken(cause).at(self.storage.url().to_string()))?;
-        Ok(Some(table))
+        delta::open(&self.storage, version).await.map_err(|cause| broken(cause).at(self.storage.url().to_string()))
     }
 
     /// The commit of one version; `None` when it has not been made.
@@ -123,15 +109,6 @@ impl Log {
     pub(super) async fn stamp(&self, version: u64) -> Result<Option<Stamp>> {
         let found = self.storage.head(commit_path(version).as_ref()).await?;
         Ok(found.map(|meta| Stamp { bytes: meta.size, e_tag: meta.e_tag }))
-    }
-
-    /// The storage is rooted at the table, so to delta-rs the table is the root of everything. The scheme tells it
-    /// whether listings are sorted, which those of a local folder are not.
-    fn log_store(&self) -> Result<LogStoreRef> {
-        let local = self.storage.url().scheme() == "file";
-        let root = Url::parse(if local { "file:///" } else { "memory:///" }).map_err(broken)?;
-        let objects = self.storage.objects().clone();
-        Ok(default_logstore(objects.clone(), objects, &root, &StorageConfig::default()))
     }
 }
 
@@ -166,12 +143,6 @@ impl From<DeltaTableError> for Trouble {
 
 impl From<serde_json::Error> for Trouble {
     fn from(cause: serde_json::Error) -> Self {
-        Self::Log(Box::new(cause))
-    }
-}
-
-impl From<url::ParseError> for Trouble {
-    fn from(cause: url::ParseError) -> Self {
         Self::Log(Box::new(cause))
     }
 }

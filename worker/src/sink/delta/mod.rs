@@ -36,7 +36,6 @@ use crate::{
 };
 
 mod actions;
-mod bounds;
 mod checkpoint;
 mod commit;
 mod guard;

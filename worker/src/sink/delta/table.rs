@@ -12,7 +12,8 @@ use windrow_common::{
     window::{Axis, Window},
 };
 
-use super::{actions::Commit, bounds::Bounds, tag};
+use super::{actions::Commit, tag};
+use crate::delta::bounds::Bounds;
 use crate::sink::change::{Standing, without};
 
 /// The table at one version.

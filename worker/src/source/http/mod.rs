@@ -33,6 +33,7 @@ use service::Service;
 pub const KIND: SourceKind = SourceKind {
     kind: "http",
     connections: &["http"],
+    formats: &[],
     brings: &[connection::kind::<Connection>("http")],
     build,
     by_window,

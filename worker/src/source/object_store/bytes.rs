@@ -16,9 +16,9 @@ use tokio::sync::mpsc;
 use windrow_common::{error, manifest::Input};
 
 use super::{
-    find::{self, path_of, verify_meta},
     format::Compression,
     params::ReadLimits,
+    pin::{self, path_of, verify_meta},
 };
 use crate::error::{Result, WorkerError};
 
@@ -42,8 +42,8 @@ enum Payload {
 /// Begins to read an object, if it still is what was pinned.
 pub(super) async fn open(store: &dyn ObjectStore, pin: &Input) -> Result<Opened> {
     let result = store.get_opts(&path_of(pin)?, GetOptions::default()).await.map_err(|cause| match cause {
-        object_store::Error::NotFound { .. } => find::changed(pin, "it is gone"),
-        cause => find::unreadable(&pin.name, cause),
+        object_store::Error::NotFound { .. } => pin::changed(pin, "it is gone"),
+        cause => pin::unreadable(&pin.name, cause),
     })?;
     verify_meta(&result.meta, pin)?;
     let payload = match result.payload {
@@ -315,7 +315,7 @@ mod tests {
         let path = object_store::path::Path::from("in.csv.gz");
         let put = async |text: &[u8]| {
             store.put(&path, PutPayload::from(packed(Compression::Gzip, text))).await.unwrap();
-            find::pinned(&path, &store.head(&path).await.unwrap())
+            pin::pinned(&path, &store.head(&path).await.unwrap())
         };
         let pin = put(b"a\n1\n").await;
         let opened = open(&store, &pin).await.unwrap();

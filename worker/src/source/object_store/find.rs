@@ -1,13 +1,13 @@
-//! Finding objects and pinning them: a pin is the version an object had when the attempt started.
+//! Finding objects and pinning them.
 
 use futures::TryStreamExt;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
+use object_store::{ObjectStore, ObjectStoreExt};
 use windrow_common::{error, manifest::Input};
 
 use super::template::Target;
 use crate::{
     error::{Result, WorkerError},
-    storage::{SAY_WHO, names_no_bucket, names_no_credentials, refuses, said},
+    source::pin::{pinned, unreadable},
 };
 
 /// Most objects one window may be read from.
@@ -46,56 +46,4 @@ pub(super) async fn find(store: &dyn ObjectStore, target: &Target) -> Result<Vec
             Ok(found)
         }
     }
-}
-
-/// An object with its present version.
-pub(super) fn pinned(path: &Path, meta: &ObjectMeta) -> Input {
-    Input { name: path.to_string(), bytes: meta.size, version: Some(version(meta)) }
-}
-
-/// The ETag, or size and time where a store gives none.
-fn version(meta: &ObjectMeta) -> String {
-    match &meta.e_tag {
-        Some(tag) => tag.clone(),
-        None => format!("{}-{}", meta.size, meta.last_modified.timestamp_micros()),
-    }
-}
-
-/// Fails unless the object still is what was pinned.
-pub(super) async fn verify(store: &dyn ObjectStore, pin: &Input) -> Result<()> {
-    match store.head(&path_of(pin)?).await {
-        Ok(meta) => verify_meta(&meta, pin),
-        Err(object_store::Error::NotFound { .. }) => Err(changed(pin, "it is gone")),
-        Err(cause) => Err(unreadable(&pin.name, cause)),
-    }
-}
-
-pub(super) fn verify_meta(meta: &ObjectMeta, pin: &Input) -> Result<()> {
-    let same = meta.size == pin.bytes && pin.version.as_deref().is_none_or(|pinned| pinned == version(meta));
-    if same { Ok(()) } else { Err(changed(pin, "it was written again")) }
-}
-
-pub(super) fn path_of(pin: &Input) -> Result<Path> {
-    Path::parse(&pin.name).map_err(|cause| WorkerError::never(error::SOURCE_UNREADABLE, cause.to_string()))
-}
-
-pub(super) fn changed(pin: &Input, how: &str) -> WorkerError {
-    WorkerError::later(error::SOURCE_CHANGED, format!("the input changed while it was read: {how}"))
-        .at(&pin.name)
-        .fix("write new files under new names, or under another name first and then rename them")
-}
-
-/// A store's error: refused rights stay, everything else may pass.
-pub(super) fn unreadable(name: &str, cause: object_store::Error) -> WorkerError {
-    let error = match &cause {
-        cause if names_no_credentials(cause) => {
-            WorkerError::later(error::SOURCE_UNREADABLE, "nobody said who reads the bucket").fix(SAY_WHO)
-        }
-        cause if refuses(cause) => WorkerError::never(error::SOURCE_UNREADABLE, "the source may not be read")
-            .fix("give the connection's credentials the right to read and list"),
-        cause if names_no_bucket(cause) => WorkerError::later(error::SOURCE_MISSING, "there is no such bucket")
-            .fix("create the bucket, or correct the connection's root, region and endpoint"),
-        _ => WorkerError::later(error::SOURCE_UNREADABLE, "the source cannot be read"),
-    };
-    error.at(name).because(said(cause))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use object_store::ObjectStore;
 use tokio::task::spawn_blocking;
 use windrow_common::{error, manifest::Input};
@@ -15,7 +15,7 @@ use super::{
     infer::{Guesses, SAMPLE_ROWS},
     json::{self, JsonReader},
     params::{Columns, Config},
-    parquet,
+    parquet::{self, Place},
     reader::RowReader,
     rows::{PARSE_ROWS, Rows},
     table::line_columns,
@@ -48,7 +48,8 @@ impl Layout {
     /// The layout a file shows: its names and, unless declared, its types.
     pub(super) async fn of_file(store: Arc<dyn ObjectStore>, pin: &Input, config: &Arc<Config>) -> Result<Self> {
         if let Format::Parquet = config.format {
-            return parquet::layout(store, pin, config).await;
+            return Self::of_parquet(&parquet::columns(store, pin).await?, &config.columns)
+                .map_err(|error| error.at(&pin.name));
         }
         let names = sampled(store.as_ref(), pin, config, names).await?;
         if let Some(twice) = duplicate(names.iter().map(String::as_str)) {
@@ -70,9 +71,30 @@ impl Layout {
         }
     }
 
+    /// A Parquet file's own columns, or the declared ones in its order.
+    fn of_parquet(stored: &Schema, columns: &Columns) -> Result<Self> {
+        let Columns::Declared(declared) = columns else {
+            return Ok(Self { columns: Arc::new([]), schema: Arc::new(stored.clone()), inferred: true });
+        };
+        let mut by_place: Vec<_> =
+            order(&names_of(stored), &declared.columns)?.into_iter().zip(declared.columns.iter().cloned()).collect();
+        by_place.sort_by_key(|(place, _)| *place);
+        Ok(Self::of(by_place.into_iter().map(|(_, column)| column).collect(), false))
+    }
+
+    /// Where the columns are in a Parquet file, which has these and no others.
+    pub(super) fn places(&self, stored: &Schema) -> Result<Vec<Place>> {
+        let columns: Vec<_> = names_of(&self.schema).iter().map(|name| Column::text(name)).collect();
+        Ok(order(&names_of(stored), &columns)?.into_iter().map(Place::Stored).collect())
+    }
+
     fn of(columns: Vec<Column>, inferred: bool) -> Self {
         Self { schema: schema_of(&columns), columns: columns.into(), inferred }
     }
+}
+
+fn names_of(schema: &Schema) -> Vec<String> {
+    schema.fields().iter().map(|field| field.name().clone()).collect()
 }
 
 /// The texts that mean null in the files of a source.

@@ -21,6 +21,8 @@ use windrow_common::{
 use super::{
     ParamError, RowStream, Slice, Source, SourceKind,
     decode::{cursor, emit, faults, rows, table, time, types, values},
+    parquet::{self, Wanted},
+    pin,
     template::names_window,
 };
 use crate::{
@@ -37,9 +39,7 @@ mod json;
 mod layout;
 mod lines;
 mod params;
-mod parquet;
 mod pump;
-mod ranges;
 mod reader;
 mod template;
 #[cfg(test)]
@@ -52,6 +52,7 @@ use params::{Config, Params};
 pub const KIND: SourceKind = SourceKind {
     kind: "object_store",
     connections: Storage::CONNECTIONS,
+    formats: &[],
     brings: &[],
     build,
     by_window: |spec| spec.params.get("path").and_then(serde_json::Value::as_str).is_some_and(names_window),
@@ -108,7 +109,12 @@ impl Source for ObjectSource {
         let layout = self.layout().await?;
         let store = self.store()?;
         let rows = match self.config.format {
-            Format::Parquet => parquet::read(store.clone(), &slice.input, &self.config, layout, window).await?,
+            Format::Parquet => {
+                let config = &self.config;
+                let (cursor, zone) = (config.cursor.as_deref(), config.cursor_zone.as_ref());
+                let wanted = Wanted { schema: &layout.schema, cursor, zone };
+                parquet::read(store.clone(), &slice.input, &wanted, window, |stored| layout.places(stored)).await?
+            }
             _ => pump::read_text(store.as_ref(), &slice.input, &self.config, layout, window).await?,
         };
         Ok(pump::guarded(rows, store, slice.input.clone()))

@@ -13,12 +13,12 @@ use super::{
     csv::CsvReader,
     cursor::Cursor,
     emit::{AHEAD, Emitter, received},
-    find,
     format::{Compression, Csv, Format},
     json::JsonReader,
     layout::{self, Layout, no_header},
     lines::LineReader,
     params::{Config, ReadLimits},
+    pin,
     reader::RowReader,
     rows::PARSE_ROWS,
     table::Table,
@@ -113,8 +113,8 @@ pub(super) fn guarded(rows: RowStream, store: Arc<dyn ObjectStore>, pin: Input) 
         let (mut rows, store, pin) = state?;
         match rows.next().await {
             Some(Ok(chunk)) => Some((Ok(chunk), Some((rows, store, pin)))),
-            Some(Err(error)) => Some((Err(find::verify(store.as_ref(), &pin).await.err().unwrap_or(error)), None)),
-            None => find::verify(store.as_ref(), &pin).await.err().map(|changed| (Err(changed), None)),
+            Some(Err(error)) => Some((Err(pin::verify(store.as_ref(), &pin).await.err().unwrap_or(error)), None)),
+            None => pin::verify(store.as_ref(), &pin).await.err().map(|changed| (Err(changed), None)),
         }
     })
     .boxed()

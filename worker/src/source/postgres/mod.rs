@@ -42,6 +42,7 @@ use params::{Config, Params};
 pub const KIND: SourceKind = SourceKind {
     kind: "postgres",
     connections: &[CONNECTION],
+    formats: &[],
     brings: &[],
     build,
     by_window: |_| false,

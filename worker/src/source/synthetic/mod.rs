@@ -30,6 +30,7 @@ mod value;
 pub const KIND: SourceKind = SourceKind {
     kind: "synthetic",
     connections: &["synthetic"],
+    formats: &[],
     brings: &[connection::kind::<Connection>("synthetic")],
     build,
     by_window: |_| false,

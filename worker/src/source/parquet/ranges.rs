@@ -12,8 +12,10 @@ use parquet::{
 };
 use windrow_common::manifest::Input;
 
-use super::find::{path_of, unreadable, verify_meta};
-use crate::error::WorkerError;
+use crate::{
+    error::WorkerError,
+    source::pin::{changed, path_of, unreadable, verify_meta},
+};
 
 /// Bytes of the end that are read first; the footer of most files lies in them.
 const FOOTER: usize = 64 * 1024;
@@ -31,7 +33,10 @@ impl Ranges {
 
     async fn get(&self, range: Range<u64>) -> Result<Bytes, WorkerError> {
         let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
-        let failed = |cause| unreadable(&self.pin.name, cause);
+        let failed = |cause| match cause {
+            object_store::Error::NotFound { .. } => changed(&self.pin, "it is gone"),
+            cause => unreadable(&self.pin.name, cause),
+        };
         let result = self.store.get_opts(&path_of(&self.pin)?, options).await.map_err(failed)?;
         verify_meta(&result.meta, &self.pin)?;
         result.bytes().await.map_err(failed)

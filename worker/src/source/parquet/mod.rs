@@ -1,5 +1,6 @@
-//! Parquet: row groups the window cannot meet are left out by their statistics, the others' rows by their cursor.
-//! Values that do not fit a declared type are rejected with the number of their row.
+//! Parquet files, for sources that read them: row groups the window cannot meet are left out by their statistics, the
+//! others' rows by their cursor. Values that do not fit the wanted type are rejected with the number of their row. It may
+//! not know where files come from, nor what else a source reads.
 
 use std::{
     any::Any,
@@ -10,10 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt64Array};
 use arrow_cast::{CastOptions, cast_with_options, display::FormatOptions};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
-use arrow_select::filter::filter_record_batch;
+use arrow_select::{filter::filter_record_batch, take::take};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use parquet::{
@@ -26,38 +27,42 @@ use parquet::{
 use windrow_common::{error, manifest::Input, window::Window};
 
 use super::{
-    cursor::Cursor,
-    emit::{MAX_REJECTS, reject, too_many_rejects},
-    layout::{Layout, order},
-    params::{Columns, Config},
-    ranges::Ranges,
-    rows::{BATCH_ROWS, Flaw},
-    types::schema_of,
+    Chunk, Reject, RowStream,
+    decode::{
+        cursor::Cursor,
+        emit::{MAX_REJECTS, reject, too_many_rejects},
+        rows::{BATCH_ROWS, Flaw},
+        time::Zone,
+    },
 };
-use crate::{
-    error::{Result, WorkerError},
-    source::{Chunk, Reject, RowStream},
-};
+use crate::error::{Result, WorkerError};
+
+mod ranges;
+
+use ranges::Ranges;
 
 type Builder = ParquetRecordBatchStreamBuilder<Ranges>;
 
-/// The layout of a file: its own columns, or the declared ones in its order.
-pub(super) async fn layout(store: Arc<dyn ObjectStore>, pin: &Input, config: &Config) -> Result<Layout> {
-    let schema = open(store, pin).await?.schema().clone();
-    let Columns::Declared(declared) = &config.columns else {
-        let plain = Schema::new(schema.fields().clone());
-        return Ok(Layout { columns: Arc::new([]), schema: Arc::new(plain), inferred: true });
-    };
-    let names = names(&schema);
-    let places = order(&names, &declared.columns).map_err(|error| error.at(&pin.name))?;
-    let mut by_place: Vec<_> = places.into_iter().zip(&declared.columns).collect();
-    by_place.sort_by_key(|(place, _)| *place);
-    let columns: Vec<_> = by_place.into_iter().map(|(_, column)| column.clone()).collect();
-    Ok(Layout { schema: schema_of(&columns), columns: columns.into(), inferred: false })
+/// What is read from files: the source's columns, and by which of them a window's rows are told.
+pub(super) struct Wanted<'a> {
+    pub(super) schema: &'a SchemaRef,
+    pub(super) cursor: Option<&'a str>,
+    /// The zone of cursor values without one.
+    pub(super) zone: Option<&'a Zone>,
 }
 
-fn names(schema: &Schema) -> Vec<String> {
-    schema.fields().iter().map(|field| field.name().clone()).collect()
+/// Where a column of the source comes from.
+pub(super) enum Place {
+    /// The file's column at this place.
+    Stored(usize),
+    /// One value, perhaps null, that all rows of the file have.
+    Given(ArrayRef),
+}
+
+/// The file's own columns.
+pub(super) async fn columns(store: Arc<dyn ObjectStore>, pin: &Input) -> Result<Schema> {
+    let opened = open(store, pin).await?;
+    Ok(Schema::new(opened.schema().fields().clone()))
 }
 
 async fn open(store: Arc<dyn ObjectStore>, pin: &Input) -> Result<Builder> {
@@ -75,18 +80,20 @@ fn gave_up(_: Box<dyn Any + Send>) -> ParquetError {
     ParquetError::General("the decoder gave up".to_owned())
 }
 
-/// The rows of a Parquet object that lie in the window.
+/// The rows of a Parquet object that lie in the window. `places` tells for each column of the source where it comes from
+/// in a file of these columns.
 pub(super) async fn read(
     store: Arc<dyn ObjectStore>,
     pin: &Input,
-    config: &Config,
-    layout: &Layout,
+    wanted: &Wanted<'_>,
     window: &Window,
+    places: impl FnOnce(&Schema) -> Result<Vec<Place>>,
 ) -> Result<RowStream> {
     let builder = open(store, pin).await?;
-    let shape = Shape::new(builder.schema(), layout).map_err(|error| error.at(&pin.name))?;
-    let cursor = Cursor::of_arrays(config.cursor.as_deref(), &layout.schema, config.cursor_zone.as_ref(), window)?;
-    let groups = catch_unwind(AssertUnwindSafe(|| groups(&builder, cursor.as_ref(), layout))).map_err(gave_up);
+    let places = places(builder.schema()).map_err(|error| error.at(&pin.name))?;
+    let shape = Shape { schema: wanted.schema.clone(), places };
+    let cursor = Cursor::of_arrays(wanted.cursor, wanted.schema, wanted.zone, window)?;
+    let groups = catch_unwind(AssertUnwindSafe(|| groups(&builder, cursor.as_ref(), &shape))).map_err(gave_up);
     let groups = groups.and_then(|groups| Ok(groups?)).map_err(|cause| fault(&pin.name, cause))?;
     let numbers = row_numbers(&builder, &groups);
     let rows =
@@ -96,11 +103,11 @@ pub(super) async fn read(
 }
 
 /// The row groups that may hold rows of the window.
-fn groups(builder: &Builder, cursor: Option<&Cursor>, layout: &Layout) -> Result<Vec<usize>, ArrowError> {
+fn groups(builder: &Builder, cursor: Option<&Cursor>, shape: &Shape) -> Result<Vec<usize>, ArrowError> {
     let all = builder.metadata().row_groups();
     let Some(cursor) = cursor else { return Ok((0..all.len()).collect()) };
-    let field = layout.schema.field(cursor.column);
-    let stored = builder.schema().field_with_name(field.name())?;
+    let Place::Stored(place) = shape.places[cursor.column] else { return Ok((0..all.len()).collect()) };
+    let (field, stored) = (shape.schema.field(cursor.column), builder.schema().field(place));
     if stored.data_type() != field.data_type() {
         // The statistics are of the stored type; what a cast makes of their order is not known.
         return Ok((0..all.len()).collect());
@@ -137,24 +144,24 @@ fn row_numbers(builder: &Builder, groups: &[usize]) -> VecDeque<Range<u64>> {
 /// How a file's columns become the source's.
 struct Shape {
     schema: SchemaRef,
-    /// For each column its place in the file.
-    order: Vec<usize>,
+    /// One for each column.
+    places: Vec<Place>,
 }
 
 impl Shape {
-    fn new(stored: &Schema, layout: &Layout) -> Result<Self> {
-        let wanted: Vec<_> =
-            layout.schema.fields().iter().map(|field| super::types::Column::text(field.name())).collect();
-        Ok(Self { schema: layout.schema.clone(), order: order(&names(stored), &wanted)? })
-    }
-
     /// The batch in the source's types, and the rows with a value that has none.
     fn apply(&self, batch: &RecordBatch) -> Result<(RecordBatch, Vec<(usize, Flaw)>), ArrowError> {
         let options = CastOptions { safe: true, format_options: FormatOptions::default() };
         let mut flaws = Vec::new();
-        let mut columns = Vec::with_capacity(self.order.len());
-        for (field, place) in self.schema.fields().iter().zip(&self.order) {
-            let stored = batch.column(*place);
+        let mut columns = Vec::with_capacity(self.places.len());
+        for (field, place) in self.schema.fields().iter().zip(&self.places) {
+            let stored = match place {
+                Place::Stored(place) => batch.column(*place),
+                Place::Given(value) => {
+                    columns.push(take(value, &UInt64Array::from_value(0, batch.num_rows()), None)?);
+                    continue;
+                }
+            };
             let cast = cast_with_options(stored, field.data_type(), &options)?;
             if cast.null_count() > stored.null_count() {
                 let lost = (0..cast.len()).filter(|row| cast.is_null(*row) && stored.is_valid(*row));

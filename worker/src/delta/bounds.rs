@@ -6,9 +6,9 @@ use windrow_common::window::Window;
 
 /// Microseconds, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bounds {
-    pub(super) min: i64,
-    pub(super) max: i64,
+pub(crate) struct Bounds {
+    pub(crate) min: i64,
+    pub(crate) max: i64,
 }
 
 /// Other writers cut timestamps in statistics to milliseconds, also the upper ones.
@@ -18,7 +18,7 @@ const DAY_MICROSECONDS: i64 = 86_400_000_000;
 
 impl Bounds {
     /// The bounds of the top-level column `cursor` in Delta's statistics; `None` when they do not tell.
-    pub(super) fn in_stats(stats: &str, cursor: &str) -> Option<Self> {
+    pub(crate) fn in_stats(stats: &str, cursor: &str) -> Option<Self> {
         let stats: Value = serde_json::from_str(stats).ok()?;
         let text = |kind: &str| stats.get(kind)?.get(cursor)?.as_str().map(str::to_owned);
         let (min, _) = instant(&text("minValues")?)?;
@@ -26,10 +26,22 @@ impl Bounds {
         Some(Self { min, max: max.checked_add(width)? })
     }
 
+    /// The bounds of a file all of whose rows have the same value, written as a date or a time.
+    pub(crate) fn of_value(text: &str) -> Option<Self> {
+        let (min, width) = instant(text)?;
+        Some(Self { min, max: min.checked_add(width)? })
+    }
+
     /// Whether a row of the file may lie in the window.
-    pub(super) fn touch(&self, window: &Window) -> bool {
+    pub(crate) fn touch(&self, window: &Window) -> bool {
         self.min < window.end() && window.start() <= self.max
     }
+}
+
+/// Whether statistics say that every row has a value of the top-level column.
+pub(crate) fn never_null(stats: &str, column: &str) -> bool {
+    let stats: Option<Value> = serde_json::from_str(stats).ok();
+    stats.is_some_and(|stats| stats.get("nullCount").and_then(|counts| counts.get(column)?.as_u64()) == Some(0))
 }
 
 /// A date or time as statistics write it, and how far the value it stands for may lie behind it.
