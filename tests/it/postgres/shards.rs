@@ -7,12 +7,19 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use futures::TryStreamExt;
+use serde_json::json;
+use windrow_common::{error, window::Window};
 use windrow_tests::{cluster::Cluster, postgres::Psql, reader, skip::skip};
+use windrow_worker::{
+    error::Result,
+    source::{Chunk, Slice, Source},
+};
 
-use super::{Project, URL, delta, server};
+use super::{Project, URL, delta, server, source};
 use crate::{cluster::TURN, demo::rows_by_log};
 
 const ROWS: u64 = 200_000;
@@ -125,5 +132,76 @@ async fn a_large_table_is_read_by_many_workers_as_of_one_moment() {
         let query = "SELECT count(*), count(DISTINCT id), sum(id)::BIGINT, count(DISTINCT version), sum(length(page))::BIGINT FROM t";
         let found = delta(&python, &project.table(name), query).join("|");
         assert_eq!(found, format!("{ROWS}|{ROWS}|{}|1|{}", ROWS * (ROWS + 1) / 2, 32 * ROWS), "{name}");
+    }
+}
+
+async fn count(source: &Arc<dyn Source>, slice: &Slice) -> Result<usize> {
+    let chunks: Vec<Chunk> = source.read(slice, &Window::version(1)).await?.try_collect().await?;
+    let rows = chunks.iter().map(|chunk| match chunk {
+        Chunk::Rows(batch) => batch.num_rows(),
+        Chunk::Rejected(_) => 0,
+    });
+    Ok(rows.sum())
+}
+
+/// Proves FL3. What a source alone does: who cut and who reads are two workers here, and the table is emptied between the two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shards_are_all_of_a_table_as_it_was_when_it_was_cut() {
+    let Some(postgres) = server("shards_are_all_of_a_table_as_it_was_when_it_was_cut") else { return };
+    postgres
+        .psql(
+            "CREATE TABLE events (id int, day date NOT NULL) PARTITION BY RANGE (day);
+             CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2024-01-01') TO ('2024-01-10');
+             CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM ('2024-01-10') TO ('2024-03-01');
+             INSERT INTO events SELECT n, date '2024-01-01' + n % 59 FROM generate_series(1, 30000) n;
+             CREATE TABLE visits AS SELECT * FROM events; CREATE MATERIALIZED VIEW seen AS SELECT * FROM events;
+             CREATE TABLE few AS SELECT 1 AS id; CREATE VIEW shown AS SELECT * FROM events; ANALYZE",
+        )
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let open = |params: serde_json::Value| source(&postgres.url(), folder.path(), params, None);
+    let window = Window::version(1);
+    for relation in ["events", "visits", "seen"] {
+        let params = json!({ "table": relation, "shards": { "rows": 5_000, "most": 4 } });
+        let (cutter, other) = (open(params.clone()), open(params));
+        let whole = cutter.resolve(&window).await.unwrap().remove(0);
+        let shards = cutter.cut(&whole, &window).await.unwrap();
+        drop(whole);
+        assert_eq!(shards.len(), 4, "{relation}");
+        if relation != "seen" {
+            let change =
+                format!("DELETE FROM {relation} WHERE id > 10; INSERT INTO {relation} SELECT -1, '2024-01-02'");
+            postgres.psql(&change).unwrap();
+        }
+        let mut counts = vec![count(&cutter, &shards[0]).await.unwrap()];
+        for shard in &shards[1..] {
+            let shard = other.shard(shard.part.as_deref().unwrap()).await.unwrap();
+            counts.push(count(&other, &shard).await.unwrap());
+        }
+        assert_eq!(counts.iter().sum::<usize>(), 30_000, "{relation}: {counts:?}");
+        assert!(counts.iter().all(|count| *count > 0), "{relation}: {counts:?}");
+
+        let part = shards[1].part.clone().unwrap();
+        drop(shards);
+        let (began, mut lost) = (Instant::now(), None);
+        while lost.is_none() && began.elapsed() < PATIENCE {
+            let shard = other.shard(&part).await.unwrap();
+            lost = count(&other, &shard).await.err();
+        }
+        assert_eq!(lost.unwrap().code(), error::SNAPSHOT_LOST, "{relation}");
+    }
+    // Where nobody else reads, or it is not worth it, the slice is read as it stands.
+    for (params, rows) in [
+        (json!({ "table": "events", "shards": { "rows": 1, "most": 4 } }), 11),
+        (json!({ "table": "few", "shards": { "rows": 1 } }), 1),
+        (json!({ "table": "shown", "shards": { "rows": 1 } }), 11),
+        (json!({ "table": "seen", "shards": { "rows": 1, "most": 1 } }), 30_000),
+    ] {
+        let source = open(params.clone());
+        let whole = source.resolve(&window).await.unwrap().remove(0);
+        let shards = source.cut(&whole, &window).await.unwrap();
+        assert_eq!(shards.is_empty(), params["table"] != "events", "{params}");
+        drop(shards);
+        assert_eq!(count(&source, &whole).await.unwrap(), rows, "{params}");
     }
 }

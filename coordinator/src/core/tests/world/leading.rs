@@ -12,7 +12,7 @@ use super::{LEASE, Leader, Outcome, Sabotage, World};
 use crate::core::{
     assign, backfill,
     lifecycle::{self, HeldClaim, Seal},
-    plan, shards,
+    plan,
     table::{Change, Record},
     tests::bench::{failure, manifest},
 };
@@ -84,9 +84,9 @@ impl World {
         let Some(task) = self.leader.table.task(&claim.task) else { return Ok(false) };
         let manifest = manifest(&task.value, claim.token);
         let seal = match (self.sabotage, &task.value.state) {
-            // That those that were cut off it are sealed is another guard.
+            // That those that were cut off it are sealed, all of them, is another guard.
             (Sabotage::SealUnguarded, TaskState::Claimed { worker, .. })
-                if shards::are_sealed(&self.leader.table, &claim.task) =>
+                if self.leader.table.shards_of(&claim.task).next().is_none() =>
             {
                 let mut sealed = task.value.clone();
                 sealed.state = TaskState::Sealed { worker: worker.clone(), token: claim.token, manifest };
