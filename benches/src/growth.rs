@@ -180,6 +180,7 @@ impl Table {
             revision: 0,
             token: Some(claim.ticket.token.into()),
             manifest: Some((&manifest).into()),
+            shard: 0,
             guard: None,
         };
         let (sink, pipeline) = (claim.ticket.sink.to_string(), self.claims.json.to_vec());

@@ -56,6 +56,7 @@ catalogue! {
     SOURCE_FORBIDDEN = "WR-S011": "the source may not be read";
     SOURCE_OPEN = "WR-S012": "rows may still be added to the window in the source";
     SOURCE_REFUSED = "WR-S013": "the source refuses what it is asked";
+    SNAPSHOT_LOST = "WR-S014": "the snapshot that shards are read from is gone";
     PAGES_LOOP = "WR-S020": "the pages of an API do not end";
     BAD_SQL = "WR-T001": "the SQL of a transform is not valid";
     NOT_ROW_WISE = "WR-T002": "a transform needs its windows one by one";

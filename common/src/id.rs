@@ -173,6 +173,18 @@ impl From<TaskId> for String {
     }
 }
 
+/// A place that is read from, whoever reads there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId([u8; 16]);
+
+impl SourceId {
+    pub(crate) fn of(place: &[u8]) -> Self {
+        let mut id = [0; 16];
+        id.copy_from_slice(&blake3::hash(place).as_bytes()[..16]);
+        Self(id)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

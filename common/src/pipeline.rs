@@ -3,7 +3,7 @@
 //! What a connector's parameters mean is known to the connector alone; here they stay a JSON object. Secrets stay
 //! references (`${env:NAME}`, `${file:/path}`) and are resolved by the worker that needs them.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     guard::Guard,
-    id::{PipelineName, SinkId},
+    id::{PipelineName, SinkId, SourceId},
     manifest::WriteMode,
     quantity::{ByteSize, Pause},
     upsert::Upsert,
@@ -60,8 +60,39 @@ pub struct Connection {
     /// `local`, `s3`, `synthetic`, ...
     #[serde(rename = "type")]
     pub kind: String,
+    /// What may be asked of it as a source.
+    #[serde(default, skip_serializing_if = "SourceLimits::is_none")]
+    pub limits: SourceLimits,
     #[serde(flatten)]
     pub params: Map<String, Value>,
+}
+
+/// What all that read from a place together may ask of it, over all pipelines and workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceLimits {
+    /// Most tasks that read from it at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<NonZeroU32>,
+    /// Most rows a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows_per_s: Option<NonZeroU32>,
+}
+
+impl SourceLimits {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Both at once.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let least = |one: Option<NonZeroU32>, two: Option<NonZeroU32>| one.into_iter().chain(two).min();
+        Self {
+            connections: least(self.connections, other.connections),
+            rows_per_s: least(self.rows_per_s, other.rows_per_s),
+        }
+    }
 }
 
 /// Where and what to read.
@@ -73,6 +104,17 @@ pub struct SourceSpec {
     pub cursor: Option<String>,
     #[serde(flatten)]
     pub params: Map<String, Value>,
+}
+
+impl SourceSpec {
+    /// The place this reads from: the same for every pipeline that reads there, whatever else its connection says.
+    pub fn id(&self) -> SourceId {
+        let address = ["root", "url"].iter().find_map(|key| self.from.params.get(*key).and_then(Value::as_str));
+        // A connection without an address is a place of its own.
+        let (sort, place) = address.map_or(("name", self.from.name.as_str()), |place| ("at", place));
+        let text = format!("{}\0{sort}\0{}", self.from.kind, place.trim_end_matches('/'));
+        SourceId::of(text.as_bytes())
+    }
 }
 
 /// Where and how to write.
@@ -363,6 +405,33 @@ mod tests {
         assert_ne!(sink("/lake", "flights").id(), sink("/lake", "planes").id());
         assert_ne!(sink("/lake", "flights").id(), sink("/lake2", "flights").id());
         assert!(sink("", "").id().as_str().starts_with("sink"));
+    }
+
+    #[test]
+    fn pipelines_that_read_one_address_share_what_may_be_asked_of_it() {
+        let source =
+            |from: Value| -> SourceSpec { serde_json::from_value(serde_json::json!({ "from": from })).unwrap() };
+        let shop = |limits: Value| {
+            source(serde_json::json!({
+                "name": "shop", "type": "postgres", "url": "${env:SHOP}", "limits": limits,
+            }))
+        };
+        let (tight, wide) = (
+            shop(serde_json::json!({ "connections": 2 })),
+            shop(serde_json::json!({ "connections": 5, "rows_per_s": 7 })),
+        );
+        assert_eq!(tight.id(), wide.id());
+        let both = tight.from.limits.and(wide.from.limits);
+        assert_eq!((both.connections.unwrap().get(), both.rows_per_s.unwrap().get()), (2, 7));
+        assert!(!tight.from.params.contains_key("limits"), "they are no parameter of the connector");
+        let made_up = |name: &str| source(serde_json::json!({ "name": name, "type": "synthetic" }));
+        assert_ne!(made_up("a").id(), made_up("b").id());
+        let plain = serde_json::to_value(made_up("a").from).unwrap();
+        assert_eq!(
+            plain,
+            serde_json::json!({ "name": "a", "type": "synthetic" }),
+            "nothing new where nothing is limited"
+        );
     }
 
     #[test]

@@ -10,6 +10,9 @@
 //!                     Cancelled                 Quarantined
 //! ```
 //!
+//! A window may be cut into shards while its task is claimed: the others become tasks beside it, and it is sealed when all of
+//! them are. Where it leaves its claim in any other way, they go.
+//!
 //! A published task leaves the ledger in the transaction that covers its window. A task over several windows that
 //! fails is replaced by two over half of them each.
 
@@ -31,7 +34,10 @@ pub struct Task {
     pub id: TaskId,
     pub pipeline: PipelineName,
     pub sink: SinkId,
+    /// 0 for a window that is loaded whole, and for the shard of whoever cut it.
     pub shard: u32,
+    /// Which part of a window that was cut it is. The one that cut it learns that with its seal.
+    pub part: Option<Part>,
     /// From the start of the first window to the end of the last one.
     pub window: Window,
     /// The starts of the windows behind the first, so that a run can be split where windows meet.
@@ -51,6 +57,15 @@ pub struct Task {
     /// The W3C `traceparent` of the request that made the task.
     pub trace: Option<String>,
     pub state: TaskState,
+}
+
+/// One of the shards a window was cut into. They are published together or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// How many there are.
+    pub of: u32,
+    /// What this one reads, in the words of the source that cut it; empty for whoever cut it.
+    pub what: String,
 }
 
 /// Attempts in a row that ended because something could not be reached: the source, the sink's storage, or the sink
@@ -143,6 +158,16 @@ pub enum Retry {
     Never,
 }
 
+impl Task {
+    /// The task that stands for its window: itself, unless it is a shard that somebody cut off.
+    pub fn first(&self) -> TaskId {
+        match self.shard {
+            0 => self.id,
+            _ => TaskId::of(&self.pipeline, 0, &self.window, self.revision),
+        }
+    }
+}
+
 impl TaskState {
     pub fn phase(&self) -> TaskPhase {
         match self {
@@ -222,6 +247,7 @@ pub(crate) mod tests {
             pipeline,
             sink: "lake".parse().unwrap(),
             shard: 0,
+            part: None,
             window,
             seams,
             revision: 0,

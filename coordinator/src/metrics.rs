@@ -105,7 +105,7 @@ impl Metrics {
     /// An intent of these tasks is published.
     pub(crate) fn published(&self, sink: &SinkId, tasks: &[Task], now: Timestamp) {
         self.commits.add(1, &[KeyValue::new("sink", sink.to_string())]);
-        for task in tasks {
+        for task in tasks.iter().filter(|task| task.shard == 0) {
             let took = now.as_microsecond().saturating_sub(task.created.as_microsecond()).max(0) as f64 / 1e6;
             self.window_duration.record(took, &[KeyValue::new("pipeline", task.pipeline.to_string())]);
         }

@@ -4,7 +4,7 @@ use prost::Message;
 use windrow_common::{
     id::PipelineName,
     intent::IntentRef,
-    task::{Lane, Outage, Seams, Task, TaskState},
+    task::{Lane, Outage, Part, Seams, Task, TaskState},
     window::Window,
 };
 
@@ -25,7 +25,8 @@ impl From<&Task> for v1::TaskRecord {
             pipeline: task.pipeline.to_string(),
             sink: task.sink.to_string(),
             shard: task.shard,
-            window: Some(task.window.into()),
+            window: (task.shard == 0).then(|| task.window.into()),
+            part: part_out(task),
             seams: seams_out(&task.seams),
             revision: task.revision,
             backfill: match &task.lane {
@@ -53,12 +54,13 @@ impl TryFrom<v1::TaskRecord> for Task {
 
     fn try_from(record: v1::TaskRecord) -> Result<Self, Malformed> {
         let id = task_id(&record.id)?;
-        let window = required(record.window, "window")?.try_into()?;
+        let (window, part) = part_in(record.shard, record.window, record.part)?;
         Ok(Self {
             id,
             pipeline: record.pipeline.parse::<PipelineName>()?,
             sink: record.sink.parse()?,
             shard: record.shard,
+            part,
             window,
             seams: seams_in(record.seams, &window)?,
             revision: record.revision,
@@ -74,6 +76,25 @@ impl TryFrom<v1::TaskRecord> for Task {
             trace: optional_text(record.trace),
             state: state_in(required(record.state, "state")?)?,
         })
+    }
+}
+
+fn part_out(task: &Task) -> Option<v1::TaskPart> {
+    let part = task.part.as_ref()?;
+    Some(v1::TaskPart { of: part.of, what: part.what.clone(), window: (task.shard > 0).then(|| task.window.into()) })
+}
+
+fn part_in(
+    shard: u32,
+    window: Option<v1::Window>,
+    part: Option<v1::TaskPart>,
+) -> Result<(Window, Option<Part>), Malformed> {
+    let within = part.as_ref().and_then(|part| part.window);
+    let window = if shard == 0 { window } else { within };
+    let part = part.map(|part| Part { of: part.of, what: part.what });
+    match shard > 0 && part.as_ref().is_none_or(|part| part.of <= shard) {
+        true => Err(Malformed::Unknown("shard")),
+        false => Ok((required(window, "window")?.try_into()?, part)),
     }
 }
 
@@ -201,6 +222,7 @@ mod tests {
             pipeline,
             sink: "lake".parse().unwrap(),
             shard: 3,
+            part: Some(Part { of: 4, what: "the last quarter".to_owned() }),
             window,
             seams,
             revision: 2,

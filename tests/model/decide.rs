@@ -126,7 +126,7 @@ impl Words {
             Question::Seal(task, token, manifest) => {
                 match lifecycle::seal(&table, epoch, &claim(task, token), manifest_of(manifest)) {
                     Ok(Seal::Change(change)) => Some(*change),
-                    Ok(Seal::AlreadySealed) | Err(_) => None,
+                    Ok(Seal::AlreadySealed | Seal::Waits) | Err(_) => None,
                 }
             }
             Question::Fail(task, token) => lifecycle::fail(&table, epoch, &claim(task, token), failure(), NOW).ok(),
@@ -218,6 +218,7 @@ impl Words {
             previous_aborted: false,
             tasks: self.seals(&draft.seals),
             shows: None,
+            only: None,
         }
     }
 
@@ -402,6 +403,7 @@ fn task(pipeline: &PipelineName, sink: &SinkId, at: i64) -> Task {
         pipeline: pipeline.clone(),
         sink: sink.clone(),
         shard: 0,
+        part: None,
         window,
         seams: Seams::None,
         revision: 0,
@@ -422,6 +424,7 @@ fn sink_worker(id: &WorkerId) -> WorkerInfo {
         roles: [Role::Sink].into(),
         slots: 1,
         version: String::new(),
+        protocol: 2,
         flight_endpoint: String::new(),
     }
 }

@@ -104,6 +104,7 @@ impl Worker {
             roles: [Role::Ingest, Role::Sink].into(),
             slots: u32::try_from(slots)?,
             version: "bench".to_owned(),
+            protocol: windrow_proto::version::NEWEST,
             flight_endpoint: String::new(),
         };
         let hello = SessionEvent::Hello { info, protocol: windrow_proto::version::NEWEST, held: Vec::new(), out };

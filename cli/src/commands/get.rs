@@ -243,15 +243,16 @@ fn tasks(found: Vec<v1::Task>) -> Listing {
         serde_json::json!({
             "id": id(task), "pipeline": task.pipeline, "start": start, "end": end, "windows": task.windows,
             "state": task.state, "attempts": task.attempts, "errors": task.errors, "lost_leases": task.lost_leases,
-            "worker": task.worker, "backfill": task.backfill, "obstacles": task.obstacles,
+            "worker": task.worker, "shard": task.shard, "backfill": task.backfill, "obstacles": task.obstacles,
             "failure": task.failure.as_ref().map(failure_value),
         })
     };
     let row = |task: &v1::Task| {
         let (start, end) = super::range::bounds(task.window.as_ref());
+        let shard = if task.shard > 0 { format!(", shard {}", task.shard) } else { String::new() };
         vec![
             id(task)[..16.min(id(task).len())].to_owned(),
-            task.pipeline.clone(),
+            format!("{}{shard}", task.pipeline),
             start,
             end,
             task.windows.to_string(),

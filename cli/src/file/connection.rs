@@ -47,7 +47,7 @@ pub(crate) fn read<'a>(
     let connection = block.and_then(|block| {
         let params = checked(name, &block, (at, node), findings)?;
         let params = if block.kind == "local" { rooted(params, folder) } else { params };
-        Some(Connection { name: name.to_owned(), kind: block.kind, params })
+        Some(Connection { name: name.to_owned(), kind: block.kind, limits: block.limits, params })
     });
     let connection = connection.filter(|_| findings.errors() == before);
     Declared { at, node, connection, unresolved: secrets.unresolved }
@@ -71,7 +71,7 @@ fn checked(
         return None;
     };
     let mut shape = Shape::read(&(kind.schema)());
-    shape.known.push("type".to_owned());
+    shape.known.extend(["type".to_owned(), "limits".to_owned()]);
     shape.check(node, at, &format!("{} connection `{name}`", kind.kind), findings);
     decode::values(Json::Object(block.params.clone()), kind.check, node, findings)?;
     Some(block.params.clone())

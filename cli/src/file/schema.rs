@@ -20,9 +20,11 @@ pub fn json_schema() -> Value {
 pub(crate) fn build(connectors: &Connectors) -> Value {
     let mut root = SchemaSettings::draft07().into_generator().into_root_schema_for::<FileBlock>().to_value();
     let mut definitions = Definitions(take_map(&mut root, "definitions"));
+    let base = definitions.properties("ConnectionBlock");
     let connections = connection::all().map(|kind| {
-        let own = json!({ "type": { "const": kind.kind } });
-        definitions.block(kind.kind, (kind.schema)(), own, &["type"])
+        let mut own = base.clone();
+        own.insert("type".to_owned(), json!({ "const": kind.kind }));
+        definitions.block(kind.kind, (kind.schema)(), Value::Object(own), &["type"])
     });
     let connections: Vec<_> = connections.collect();
     let base = definitions.properties("SourceBlock");

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use windrow_common::{
     guard::Guard,
     manifest::WriteMode,
-    pipeline::{Limits, Pattern, Retries, Telemetry, TransformStep, WindowSpec},
+    pipeline::{Limits, Pattern, Retries, SourceLimits, Telemetry, TransformStep, WindowSpec},
 };
 
 /// A windrow pipeline file.
@@ -37,6 +37,9 @@ pub(crate) struct ConnectionBlock {
     /// Which connectors serve it.
     #[serde(rename = "type")]
     pub(crate) kind: String,
+    /// What all that read from it together may ask of it.
+    #[serde(default)]
+    pub(crate) limits: SourceLimits,
     #[serde(flatten)]
     pub(crate) params: Map<String, Value>,
 }

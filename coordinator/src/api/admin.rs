@@ -143,8 +143,8 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::ListTasksResponse>, Status> {
         let pipeline = request.into_inner().pipeline;
         let look = move |found: &View<'_>| {
-            let wanted =
-                found.table.tasks().filter(|task| pipeline.is_empty() || task.value.pipeline.as_str() == pipeline);
+            let all = found.table.tasks().chain(found.table.shards());
+            let wanted = all.filter(|task| pipeline.is_empty() || task.value.pipeline.as_str() == pipeline);
             wanted.map(|entry| view::task(found, entry)).collect()
         };
         Ok(Response::new(v1::ListTasksResponse { tasks: self.read(look).await? }))

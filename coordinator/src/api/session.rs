@@ -128,6 +128,7 @@ fn hello_in(hello: Hello, protocol: u32, out: Outbox) -> Result<(WorkerId, Sessi
         roles: roles.collect(),
         slots: hello.slots,
         version: hello.version,
+        protocol,
         flight_endpoint: hello.flight_endpoint,
     };
     let held = hello.held.into_iter().map(held_in).collect::<Result<_, _>>()?;
@@ -165,6 +166,12 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
             not_ready: fail.not_ready,
             trace: trace::short(fail.trace),
         },
+        In::Turn(turn) => {
+            SessionEvent::Turn { request: turn.request, claim: claim_in(&turn.task, turn.token)?, rows: turn.rows }
+        }
+        In::Cut(cut) => {
+            SessionEvent::Cut { request: cut.request, claim: claim_in(&cut.task, cut.token)?, parts: cut.parts }
+        }
         In::Prepared(prepared) => SessionEvent::Prepared {
             request: prepared.request,
             sink: prepared.sink.parse()?,

@@ -107,6 +107,7 @@ pub(super) fn task(view: &View<'_>, entry: &Versioned<Task>) -> v1::Task {
             Lane::Backfill(id) => id.to_string(),
         },
         revision: task.revision,
+        shard: task.shard,
         sink: task.sink.to_string(),
         failure: report::failure(task).map(Into::into),
         outage_attempts: task.outage.attempts,

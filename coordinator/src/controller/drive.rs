@@ -22,7 +22,7 @@ use crate::{
         assign::{Assignment, assign},
         backfill, commit,
         commit::Todo,
-        lifecycle, plan,
+        lifecycle, plan, shards,
         table::Change,
     },
     ledger::{LedgerError, MAX_CHANGE},
@@ -41,7 +41,11 @@ impl Controller {
         }
         if look {
             self.reap().await?;
+            while let Some(change) = shards::give_up(&self.table, self.now()) {
+                self.persist(&change).await?;
+            }
         }
+        self.wake_seals().await?;
         if look || self.may_plan {
             self.plan().await?;
         }
@@ -65,6 +69,10 @@ impl Controller {
             for task in claims {
                 self.metrics.lease_expired();
                 self.progress.remove(&task);
+                // What is reaped of a window that was cut may take its other shards along.
+                if self.table.cut().next().is_some() && !reaped.is_empty() {
+                    self.persist(&std::mem::take(&mut reaped)).await?;
+                }
                 let Ok(change) = lifecycle::reap(&self.table, &task, self.now()) else { continue };
                 self.attempts.inherit(&task, &change);
                 if reaped.size() + change.size() > MAX_CHANGE {
@@ -255,6 +263,7 @@ impl Controller {
             claim_trace: claim_trace.to_owned(),
             previous_trace: self.attempts.of(&task.id).unwrap_or_default().to_owned(),
             detail_apart: self.is_apart(&task),
+            part: task.part.as_ref().map(|part| part.what.clone()).unwrap_or_default(),
             backfill: match &task.lane {
                 Lane::Live => String::new(),
                 Lane::Backfill(id) => id.to_string(),
@@ -279,5 +288,6 @@ fn sealed(task: &windrow_common::task::Task, guard: Option<Guard>) -> Option<v1:
         token: Some((*token).into()),
         manifest: Some(manifest.into()),
         guard: guard.map(Into::into),
+        shard: task.shard,
     })
 }

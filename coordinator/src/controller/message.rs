@@ -45,7 +45,9 @@ impl Message {
     /// Whether nothing is to be done because of it, but perhaps to answer.
     pub(super) fn only_tells(&self) -> bool {
         match self {
-            Self::Session { event, .. } => matches!(event, SessionEvent::Heartbeat { draining: false, .. }),
+            Self::Session { event, .. } => {
+                matches!(event, SessionEvent::Heartbeat { draining: false, .. } | SessionEvent::Turn { .. })
+            }
             Self::Command(_) => false,
             Self::Read(_) => true,
         }
@@ -56,7 +58,7 @@ impl Message {
     pub(super) fn goes_together(&self) -> bool {
         let Self::Session { event, .. } = self else { return false };
         match event {
-            SessionEvent::Heartbeat { .. } | SessionEvent::Seal { .. } => true,
+            SessionEvent::Heartbeat { .. } | SessionEvent::Turn { .. } | SessionEvent::Seal { .. } => true,
             SessionEvent::Prepared { draft, .. } => draft.is_ok(),
             SessionEvent::Settled { answer, .. } => *answer == Answer::Committed,
             _ => false,
@@ -95,6 +97,18 @@ pub enum SessionEvent {
         not_ready: bool,
         /// The span of the attempt.
         trace: Option<String>,
+    },
+    /// Rows wait for their turn at a source.
+    Turn {
+        request: u64,
+        claim: HeldClaim,
+        rows: u64,
+    },
+    /// A task's input is cut; these are the parts of it that others may read.
+    Cut {
+        request: u64,
+        claim: HeldClaim,
+        parts: Vec<String>,
     },
     Prepared {
         request: u64,

@@ -2,6 +2,7 @@
 //! ticks; each round is decide, persist, apply, reply. Decisions are made in `core`; here they are carried out.
 
 mod commands;
+mod cutting;
 mod drive;
 mod measuring;
 mod message;
@@ -28,7 +29,7 @@ use windrow_common::{
 };
 use windrow_proto::v1;
 
-use self::{measuring::Measuring, rollbacks::Wishes, sweeps::Sweep, together::Together};
+use self::{cutting::HeldSeals, measuring::Measuring, rollbacks::Wishes, sweeps::Sweep, together::Together};
 pub use self::{
     message::{Command, CommandError, Draft, Message, Outbox, PrepareFailed, Progress, Recalled, Reply, SessionEvent},
     recovery::Recovering,
@@ -38,7 +39,8 @@ use crate::{
         audit::audit,
         commit::SinkRun,
         lifecycle::{self, Now},
-        table::{Change, Key, Table, Versioned},
+        sources::Queues,
+        table::{Change, Key, Record, Table, Versioned},
         workers::Workers,
     },
     ledger::{Ledger, LedgerError},
@@ -92,7 +94,10 @@ pub struct Controller {
     sessions: BTreeMap<WorkerId, Session>,
     progress: BTreeMap<TaskId, Progress>,
     together: Together,
+    held_seals: HeldSeals,
     attempts: traces::Attempts,
+    /// The rows of sources that limit them.
+    queues: Queues,
     ledger: Ledger,
     clock: Arc<dyn Clock>,
     timing: Timing,
@@ -185,7 +190,9 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         sessions: BTreeMap::new(),
         progress: BTreeMap::new(),
         together: Together::default(),
+        held_seals: HeldSeals::default(),
         attempts: traces::Attempts::default(),
+        queues: Queues::default(),
         ledger,
         tickets: Tickets::new(clock.as_ref()),
         clock,
@@ -272,7 +279,7 @@ impl Controller {
             return;
         }
         let now = self.clock.elapsed();
-        for task in self.table.tasks() {
+        for task in self.table.tasks().chain(self.table.shards()) {
             if let TaskState::Claimed { worker, .. } = &task.value.state {
                 self.workers.hold(worker, task.value.id, now);
             }
@@ -322,7 +329,15 @@ impl Controller {
             Key::Task(_, id) => self.table.task(id),
             _ => None,
         });
-        let claimed = tasks.filter_map(|task| match &task.value.state {
+        // Also where a claim is ended by what befell another task: one that is done with its claim, or lost it, is not known to
+        // hold it any more.
+        let ended = change.put.iter().filter_map(|record| match record {
+            Record::Task(task) if !matches!(task.state, TaskState::Claimed { .. } | TaskState::Sealed { .. }) => {
+                self.table.task(&task.id)
+            }
+            _ => None,
+        });
+        let claimed = tasks.chain(ended).filter_map(|task| match &task.value.state {
             TaskState::Claimed { worker, .. } => Some((worker.clone(), task.value.id, task.revision)),
             _ => None,
         });
@@ -331,7 +346,7 @@ impl Controller {
                 self.workers.release(&worker, &task);
                 let token = Token { epoch: self.ledger.epoch(), revision };
                 let task = task.as_bytes().to_vec();
-                let reason = "the task was withdrawn".to_owned();
+                let reason = "the task was withdrawn, or begins anew".to_owned();
                 let revoke = v1::Revoke { task, token: Some(token.into()), reason };
                 self.tell(&worker, v1::session_response::Message::Revoke(revoke));
             }

@@ -16,6 +16,7 @@ use crate::{
     core::{
         commit::{self, Answer},
         lifecycle::{self, HeldClaim},
+        sources,
         workers::{Role, WorkerInfo},
     },
     ledger::LedgerError,
@@ -54,6 +55,11 @@ impl Controller {
                 self.note_traces(&worker, vec![(claim.task, trace)]);
                 self.fail(&worker, request, (claim, not_ready), failure).await
             }
+            SessionEvent::Turn { request, claim, rows } => {
+                self.turn(&worker, request, &claim, rows);
+                Ok(())
+            }
+            SessionEvent::Cut { request, claim, parts } => self.cut(&worker, request, &claim, parts).await,
             SessionEvent::Prepared { request, sink, draft } => self.prepared(&sink, request, draft).await,
             SessionEvent::Settled { request, sink, answer, trace } => {
                 self.settled(&sink, request, answer, trace.as_deref()).await
@@ -117,7 +123,7 @@ impl Controller {
         Ok(())
     }
 
-    fn is_current(&self, worker: &WorkerId, claim: &HeldClaim) -> bool {
+    pub(super) fn is_current(&self, worker: &WorkerId, claim: &HeldClaim) -> bool {
         let entry = self.table.task(&claim.task);
         entry.is_some_and(|entry| match &entry.value.state {
             TaskState::Claimed { worker: holder, .. } => {
@@ -153,6 +159,20 @@ impl Controller {
         self.changes.send_modify(|count| *count += 1);
         let reply = v1::HeartbeatReply { number, lease_ms: millis(self.timing.lease) };
         self.tell(worker, Out::Heartbeat(reply));
+    }
+
+    /// Rows of an attempt wait for their turn at its source. An attempt whose claim has passed on gets none.
+    fn turn(&mut self, worker: &WorkerId, request: u64, claim: &HeldClaim, rows: u64) {
+        let current = self.is_current(worker, claim).then(|| self.table.task(&claim.task)).flatten();
+        let entry = current.and_then(|task| self.table.pipeline(&task.value.pipeline));
+        let wait = entry.map(|entry| match sources::limits(&self.table, entry.source).rows_per_s {
+            Some(rate) => self.queues.turn(entry.source, rows, rate, self.clock.elapsed()),
+            None => Duration::ZERO,
+        });
+        let wait_ms = u64::try_from(wait.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+        // The part of a millisecond that was cut off is waited too.
+        let wait_ms = if wait.is_some_and(|wait| !wait.is_zero()) { wait_ms.saturating_add(1) } else { wait_ms };
+        self.tell(worker, Out::Turn(v1::TurnReply { request, accepted: wait.is_some(), wait_ms }));
     }
 
     async fn fail(

@@ -49,6 +49,7 @@ impl Led {
             roles: [Role::Ingest, Role::Sink].into(),
             slots: u32::try_from(SLOTS).unwrap(),
             version: "test".to_owned(),
+            protocol: windrow_proto::version::NEWEST,
             flight_endpoint: String::new(),
         };
         handle.session(worker(), 1, SessionEvent::Hello { info, protocol: 1, held: Vec::new(), out }).await.unwrap();

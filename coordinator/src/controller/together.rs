@@ -13,7 +13,7 @@ use windrow_common::{
 };
 use windrow_proto::v1::{self, session_response::Message as Out};
 
-use super::Controller;
+use super::{Controller, cutting::HeldSeal};
 use crate::{
     core::{
         lifecycle::{self, HeldClaim, Seal},
@@ -78,9 +78,15 @@ impl Controller {
         manifest: ManifestRef,
     ) -> Result<(), LedgerError> {
         let way = self.workers.way_of(&claim.task);
-        self.let_go(worker, &claim);
         loop {
-            match lifecycle::seal(&self.table, self.ledger.epoch(), &claim, manifest.clone()) {
+            let sealed = lifecycle::seal(&self.table, self.ledger.epoch(), &claim, manifest.clone());
+            if sealed == Ok(Seal::Waits) {
+                self.hold_seal(HeldSeal { worker: worker.clone(), request, claim, manifest });
+                return Ok(());
+            }
+            self.let_go(worker, &claim);
+            match sealed {
+                Ok(Seal::Waits) => {}
                 Ok(Seal::Change(change)) if self.together.has_room_for(&change) => {
                     self.together.add(*change, Then::Sealed { worker: worker.clone(), request, way });
                 }

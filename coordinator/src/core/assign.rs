@@ -13,13 +13,14 @@ use std::{
 
 use jiff::Timestamp;
 use windrow_common::{
-    id::{PipelineName, SinkId, TaskId, WorkerId},
+    id::{PipelineName, SinkId, SourceId, TaskId, WorkerId},
     task::{Lane, Task, TaskPhase, TaskState},
 };
 
 use super::{
     backfill::{Order, Phase},
     lifecycle::{self, Now},
+    shards, sources,
     table::Table,
     workers::Workers,
 };
@@ -40,7 +41,9 @@ pub struct Assignment {
 pub fn assign(table: &Table, workers: &mut Workers, now: Now) -> Vec<Assignment> {
     // Each claim takes the worker with the most room, so that load spreads. None of them can come from further down: before
     // that each of these would have been taken once.
-    let mut slots: BinaryHeap<(usize, WorkerId)> = workers.roomiest().take(MAX_CLAIMS).cloned().collect();
+    let knows = |worker: &WorkerId| table.shards().next().is_none() || shards::are_known_to(workers, worker);
+    let roomiest = workers.roomiest().filter(|(_, worker)| knows(worker)).take(MAX_CLAIMS);
+    let mut slots: BinaryHeap<(usize, WorkerId)> = roomiest.cloned().collect();
     if slots.is_empty() {
         return Vec::new();
     }
@@ -90,6 +93,13 @@ pub fn obstacles(table: &Table, workers: &Workers, task: &Task, now: Now) -> Vec
     } else if running(table, &task.pipeline, &task.lane) >= own {
         found.push(format!("{own} tasks of its backfill run already, the backfill's limit"));
     }
+    if let Some(entry) = table.pipeline(&task.pipeline)
+        && let Some(most) = sources::limits(table, entry.source).connections
+        && sources::reading(table, entry.source) >= most.get() as usize
+    {
+        let name = &entry.spec().source.from.name;
+        found.push(format!("{most} tasks read from its source already, the limit of connection {name}"));
+    }
     found
 }
 
@@ -98,10 +108,13 @@ struct Lanes<'a> {
     lanes: Vec<LaneQueue<'a>>,
     /// How many more tasks each pipeline may run.
     room: BTreeMap<&'a PipelineName, usize>,
+    /// How many more may read from each place that limits them.
+    sources: BTreeMap<SourceId, usize>,
 }
 
 struct LaneQueue<'a> {
     pipeline: &'a PipelineName,
+    source: SourceId,
     lane: &'a Lane,
     running: usize,
     limit: usize,
@@ -112,6 +125,8 @@ struct LaneQueue<'a> {
 
 /// A lane's tasks that may run, looked for one by one: of thousands that wait, a round takes a few.
 struct Ready<'a> {
+    /// What was cut off a task that waits for it goes first, also while the lane is paused: it has begun.
+    shards: Queue<'a>,
     queues: [Queue<'a>; 2],
     newest_first: bool,
 }
@@ -124,27 +139,32 @@ impl<'a> Lanes<'a> {
         let open = sinks.into_iter().filter(|sink| has_committer(table, workers, sink) && !is_full(table, sink));
         let open: Rc<BTreeSet<&SinkId>> = Rc::new(open.collect());
         let may_run = move |task: &Task| open.contains(&task.sink) && is_due(table, task, now.wall);
-        let lanes = table.lanes().filter(|(pipeline, lane)| paused(table, pipeline, lane).is_none());
-        let lanes = lanes.map(|(pipeline, lane)| LaneQueue {
-            pipeline,
-            lane,
-            running: running(table, pipeline, lane),
-            limit: limit(table, pipeline, lane),
-            served: workers.last_served(pipeline, lane),
-            ready: Ready::of(table, (pipeline, lane), may_run.clone()),
+        let lanes = table.lanes().filter(|_| table.recovery().is_none());
+        let lanes = lanes.filter_map(|(pipeline, lane)| {
+            Some(LaneQueue {
+                pipeline,
+                source: table.pipeline(pipeline)?.source,
+                lane,
+                running: running(table, pipeline, lane),
+                limit: limit(table, pipeline, lane),
+                served: workers.last_served(pipeline, lane),
+                ready: Ready::of(table, (pipeline, lane), may_run.clone()),
+            })
         });
         let room = table
             .pipelines()
             .map(|(name, _)| (name, pipeline_limit(table, name).saturating_sub(all_running(table, name))));
-        Self { lanes: lanes.collect(), room: room.collect() }
+        Self { lanes: lanes.collect(), room: room.collect(), sources: sources::room(table) }
     }
 
     /// The next task by turns, and the turn is taken.
     fn next(&mut self, workers: &mut Workers) -> Option<TaskId> {
-        let room = &mut self.room;
+        let (room, sources) = (&mut self.room, &mut self.sources);
         let mut wanting: Option<&mut LaneQueue<'a>> = None;
         for lane in &mut self.lanes {
-            let may = lane.running < lane.limit && room.get(lane.pipeline).is_some_and(|room| *room > 0);
+            let may = lane.running < lane.limit
+                && room.get(lane.pipeline).is_some_and(|room| *room > 0)
+                && sources.get(&lane.source).is_none_or(|room| *room > 0);
             let sooner = wanting.as_ref().is_none_or(|other| lane.turn() < other.turn());
             if may && sooner && lane.ready.has_next() {
                 wanting = Some(lane);
@@ -155,6 +175,9 @@ impl<'a> Lanes<'a> {
         lane.running += 1;
         lane.served = workers.serve(lane.pipeline, lane.lane);
         *room.get_mut(lane.pipeline)? -= 1;
+        if let Some(room) = sources.get_mut(&lane.source) {
+            *room -= 1;
+        }
         Some(task)
     }
 }
@@ -169,13 +192,19 @@ impl LaneQueue<'_> {
 impl<'a> Ready<'a> {
     fn of(
         table: &'a Table,
-        (pipeline, lane): (&PipelineName, &Lane),
+        (pipeline, lane): (&'a PipelineName, &'a Lane),
         may_run: impl Fn(&Task) -> bool + Clone + 'a,
     ) -> Self {
         let newest_first = newest_first(table, lane);
+        let waiting = paused(table, pipeline, lane).is_some();
+        let shards = table.shards().filter(|shard| shard.value.pipeline == *pipeline && shard.value.lane == *lane);
+        let due = may_run.clone();
+        let shards = shards.filter(move |shard| due(&shard.value));
+        let shards: Box<dyn Iterator<Item = (i64, TaskId)> + 'a> =
+            Box::new(shards.map(|shard| (shard.value.window.start(), shard.value.id)));
         let queues = [TaskPhase::Pending, TaskPhase::Waiting].map(|phase| {
             let may_run = may_run.clone();
-            let tasks = table.tasks_in(pipeline, lane, phase).into_iter().flatten().copied();
+            let tasks = table.tasks_in(pipeline, lane, phase).filter(|_| !waiting).into_iter().flatten().copied();
             let ready = tasks.filter(move |(_, id)| table.task(id).is_some_and(|task| may_run(&task.value)));
             let ready: Box<dyn Iterator<Item = (i64, TaskId)> + 'a> = match newest_first {
                 true => Box::new(ready.rev()),
@@ -183,14 +212,17 @@ impl<'a> Ready<'a> {
             };
             ready.peekable()
         });
-        Self { queues, newest_first }
+        Self { shards: shards.peekable(), queues, newest_first }
     }
 
     fn has_next(&mut self) -> bool {
-        self.queues.iter_mut().any(|queue| queue.peek().is_some())
+        self.shards.peek().is_some() || self.queues.iter_mut().any(|queue| queue.peek().is_some())
     }
 
     fn next(&mut self) -> Option<TaskId> {
+        if let Some((_, shard)) = self.shards.next() {
+            return Some(shard);
+        }
         let [pending, waiting] = &mut self.queues;
         let from_pending = match (pending.peek(), waiting.peek()) {
             (Some(pending), Some(waiting)) => (pending < waiting) != self.newest_first,
@@ -228,19 +260,20 @@ fn has_committer(table: &Table, workers: &Workers, sink: &SinkId) -> bool {
 }
 
 fn running(table: &Table, pipeline: &PipelineName, lane: &Lane) -> usize {
-    table.count(pipeline, lane, TaskPhase::Claimed)
+    let whole = table.count(pipeline, lane, TaskPhase::Claimed);
+    whole + shards::count_claimed(table, |task| task.pipeline == *pipeline && task.lane == *lane)
 }
 
 /// How many tasks of a pipeline are claimed, in all lanes.
 fn all_running(table: &Table, pipeline: &PipelineName) -> usize {
-    table.count_all(pipeline, TaskPhase::Claimed)
+    table.count_all(pipeline, TaskPhase::Claimed) + shards::count_claimed(table, |task| task.pipeline == *pipeline)
 }
 
 fn pipeline_limit(table: &Table, pipeline: &PipelineName) -> usize {
     table.pipeline(pipeline).map_or(0, |entry| entry.spec().limits.concurrency as usize)
 }
 
-fn limit(table: &Table, pipeline: &PipelineName, lane: &Lane) -> usize {
+pub(super) fn limit(table: &Table, pipeline: &PipelineName, lane: &Lane) -> usize {
     let most = pipeline_limit(table, pipeline);
     match lane {
         Lane::Live => most,

@@ -22,7 +22,7 @@ use windrow_common::{
 
 use super::{
     lifecycle::{self, Now},
-    rollback,
+    rollback, shards,
     table::{Change, Coverage, Head, Key, Record, SinkEntry, Table, Versioned},
     workers::Workers,
 };
@@ -109,10 +109,12 @@ pub struct Draft {
     pub previous: Option<Digest>,
     /// Whether the one before was aborted.
     pub previous_aborted: bool,
-    /// Sealed tasks and the revisions of their seals.
+    /// Sealed tasks and the revisions of their seals; shards behind the task they were cut off.
     pub tasks: Vec<(TaskId, i64)>,
     /// Of a rollback, which has no tasks.
     pub shows: Option<Shows>,
+    /// The task there is to blame if the sink does not take them, where it can only be one's fault.
+    pub only: Option<TaskId>,
 }
 
 /// What a rollback's commit is worked out for.
@@ -146,15 +148,23 @@ pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, now:
     if let Some(intent) = &entry.intent {
         return Some(Todo::Commit { worker, intent: intent.value.clone(), abort: run.abort.is_some() });
     }
-    // Before loads that are sealed: who asked for it knew nothing of them, and they are shown above it.
-    let shows = entry.rollback.as_ref().filter(|found| found.value.phase == rollback::Phase::Asked);
-    let shows =
-        shows.map(|found| Shows { version: found.value.to, instead_of: found.value.shown, asked: found.revision });
-    let tasks = if shows.is_some() { Vec::new() } else { choose(table, sink, run.batch) };
     let head = entry.head.as_ref().map(|head| head.value).unwrap_or_default();
     let (seq, previous, previous_aborted) = (head.seq + 1, head.digest, head.aborted);
-    let draft = Draft { seq, previous, previous_aborted, tasks, shows };
-    (draft.shows.is_some() || !draft.tasks.is_empty()).then_some(Todo::Prepare { worker, draft })
+    // Before loads that are sealed: who asked for it knew nothing of them, and they are shown above it.
+    if let Some(asked) = entry.rollback.as_ref().filter(|found| found.value.phase == rollback::Phase::Asked) {
+        let shows = Shows { version: asked.value.to, instead_of: asked.value.shown, asked: asked.revision };
+        let draft = Draft { seq, previous, previous_aborted, tasks: Vec::new(), shows: Some(shows), only: None };
+        return Some(Todo::Prepare { worker, draft });
+    }
+    let chosen = choose(table, sink, run.batch);
+    if chosen.iter().any(|task| task.value.shard > 0) && !shards::are_known_to(workers, &worker) {
+        return None;
+    }
+    let mut whole = chosen.iter().filter(|task| task.value.shard == 0).map(|task| task.value.id);
+    let only = whole.next().filter(|_| whole.next().is_none());
+    let tasks: Vec<_> = chosen.iter().map(|task| (task.value.id, task.revision)).collect();
+    let draft = Draft { seq, previous, previous_aborted, tasks, shows: None, only };
+    (!draft.tasks.is_empty()).then_some(Todo::Prepare { worker, draft })
 }
 
 /// T6: gives the sink a committer if it has none that serves. One that is gone, or that its peers cannot reach, is
@@ -179,8 +189,9 @@ fn serving<'a>(table: &'a Table, workers: &Workers, sink: &SinkId, now: Duration
     committer.filter(|worker| workers.can_commit(worker) && !workers.gives_way(worker, now))
 }
 
-/// The oldest seals first, as many as one intent and its finalizing transaction can take.
-fn choose(table: &Table, sink: &SinkId, most: usize) -> Vec<(TaskId, i64)> {
+/// The oldest seals first, as many as one intent and its finalizing transaction can take. Shards go with the task they were
+/// cut off, all or none.
+fn choose<'a>(table: &'a Table, sink: &SinkId, most: usize) -> Vec<&'a Versioned<Task>> {
     let mut pipelines: BTreeSet<&PipelineName> = BTreeSet::new();
     let mut lanes: BTreeSet<&Lane> = BTreeSet::new();
     let mut chosen = Vec::new();
@@ -189,12 +200,14 @@ fn choose(table: &Table, sink: &SinkId, most: usize) -> Vec<(TaskId, i64)> {
         if alone && !chosen.is_empty() {
             break;
         }
+        let Some(all) = shards::published_with(table, entry) else { continue };
         pipelines.insert(&entry.value.pipeline);
         lanes.insert(&entry.value.lane);
-        if chosen.len() == most || pipelines.len() > MAX_PIPELINES || lanes.len() > MAX_PIPELINES {
+        let full = !chosen.is_empty() && chosen.len() + all.len() > most;
+        if full || pipelines.len() > MAX_PIPELINES || lanes.len() > MAX_PIPELINES {
             break;
         }
-        chosen.push((entry.value.id, entry.revision));
+        chosen.extend(all);
         if alone {
             break;
         }
@@ -243,7 +256,9 @@ pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
         let coverage = coverages.entry(&task.pipeline).or_insert_with(|| entry.coverage.value.clone());
         coverage.published.insert(task.window.start(), task.window.end());
         coverage.totals += manifest(task).map(|manifest| manifest.counts).unwrap_or_default();
-        *published.entry(&task.lane).or_default() += task.windows() as u64;
+        if task.shard == 0 {
+            *published.entry(&task.lane).or_default() += task.windows() as u64;
+        }
     }
     for (pipeline, coverage) in coverages {
         let revision = table.pipeline(pipeline)?.coverage.revision;
@@ -264,11 +279,12 @@ pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
 pub fn finalize_abort(table: &Table, sink: &SinkId, failure: &Failure, now: Now) -> Option<Change> {
     let (intent, change) = close_intent(table, sink, true)?;
     let change = change.and(rollback::undone(table.sink(sink)?, sink, intent.seq, failure).unwrap_or_default());
-    let alone = intent.tasks.len() == 1;
-    let tasks = intent.tasks.iter().filter_map(|(id, _)| table.task(id));
-    Some(
-        tasks.fold(change, |change, task| change.and(lifecycle::after_abort(table, task, failure.clone(), alone, now))),
-    )
+    // What was cut off a task runs again with it.
+    let tasks: Vec<_> = intent.tasks.iter().filter_map(|(id, _)| table.task(id)).collect();
+    let tasks: Vec<_> = tasks.into_iter().filter(|task| task.value.shard == 0).collect();
+    let alone = tasks.len() == 1;
+    let after = |task: &&Versioned<Task>| lifecycle::after_abort(table, task, failure.clone(), alone, now);
+    Some(tasks.iter().map(after).fold(change, Change::and))
 }
 
 /// What T9 and T11 share: the intent as it was recorded goes, the head moves onto it. T9 compares no task: while the
@@ -395,10 +411,10 @@ impl SinkRun {
         self.failures
     }
 
-    /// Preparing failed for good. Returns the task to blame if the batch held only one; else a smaller batch is tried.
+    /// Preparing failed for good. Returns the task to blame if it can only be one; else a smaller batch is tried.
     pub fn blame(&mut self, now: Duration) -> Option<TaskId> {
         let Step::Preparing { draft, .. } = &self.step else { return None };
-        let only = (draft.tasks.len() == 1).then(|| draft.tasks[0].0);
+        let only = draft.only;
         self.batch = (draft.tasks.len() / 2).max(1);
         self.step = Step::Idle { not_before: now };
         only

@@ -17,6 +17,7 @@ use windrow_common::{
 use super::{
     blame,
     plan::MAX_OPEN,
+    shards,
     table::{Change, Key, Record, Table, Versioned},
 };
 
@@ -67,6 +68,8 @@ pub enum Seal {
     Change(Box<Change>),
     /// The same attempt sealed before; only the answer was lost.
     AlreadySealed,
+    /// Shards that were cut off it are not sealed yet; it may be asked again when they are.
+    Waits,
 }
 
 /// T3: what an attempt staged becomes what will be published. Zombies stop here.
@@ -81,7 +84,15 @@ pub fn seal(table: &Table, epoch: i64, claim: &HeldClaim, manifest: ManifestRef)
     let mut task = entry.value.clone();
     task.outage = Outage::default();
     task.state = TaskState::Sealed { worker, token: claim.token, manifest };
-    Ok(Seal::Change(Box::new(Change::replace(Record::Task(task), entry.revision))))
+    if task.shard > 0 {
+        return Ok(Seal::Change(Box::new(Change::replace(Record::Task(task), entry.revision))));
+    }
+    if !shards::are_sealed(table, &task.id) {
+        return Ok(Seal::Waits);
+    }
+    let (part, others) = shards::sealed_with(table, &task.id);
+    task.part = part;
+    Ok(Seal::Change(Box::new(Change::replace(Record::Task(task), entry.revision).and(others))))
 }
 
 /// A claim as its holder names it.
@@ -96,11 +107,12 @@ pub struct HeldClaim {
 pub fn fail(table: &Table, epoch: i64, claim: &HeldClaim, failure: Failure, now: Now) -> Result<Change, Refused> {
     let entry = find(table, &claim.task)?;
     holder(entry, epoch, &claim.token)?;
+    let entry = shards::concerned(table, entry, &failure);
     let retries = retries(table, &entry.value);
     let mut task = entry.value.clone();
     Ok(match blame::count(&mut task, &retries, &failure, now) {
         None => split_or_quarantine(table, entry, task, failure, now),
-        Some(pause) => again(entry, task, pause, Some(failure), now),
+        Some(pause) => again(table, entry, (task, pause), Some(failure), now),
     })
 }
 
@@ -111,7 +123,7 @@ pub fn not_ready(table: &Table, epoch: i64, claim: &HeldClaim, reason: String, n
     let mut task = entry.value.clone();
     task.attempts = task.attempts.saturating_sub(1);
     task.state = TaskState::Waiting { until: later(now.wall, NOT_READY_PAUSE), reason };
-    Ok(Change::replace(Record::Task(task), entry.revision))
+    Ok(Change::replace(Record::Task(task), entry.revision).and(shards::without_others(table, id_of(entry))))
 }
 
 /// The worker gives a claim back unharmed, because it stops.
@@ -120,7 +132,7 @@ pub fn hand_back(table: &Table, id: &TaskId, now: Now) -> Result<Change, Refused
     if !matches!(entry.value.state, TaskState::Claimed { .. }) {
         return Err(wrong_phase(&entry.value));
     }
-    Ok(again(entry, entry.value.clone(), Duration::ZERO, None, now))
+    Ok(again(table, entry, (entry.value.clone(), Duration::ZERO), None, now))
 }
 
 /// T5: nothing was heard of the worker for a lease.
@@ -141,18 +153,18 @@ pub fn reap(table: &Table, id: &TaskId, now: Now) -> Result<Change, Refused> {
     // An input that kills its worker looks like a lost lease, so these have a cap of their own.
     Ok(match task.lost_leases >= retries.lost_leases {
         true => split_or_quarantine(table, entry, task, failure, now),
-        false => again(entry, task, Duration::ZERO, Some(failure), now),
+        false => again(table, entry, (task, Duration::ZERO), Some(failure), now),
     })
 }
 
 /// T3': a sealed task's files turned out to be bad while no intent names them; it has to run again.
 pub fn unseal(table: &Table, id: &TaskId, failure: Failure, now: Now) -> Result<Change, Refused> {
-    let entry = sealed(table, id)?;
+    let entry = whole(table, sealed(table, id)?)?;
     let mut task = entry.value.clone();
     task.errors += 1;
     let change = match task.errors >= retries(table, &task).attempts {
         true => split_or_quarantine(table, entry, task, failure, now),
-        false => again(entry, task, Duration::ZERO, Some(failure), now),
+        false => again(table, entry, (task, Duration::ZERO), Some(failure), now),
     };
     Ok(change.and(no_intent(&entry.value)))
 }
@@ -163,14 +175,16 @@ pub fn quarantine_sealed(table: &Table, id: &TaskId, failure: Failure, now: Now)
     Ok(split_or_quarantine(table, entry, entry.value.clone(), failure, now).and(no_intent(&entry.value)))
 }
 
-/// T10: withdraws a task that is not sealed. Its record goes; a zombie's seal then finds nothing.
+/// T10: withdraws a task that is not sealed, and with it what was cut off it. Its record goes; a zombie's seal then finds
+/// nothing.
 pub fn cancel(table: &Table, id: &TaskId) -> Result<Change, Refused> {
-    let entry = find(table, id)?;
+    let entry = whole(table, find(table, id)?)?;
     match entry.value.state {
         TaskState::Sealed { .. } => Err(wrong_phase(&entry.value)),
         _ => {
-            let key = Key::Task(entry.value.pipeline.clone(), *id);
-            Ok(Change { expect: vec![(key.clone(), Some(entry.revision))], put: Vec::new(), delete: vec![key] })
+            let key = Key::Task(entry.value.pipeline.clone(), entry.value.id);
+            let gone = Change { expect: vec![(key.clone(), Some(entry.revision))], put: Vec::new(), delete: vec![key] };
+            Ok(gone.and(shards::without_others(table, id_of(entry))))
         }
     }
 }
@@ -186,15 +200,15 @@ pub fn after_abort(table: &Table, entry: &Versioned<Task>, failure: Failure, alo
         true => split_or_quarantine(table, entry, task, failure, now),
         false => {
             task.errors = task.errors.min(most.saturating_sub(1).max(1));
-            again(entry, task, Duration::ZERO, Some(failure), now)
+            again(table, entry, (task, Duration::ZERO), Some(failure), now)
         }
     }
 }
 
 /// A seal of another life of the ledger: it runs again, through no fault of its own.
 pub(super) fn forget_seal(table: &Table, id: &TaskId, now: Now) -> Result<Change, Refused> {
-    let entry = sealed(table, id)?;
-    Ok(again(entry, entry.value.clone(), Duration::ZERO, None, now))
+    let entry = whole(table, sealed(table, id)?)?;
+    Ok(again(table, entry, (entry.value.clone(), Duration::ZERO), None, now))
 }
 
 /// Whether a sealed task gets an intent of its own, because one error more would end it.
@@ -202,22 +216,43 @@ pub fn goes_alone(table: &Table, task: &Task) -> bool {
     task.errors > 0 && task.errors + 1 >= retries(table, task).attempts
 }
 
-fn again(entry: &Versioned<Task>, mut task: Task, pause: Duration, failure: Option<Failure>, now: Now) -> Change {
+/// The task waits for its next attempt. What was cut off it is of the attempt before.
+fn again(
+    table: &Table,
+    entry: &Versioned<Task>,
+    (mut task, pause): (Task, Duration),
+    failure: Option<Failure>,
+    now: Now,
+) -> Change {
     task.state = TaskState::Pending { not_before: later(now.wall, pause), last_failure: failure };
-    Change::replace(Record::Task(task), entry.revision)
+    if task.shard == 0 {
+        task.part = None;
+    }
+    Change::replace(Record::Task(task), entry.revision).and(shards::without_others(table, id_of(entry)))
 }
 
+/// A shard is given up with its window: without it the others are nothing.
 fn split_or_quarantine(table: &Table, entry: &Versioned<Task>, mut task: Task, failure: Failure, now: Now) -> Change {
+    if task.shard > 0
+        && let Some(first) = table.task(&task.first())
+    {
+        let mut whole = first.value.clone();
+        (whole.part, whole.state) = (None, TaskState::Quarantined { failure });
+        return Change::replace(Record::Task(whole), first.revision).and(shards::without_others(table, id_of(first)));
+    }
+    let others = shards::without_others(table, id_of(entry));
+    task.part = None;
     let windows = task.each_window();
     // When whole runs fail one after the other, the cause is not in their windows: they are not taken to pieces.
     let whole = windows.len() < 2 || blame::concerns_every_window(&failure);
     if whole || table.open(&task.pipeline, &task.lane) >= MAX_OPEN {
         task.state = TaskState::Quarantined { failure };
-        return Change::replace(Record::Task(task), entry.revision);
+        return Change::replace(Record::Task(task), entry.revision).and(others);
     }
     let (left, right) = windows.split_at(windows.len() / 2);
     let key = Key::Task(task.pipeline.clone(), task.id);
     let gone = Change { expect: vec![(key.clone(), Some(entry.revision))], put: Vec::new(), delete: vec![key] };
+    let gone = gone.and(others);
     [left, right]
         .into_iter()
         .filter_map(|half| part(&task, half, Some(failure.clone()), now))
@@ -235,6 +270,7 @@ pub(super) fn part(run: &Task, windows: &[Window], last_failure: Option<Failure>
     };
     Some(Task {
         id: TaskId::of(&run.pipeline, run.shard, &window, run.revision),
+        part: None,
         window,
         seams,
         attempts: 0,
@@ -255,6 +291,15 @@ fn find<'a>(table: &'a Table, id: &TaskId) -> Result<&'a Versioned<Task>, Refuse
     table.task(id).ok_or(Refused::Gone(*id))
 }
 
+/// The task that stands for the window of a task.
+fn whole<'a>(table: &'a Table, entry: &'a Versioned<Task>) -> Result<&'a Versioned<Task>, Refused> {
+    if entry.value.shard == 0 { Ok(entry) } else { find(table, &entry.value.first()) }
+}
+
+fn id_of(entry: &Versioned<Task>) -> &TaskId {
+    &entry.value.id
+}
+
 fn sealed<'a>(table: &'a Table, id: &TaskId) -> Result<&'a Versioned<Task>, Refused> {
     let entry = find(table, id)?;
     match entry.value.state {
@@ -264,7 +309,7 @@ fn sealed<'a>(table: &'a Table, id: &TaskId) -> Result<&'a Versioned<Task>, Refu
 }
 
 /// The worker of the present claim, if `token` is that claim's.
-fn holder<'a>(entry: &'a Versioned<Task>, epoch: i64, token: &Token) -> Result<&'a WorkerId, Refused> {
+pub(super) fn holder<'a>(entry: &'a Versioned<Task>, epoch: i64, token: &Token) -> Result<&'a WorkerId, Refused> {
     match &entry.value.state {
         TaskState::Claimed { worker, .. } if (token.epoch, token.revision) == (epoch, entry.revision) => Ok(worker),
         _ => Err(Refused::Fenced(entry.value.id)),

@@ -16,6 +16,8 @@ pub mod plan;
 pub mod recovery;
 pub mod report;
 pub mod rollback;
+pub mod shards;
+pub mod sources;
 pub mod table;
 pub mod timeline;
 pub mod workers;

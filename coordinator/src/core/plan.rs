@@ -112,6 +112,7 @@ pub fn task(
         pipeline,
         sink: entry.sink.clone(),
         shard: 0,
+        part: None,
         window,
         seams: entry.tiling.as_ref().map_or(Seams::None, |tiling| tiling.seams(run)),
         revision,

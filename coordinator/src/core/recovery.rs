@@ -22,7 +22,7 @@ use super::{
     backfill::Backfill,
     coverage::IntervalSet,
     lifecycle::{self, Now},
-    rollback,
+    rollback, shards,
     table::{Change, Coverage, Cursor, Head, Key, Record, Recovery, SinkEntry, Table, Versioned},
 };
 
@@ -71,7 +71,7 @@ pub enum Step {
 const MOST_REPLACED: usize = 110;
 /// Most backfills whose counts one change sets right.
 const MOST_BACKFILLS: usize = 10;
-/// Most claims or seals one change takes back.
+/// What a change that takes back claims or seals may come to; one for each, and one for each shard that goes with it.
 const MOST_DROPPED: usize = 100;
 
 /// Begins: the pipelines are taken in, and from now on nothing is planned, given out or committed.
@@ -86,8 +86,7 @@ pub fn begin(table: &Table, pipelines: &[Pipeline], now: Now) -> Result<Change, 
 /// Takes back claims: they are of another life of the ledger, and their tokens count no more.
 pub fn drop_claims(table: &Table, now: Now) -> Option<Change> {
     let claimed = table.tasks().filter(|task| matches!(task.value.state, TaskState::Claimed { .. }));
-    let changes = claimed.take(MOST_DROPPED).filter_map(|task| lifecycle::hand_back(table, &task.value.id, now).ok());
-    changes.reduce(Change::and)
+    Change::up_to(MOST_DROPPED, claimed.filter_map(|task| lifecycle::hand_back(table, &task.value.id, now).ok()))
 }
 
 /// Takes back seals, once all commits are taken over. What a backup calls sealed may have been given up since, and a sweep
@@ -99,8 +98,8 @@ pub fn drop_seals(table: &Table, now: Now) -> Option<Change> {
         intent.is_some_and(|intent| intent.value.tasks.iter().any(|(id, _)| *id == task.id))
     };
     let sealed = table.tasks().filter(|task| matches!(task.value.state, TaskState::Sealed { .. }));
-    let dropped = sealed.filter(|task| !intended(&task.value)).take(MOST_DROPPED);
-    dropped.filter_map(|task| lifecycle::forget_seal(table, &task.value.id, now).ok()).reduce(Change::and)
+    let dropped = sealed.filter(|task| !intended(&task.value));
+    Change::up_to(MOST_DROPPED, dropped.filter_map(|task| lifecycle::forget_seal(table, &task.value.id, now).ok()))
 }
 
 /// The next step of taking over a commit: first the open tasks whose windows it published make room, then coverage,
@@ -141,7 +140,7 @@ fn make_room(table: &Table, published: &[PastTask], now: Now) -> Option<Change> 
         if !done.overlaps(task.value.window.start(), task.value.window.end()) {
             continue;
         }
-        let (replaced, windows) = without(task, &done, now);
+        let (replaced, windows) = without(table, task, &done, now);
         let full = change.size() + replaced.size() > MOST_REPLACED || backfills.len() == MOST_BACKFILLS;
         if full && !change.is_empty() {
             break;
@@ -179,7 +178,7 @@ fn published_since(pipeline: &PipelineName, revision: u32, published: &[PastTask
 }
 
 /// The task without its published windows, and how many those are.
-fn without(task: &Versioned<Task>, done: &IntervalSet, now: Now) -> (Change, u64) {
+fn without(table: &Table, task: &Versioned<Task>, done: &IntervalSet, now: Now) -> (Change, u64) {
     let windows = task.value.each_window();
     let covered = |window: &Window| done.covers(window.start(), window.end());
     let published = windows.iter().filter(|window| covered(window)).count() as u64;
@@ -187,6 +186,7 @@ fn without(task: &Versioned<Task>, done: &IntervalSet, now: Now) -> (Change, u64
     let runs: Vec<&[Window]> = left.chunk_by(|before, after| before.end() == after.start()).collect();
     let key = Key::Task(task.value.pipeline.clone(), task.value.id);
     let gone = Change { expect: vec![(key.clone(), Some(task.revision))], put: Vec::new(), delete: vec![key] };
+    let gone = gone.and(shards::without_others(table, &task.value.id));
     let parts = runs.iter().filter_map(|run| lifecycle::part(&task.value, run, None, now));
     (parts.fold(gone, |change, part| change.and(Change::create(Record::Task(part)))), published)
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use windrow_common::{
-    id::{BackfillId, PipelineName, SinkId, TaskId, WorkerId},
+    id::{BackfillId, PipelineName, SinkId, SourceId, TaskId, WorkerId},
     intent::{IntentRef, Seq},
     manifest::{Counts, Digest},
     pipeline::Pipeline,
@@ -113,6 +113,7 @@ pub struct PipelineEntry {
     pub cursor: Versioned<Cursor>,
     pub coverage: Versioned<Coverage>,
     pub sink: SinkId,
+    pub source: SourceId,
     /// How its time is cut; absent for full loads.
     pub tiling: Option<Tiling>,
 }
@@ -131,7 +132,12 @@ pub struct SinkEntry {
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     pipelines: BTreeMap<PipelineName, PartialPipeline>,
+    /// Those that stand for windows.
     tasks: BTreeMap<TaskId, Versioned<Task>>,
+    /// Those that were cut off one of them. Whoever asks for the tasks of a pipeline asks for windows and does not see these.
+    shards: BTreeMap<TaskId, Versioned<Task>>,
+    /// By the task that stands for their window, in their order.
+    cut: BTreeMap<TaskId, BTreeMap<u32, TaskId>>,
     sinks: BTreeMap<SinkId, SinkEntry>,
     backfills: BTreeMap<BackfillId, Versioned<Backfill>>,
     recovery: Option<Versioned<Recovery>>,
@@ -167,10 +173,28 @@ impl Table {
         self.pipelines.iter().filter_map(|(name, partial)| Some((name, partial.whole.as_deref()?)))
     }
 
+    /// A task, be it a shard.
     pub fn task(&self, id: &TaskId) -> Option<&Versioned<Task>> {
-        self.tasks.get(id)
+        self.tasks.get(id).or_else(|| self.shards.get(id))
     }
 
+    /// The shards that were cut off a task, in their order.
+    pub fn shards_of(&self, first: &TaskId) -> impl Iterator<Item = &Versioned<Task>> {
+        let shards = self.cut.get(first).into_iter().flatten();
+        shards.filter_map(|(_, id)| self.shards.get(id))
+    }
+
+    /// The tasks that shards were cut off.
+    pub fn cut(&self) -> impl Iterator<Item = &Versioned<Task>> {
+        self.cut.keys().filter_map(|first| self.tasks.get(first))
+    }
+
+    /// Every shard that was cut off.
+    pub fn shards(&self) -> impl Iterator<Item = &Versioned<Task>> {
+        self.shards.values()
+    }
+
+    /// The tasks that stand for windows.
     pub fn tasks(&self) -> impl Iterator<Item = &Versioned<Task>> {
         self.tasks.values()
     }
@@ -265,8 +289,13 @@ impl Table {
             }
             Record::Task(task) => {
                 self.forget_task(&task.id);
-                self.index.insert(&task, revision);
-                self.tasks.insert(task.id, Versioned { value: task, revision });
+                if task.shard == 0 {
+                    self.index.insert(&task, revision);
+                    self.tasks.insert(task.id, Versioned { value: task, revision });
+                } else {
+                    self.cut.entry(task.first()).or_default().insert(task.shard, task.id);
+                    self.shards.insert(task.id, Versioned { value: task, revision });
+                }
             }
             Record::Head(sink, value) => self.sinks.entry(sink).or_default().head = Some(Versioned { value, revision }),
             Record::Intent(sink, value) => {
@@ -306,6 +335,15 @@ impl Table {
         if let Some(before) = self.tasks.remove(id) {
             self.index.remove(&before.value, before.revision);
         }
+        if let Some(before) = self.shards.remove(id) {
+            let first = before.value.first();
+            if let Some(shards) = self.cut.get_mut(&first) {
+                shards.remove(&before.value.shard);
+                if shards.is_empty() {
+                    self.cut.remove(&first);
+                }
+            }
+        }
     }
 
     fn complete(&mut self, name: &PipelineName, set: impl FnOnce(&mut PartialPipeline)) {
@@ -314,9 +352,10 @@ impl Table {
         match (&partial.state, &partial.cursor, &partial.coverage) {
             (Some(state), Some(cursor), Some(coverage)) => {
                 let sink = state.value.pipeline.sink.id();
+                let source = state.value.pipeline.source.id();
                 let tiling = state.value.pipeline.window.as_ref().and_then(|window| Tiling::new(window).ok());
                 let (state, cursor, coverage) = (state.clone(), cursor.clone(), coverage.clone());
-                partial.whole = Some(Box::new(PipelineEntry { state, cursor, coverage, sink, tiling }));
+                partial.whole = Some(Box::new(PipelineEntry { state, cursor, coverage, sink, source, tiling }));
             }
             (None, None, None) => {
                 self.pipelines.remove(name);
@@ -377,6 +416,19 @@ impl Change {
         self.put.extend(other.put);
         self.delete.extend(other.delete);
         self
+    }
+
+    /// The first of the changes as one of at most that size, or the very first; `None` if there is none.
+    pub fn up_to(size: usize, changes: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let mut all: Option<Self> = None;
+        for change in changes {
+            all = match all {
+                None => Some(change),
+                Some(all) if all.size() + change.size() > size => return Some(all),
+                Some(all) => Some(all.and(change)),
+            };
+        }
+        all
     }
 
     /// The larger of its numbers of compares and of writes, each of which the store limits.

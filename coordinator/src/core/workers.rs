@@ -36,6 +36,8 @@ pub struct WorkerInfo {
     pub roles: BTreeSet<Role>,
     pub slots: u32,
     pub version: String,
+    /// The version of the session protocol that was agreed on.
+    pub protocol: u32,
     /// Where its Flight service is; empty without the sink role.
     pub flight_endpoint: String,
 }
@@ -45,6 +47,8 @@ pub struct WorkerInfo {
 pub struct WorkerState {
     pub info: WorkerInfo,
     pub claims: BTreeSet<TaskId>,
+    /// Those of them that wait for others and take no slot.
+    pub resting: BTreeSet<TaskId>,
     /// On the leader's monotonic clock.
     pub heard: Duration,
     /// Whether a session is open; without one it is given nothing new, but keeps its claims for the lease.
@@ -96,9 +100,10 @@ impl Workers {
 
     /// A worker opened a session. What it held before, it holds still.
     pub fn connect(&mut self, info: WorkerInfo, now: Duration) {
-        let claims = self.take(&info.id).map(|before| before.claims).unwrap_or_default();
+        let before = self.take(&info.id);
+        let (claims, resting) = before.map(|before| (before.claims, before.resting)).unwrap_or_default();
         self.unreached.remove(&info.id);
-        self.insert(WorkerState { info, claims, heard: now, connected: true, draining: false });
+        self.insert(WorkerState { info, claims, resting, heard: now, connected: true, draining: false });
     }
 
     pub fn disconnect(&mut self, id: &WorkerId) {
@@ -129,17 +134,33 @@ impl Workers {
             roles: BTreeSet::new(),
             slots: 0,
             version: String::new(),
+            protocol: 0,
             flight_endpoint: String::new(),
         };
-        let claims = BTreeSet::from([task]);
-        self.insert(WorkerState { info, claims, heard: now, connected: false, draining: false });
+        let (claims, resting) = (BTreeSet::from([task]), BTreeSet::new());
+        self.insert(WorkerState { info, claims, resting, heard: now, connected: false, draining: false });
     }
 
     pub fn release(&mut self, id: &WorkerId, task: &TaskId) {
         self.change(id, |worker| {
             worker.claims.remove(task);
+            worker.resting.remove(task);
         });
         self.ways.remove(task);
+    }
+
+    /// The worker has done its part of a claim, and waits for others to do theirs.
+    pub fn rest(&mut self, id: &WorkerId, task: TaskId) {
+        self.change(id, |worker| {
+            if worker.claims.contains(&task) {
+                worker.resting.insert(task);
+            }
+        });
+    }
+
+    /// Whether all that are here speak a version of the session protocol.
+    pub fn all_speak(&self, protocol: u32) -> bool {
+        self.workers.values().filter(|worker| worker.connected).all(|worker| worker.info.protocol >= protocol)
     }
 
     /// The rows of a claim go to another worker.
@@ -282,7 +303,10 @@ impl WorkerInfo {
 impl WorkerState {
     pub fn free_slots(&self) -> usize {
         match self.connected && !self.draining && self.info.roles.contains(&Role::Ingest) {
-            true => usize::try_from(self.info.slots).unwrap_or(0).saturating_sub(self.claims.len()),
+            true => {
+                let busy = self.claims.len().saturating_sub(self.resting.len());
+                usize::try_from(self.info.slots).unwrap_or(0).saturating_sub(busy)
+            }
             false => 0,
         }
     }
@@ -306,13 +330,13 @@ mod tests {
 
     fn info(id: &WorkerId, roles: &[Role], slots: u32) -> WorkerInfo {
         let roles = roles.iter().copied().collect();
-        WorkerInfo { id: id.clone(), roles, slots, version: String::new(), flight_endpoint: String::new() }
+        WorkerInfo { id: id.clone(), roles, slots, version: String::new(), protocol: 2, flight_endpoint: String::new() }
     }
 
     proptest! {
         /// Whatever happens to workers, those that are said to have room are those that have it.
         #[test]
-        fn whoever_has_room_is_known_to(steps in vec((0..8_usize, 0..4_u32, 0..6_u32), 0..200)) {
+        fn whoever_has_room_is_known_to(steps in vec((0..9_usize, 0..4_u32, 0..6_u32), 0..200)) {
             let mut workers = Workers::default();
             for (now, (step, worker, number)) in (0..).zip(steps) {
                 let (id, task, now) = (format!("w{worker}").parse().unwrap(), task(number), Duration::from_secs(now));
@@ -323,7 +347,8 @@ mod tests {
                     3 => workers.drain(&id),
                     4 => workers.hold(&id, task, now),
                     5 => workers.release(&id, &task),
-                    6 => drop(workers.expire(now, Duration::from_secs(20))),
+                    6 => workers.rest(&id, task),
+                    7 => drop(workers.expire(now, Duration::from_secs(20))),
                     _ => drop(workers.remove(&id)),
                 }
                 let room = workers.iter().map(|worker| (worker.free_slots(), worker.info.id.clone()));

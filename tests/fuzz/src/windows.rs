@@ -120,6 +120,7 @@ fn check_run(tiling: &Tiling, run: &[Window]) {
         pipeline,
         sink: "lake".parse().expect("a name"),
         shard: 0,
+        part: None,
         window,
         seams: tiling.seams(run),
         revision: 0,

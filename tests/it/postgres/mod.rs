@@ -18,8 +18,10 @@ use windrow_worker::{
 
 mod access;
 mod gate;
+mod limits;
 mod loads;
 mod outages;
+mod shards;
 mod standby;
 mod values;
 mod windows;
@@ -98,9 +100,14 @@ struct Project {
 impl Project {
     /// `pipelines` is what stands below `pipelines:`, with `shop` and `lake` to read from and write to.
     fn new(url: &str, pipelines: &str) -> Self {
+        Self::with_shop(url, "", pipelines)
+    }
+
+    /// The same with more said of the connection `shop`.
+    fn with_shop(url: &str, more: &str, pipelines: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
-            "version: 1\nconnections:\n  shop: {{ type: postgres, url: \"${{env:{URL}}}\" }}\n  \
+            "version: 1\nconnections:\n  shop: {{ type: postgres, url: \"${{env:{URL}}}\", {more} }}\n  \
              lake: {{ type: local, root: ./lake }}\npipelines:\n{pipelines}"
         );
         std::fs::write(folder.path().join("pipelines.yaml"), text).unwrap();

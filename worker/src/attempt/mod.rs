@@ -3,15 +3,21 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tracing::{Instrument, Span, field};
 use windrow_common::{
-    clock::Clock, error, failpoint, id::WorkerId, manifest::ManifestRef, pipeline::Pipeline, task::Failure,
+    claim::Token,
+    clock::Clock,
+    error, failpoint,
+    id::{TaskId, WorkerId},
+    pipeline::Pipeline,
+    task::Failure,
 };
 
 use crate::{
-    error::{Outcome, WorkerError},
-    ingest::Ingest,
+    error::{Outcome, Result, WorkerError},
+    ingest::{Ingest, Leave, Staged},
     open::read_pipeline,
     session::{Answer, Assignment, ClaimGuard, Ended, Reports},
     telemetry::{self, AttemptResult, Metrics},
@@ -22,6 +28,9 @@ pub(crate) mod failure;
 mod tests;
 
 use failure::{caught, failure_of};
+
+/// How often a seal that waits for others is said, each time for [`OUTAGE_GRACE`](crate::session::OUTAGE_GRACE): two days.
+const MOST_ASKS: usize = 96;
 
 /// Runs attempts, so many at a time.
 pub struct Attempts {
@@ -35,7 +44,7 @@ pub struct Attempts {
 
 /// How the work itself ended.
 enum Worked {
-    Staged(ManifestRef),
+    Staged(Staged),
     Failed(WorkerError),
     Stopped(Ended),
 }
@@ -74,7 +83,9 @@ impl Attempts {
     async fn work(&self, pipeline: &Pipeline, task: &Assignment, claim: &ClaimGuard) -> Worked {
         let work = async {
             let _slot = self.slots.acquire().await.map_err(|_| stopped())?;
-            let route = Box::pin(caught(self.ingest.run(pipeline, task, claim.progress())));
+            let leave: Arc<dyn Leave> =
+                Arc::new(Asked { reports: self.reports.clone(), claim: (task.task, task.token) });
+            let route = Box::pin(caught(self.ingest.run(pipeline, task, (claim.progress(), &leave))));
             match tokio::time::timeout(deadline_of(task), route).await {
                 Ok(ended) => ended.flatten(),
                 Err(_) => Err(too_late(task.deadline)),
@@ -89,7 +100,7 @@ impl Attempts {
 
     async fn report(&self, pipeline: &str, worked: Worked, claim: &ClaimGuard) -> AttemptResult {
         match worked {
-            Worked::Staged(manifest) => self.seal(pipeline, manifest, claim).await,
+            Worked::Staged(staged) => self.seal(pipeline, staged, claim).await,
             Worked::Failed(error) => self.fail(&error, claim).await,
             Worked::Stopped(Ended::Revoked) => {
                 tracing::warn!("the claim was taken back; the attempt is stopped");
@@ -106,17 +117,30 @@ impl Attempts {
     }
 
     /// A claim that merely lapsed is still worth the question: its files are complete, and the ledger decides.
-    async fn seal(&self, pipeline: &str, manifest: ManifestRef, claim: &ClaimGuard) -> AttemptResult {
+    async fn seal(&self, pipeline: &str, staged: Staged, claim: &ClaimGuard) -> AttemptResult {
         if let Err(injected) = failpoint::reach(failpoint::Point::Staged, pipeline).await {
             return self.fail(&injected.into(), claim).await;
         }
+        let Staged { manifest, kept } = staged;
         let counts = manifest.counts;
-        let sealed = self.reports.seal(claim.task(), claim.token(), manifest);
+        // Whoever cut its input keeps it open for the others, and is answered when they are done. That may take long.
+        let asks = if kept.is_some() { MOST_ASKS } else { 1 };
+        let sealed = async {
+            let mut answer = Answer::Unanswered;
+            for _ in 0..asks {
+                answer = self.reports.seal(claim.task(), claim.token(), manifest.clone()).await;
+                if answer != Answer::Unanswered {
+                    break;
+                }
+            }
+            answer
+        };
         let answer = tokio::select! {
             biased;
             answer = sealed => answer,
             () = claim.revoked() => return AttemptResult::Cancelled,
         };
+        drop(kept);
         match answer {
             Answer::Accepted => {
                 tracing::debug!(rows = counts.rows_written, files = counts.files, "sealed");
@@ -149,6 +173,27 @@ impl Attempts {
             () = claim.revoked() => {}
         }
         if not_ready { AttemptResult::NotReady } else { AttemptResult::Failed }
+    }
+}
+
+/// What an attempt asks the coordinator on its way.
+struct Asked {
+    reports: Reports,
+    claim: (TaskId, Token),
+}
+
+#[async_trait]
+impl Leave for Asked {
+    async fn turn(&self, rows: u64) -> Result<Duration> {
+        let (task, token) = self.claim;
+        let wait = self.reports.turn(task, token, rows).await;
+        wait.ok_or_else(|| WorkerError::later(error::SESSION_LOST, "nobody said when the rows may go on"))
+    }
+
+    async fn cut(&self, parts: Vec<String>) -> Result<bool> {
+        let (task, token) = self.claim;
+        let cut = self.reports.cut(task, token, parts).await;
+        cut.ok_or_else(|| WorkerError::later(error::SESSION_LOST, "nobody said who reads which part of the input"))
     }
 }
 

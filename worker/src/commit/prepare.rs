@@ -47,16 +47,21 @@ pub(super) async fn prepare(connectors: &Connectors, asked: v1::Prepare) -> Resu
     let sink = connectors.sink(&pipeline)?;
     let previous = optional_digest(&asked.previous).map_err(malformed)?;
     let guards = guarded::guards(&asked.tasks).map_err(malformed)?;
+    let shards: Vec<u32> = asked.tasks.iter().map(|task| task.shard).collect();
     let tasks = asked.tasks.into_iter().map(intent_task).collect::<Result<Vec<_>, _>>().map_err(malformed)?;
     let storage = sink.storage();
     let tasks: Vec<(IntentTask, Manifest)> =
         stream::iter(tasks).map(|task| sealed(storage, task)).buffered(MANIFESTS_AT_A_TIME).try_collect().await?;
+    let (tasks, others) = joined(shards.into_iter().zip(tasks))?;
     guarded::check(sink.as_ref(), &guards, &tasks).await?;
-    let body = sink.prepare(Next { seq: asked.seq, previous, previous_aborted: asked.previous_aborted, tasks }).await?;
+    let mut body =
+        sink.prepare(Next { seq: asked.seq, previous, previous_aborted: asked.previous_aborted, tasks }).await?;
     if body.sink != id || body.seq != asked.seq || body.previous != previous {
         let what = format!("the sink worked out commit {} of {}, not {} of {id}", body.seq, body.sink, asked.seq);
         return Err(WorkerError::never(error::INTERNAL, what).into());
     }
+    // Behind those that stand for windows, whose places the sink may have noted.
+    body.tasks.extend(others);
     let (path, Digest(digest)) = manifest::put_intent(storage, &body).await?;
     failpoint::reach(failpoint::Point::Prepared, &asked.sink).await.map_err(WorkerError::from)?;
     Ok(v1::IntentDraft { path, digest: digest.to_vec(), shows: None })
@@ -74,6 +79,37 @@ async fn sealed(storage: &Storage, task: IntentTask) -> Result<(IntentTask, Mani
     manifest::verify_files(storage, &found.dead_letters).await.map_err(blame)?;
     Ok((task, found))
 }
+
+/// The shards of a window as the one load they are: a sink knows windows. And those that were cut off, which are published
+/// all the same.
+fn joined(tasks: impl Iterator<Item = (u32, (IntentTask, Manifest))>) -> Result<Joined, Blamed> {
+    let (mut whole, mut others): Joined = (Vec::new(), Vec::new());
+    for (shard, (task, manifest)) in tasks {
+        if shard == 0 {
+            whole.push((task, manifest));
+            continue;
+        }
+        let same = |first: &IntentTask| {
+            (&first.pipeline, first.window, first.revision) == (&task.pipeline, task.window, task.revision)
+        };
+        let Some((_, load)) = whole.last_mut().filter(|(first, _)| same(first)) else {
+            return Err(WorkerError::later(error::VERSION_SKEW, "a shard was sent without its window").into());
+        };
+        if load.schema != manifest.schema || load.write != manifest.write {
+            let cause = WorkerError::later(error::STAGED_FILE_BAD, "shards of one window were staged differently");
+            return Err(Blamed { task: Some(task.task), cause: cause.at(&task.manifest.path) });
+        }
+        load.files.extend(manifest.files);
+        load.dead_letters.extend(manifest.dead_letters);
+        load.inputs.extend(manifest.inputs);
+        load.counts += manifest.counts;
+        others.push(task);
+    }
+    Ok((whole, others))
+}
+
+/// What sinks are given, and what is published with it.
+type Joined = (Vec<(IntentTask, Manifest)>, Vec<IntentTask>);
 
 fn intent_task(sealed: v1::SealedTask) -> Result<IntentTask, Malformed> {
     Ok(IntentTask {

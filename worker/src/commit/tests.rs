@@ -175,6 +175,7 @@ async fn sealed(sink: &Scripted, number: u8) -> v1::SealedTask {
         revision: 0,
         token: Some(attempt.token.into()),
         manifest: Some((&reference).into()),
+        shard: 0,
         guard: None,
     }
 }
@@ -258,6 +259,37 @@ async fn a_task_whose_staged_files_are_gone_or_changed_is_named_and_has_to_run_a
             }
         }
     }
+}
+
+/// The sink sees one load, and the intent publishes all of its tasks.
+#[tokio::test]
+async fn shards_of_a_window_become_one_load() {
+    let sink = Scripted::new("flights", []);
+    let committer = committer(&[&sink]);
+    let shard = |number, shard| {
+        let sink = &sink;
+        async move { v1::SealedTask { shard, ..sealed(sink, number).await } }
+    };
+    let other = v1::SealedTask { revision: 1, ..sealed(&sink, 4).await };
+    let tasks = vec![shard(1, 0).await, shard(2, 1).await, shard(3, 2).await, other.clone()];
+    let Outcome::Draft(draft) = committer.prepare(question(&sink, 1, tasks)).await.outcome.unwrap() else {
+        panic!("it cannot be prepared")
+    };
+    let reference = windrow_common::intent::IntentRef {
+        seq: 1,
+        previous: None,
+        path: draft.path,
+        digest: windrow_proto::convert::digest(&draft.digest).unwrap(),
+        tasks: Vec::new(),
+        counts: Counts::default(),
+    };
+    let body = manifest::get_intent(sink.storage(), &reference).await.unwrap();
+    let ids: Vec<TaskId> = body.tasks.iter().map(|task| task.task).collect();
+    assert_eq!(ids, [1, 4, 2, 3].map(|number| TaskId::from_bytes([number; 16])), "those that stand for windows first");
+    assert_eq!((body.add.len(), body.add.iter().map(|file| file.rows).sum::<u64>()), (4, 8));
+
+    let failure = blamed(&committer, question(&sink, 1, vec![other, shard(2, 1).await])).await;
+    assert_eq!(failure.failure.unwrap().code, error::VERSION_SKEW.code, "a shard is nothing without its window");
 }
 
 #[tokio::test]

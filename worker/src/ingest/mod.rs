@@ -7,10 +7,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
+use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use tracing::Instrument;
 use windrow_common::{
@@ -18,6 +20,7 @@ use windrow_common::{
     id::PipelineName,
     manifest::{Counts, Input, Manifest, ManifestRef, StagedFile},
     pipeline::Pipeline,
+    window::Window,
 };
 
 use crate::{
@@ -25,23 +28,43 @@ use crate::{
     flight::{Part, Pass, without_dictionaries},
     open::Connectors,
     session::{Assignment, Progress},
-    source::{Chunk, Reject, Slice, Source},
+    source::{Chunk, Reject, RowStream, Slice, Source},
     stage::{Attempt, BatchStream},
     transform::{Shape, Transform, TransformLimits},
 };
 
 mod hops;
 mod keyed;
+mod paced;
 mod rejects;
 mod watched;
 
 pub use hops::Hops;
 use keyed::Keyed;
+use paced::paced;
 use rejects::Rejects;
 use watched::watched;
 
 /// Slices opened ahead of the one being read, so that small inputs do not wait for each other.
 const OPENED_AHEAD: usize = 2;
+
+/// What an attempt asks of the coordinator on its way.
+#[async_trait]
+pub trait Leave: Send + Sync {
+    /// How long rows that were read have to wait, from the answer on. It fails when nobody can say, or the attempt counts no
+    /// more.
+    async fn turn(&self, rows: u64) -> Result<Duration>;
+
+    /// Whether others read these parts of the input. It fails when nobody can say.
+    async fn cut(&self, parts: Vec<String>) -> Result<bool>;
+}
+
+/// What came of it: what may be sealed, and what has to live until it is.
+pub struct Staged {
+    pub manifest: ManifestRef,
+    /// The slice whose source others read from.
+    pub kept: Option<Slice>,
+}
 
 /// What ingestion needs beside the task.
 pub struct Ingest {
@@ -57,20 +80,29 @@ impl Ingest {
     }
 
     /// THE route. What it returns may be sealed; when it fails, or is dropped, no reader sees a row.
-    pub async fn run(&self, pipeline: &Pipeline, task: &Assignment, progress: &Arc<Progress>) -> Result<ManifestRef> {
+    pub async fn run(
+        &self,
+        pipeline: &Pipeline,
+        task: &Assignment,
+        (progress, leave): (&Arc<Progress>, &Arc<dyn Leave>),
+    ) -> Result<Staged> {
         let source = self.connectors.source(pipeline)?;
         let hop = self.hops.to(task.flight_endpoint.as_deref())?;
         let pass = Pass { ticket: task.ticket.clone(), pipeline: task.pipeline.clone() };
 
         check_source(source.as_ref(), task.windows)?;
         let read = tracing::info_span!("read");
-        let slices = source.resolve(&task.window).instrument(read.clone()).await;
-        let slices = slices.map_err(|error| apart(error, task.windows))?;
+        let slices = resolve(source.as_ref(), task).instrument(read.clone()).await?;
         let input = source.schema().instrument(read.clone()).await?;
         let transform = self.transform(pipeline);
         let shape = transform.check(input.clone(), pipeline.source.cursor.as_deref()).await?;
         check_run(&shape, task.windows)?;
         let keyed = pipeline.sink.upsert.as_ref().map(|upsert| Keyed::of(upsert, &shape.output)).transpose()?;
+        // A transform that looks at more than one row needs to see them all.
+        let (slices, kept) = match shape.row_wise && task.part.is_none() && task.windows == 1 {
+            true => share(source.as_ref(), slices, &task.window, leave.as_ref()).instrument(read.clone()).await?,
+            false => (slices, None),
+        };
 
         let inputs = slices.iter().map(|slice| slice.input.clone()).collect();
         let rejects = Arc::new(Rejects::new(hop.clone(), pass.clone(), attempt_of(task), pipeline.limits.max_rejected));
@@ -81,7 +113,12 @@ impl Ingest {
             progress: progress.clone(),
         };
         let found = Arc::new(found);
-        let rows = watched(rows_of(source, slices, task, found.clone()), read);
+        let chunks = chunks_of(source, slices, task);
+        let chunks = match pipeline.source.from.limits.rows_per_s {
+            Some(rate) => paced(chunks, rate, leave.clone()),
+            None => chunks,
+        };
+        let rows = watched(sorted(chunks, found.clone()), read);
         let mut rows = transform.apply(input, rows).await?;
         if let Some(keyed) = keyed {
             rows = keyed.of_rows(rows, found.clone());
@@ -95,13 +132,38 @@ impl Ingest {
         let rows_read = found.rows.load(Ordering::Relaxed) + rejected;
         let draft = Draft { files, dead_letters, inputs, rows_read };
         let manifest = manifest_of(pipeline, task, &shape.output, draft)?;
-        hop.finish(&pass, manifest).await
+        Ok(Staged { manifest: hop.finish(&pass, manifest).await?, kept })
     }
 
     fn transform(&self, pipeline: &Pipeline) -> Transform {
         let limits = TransformLimits { memory: pipeline.limits.memory, spill: self.spill.clone() };
         let deleted = pipeline.sink.upsert.as_ref().and_then(|upsert| upsert.deleted.as_deref());
         Transform::new(&pipeline.transform, limits).marking(deleted)
+    }
+}
+
+/// What the task is to read: a window, or the shard of one that another attempt cut.
+async fn resolve(source: &dyn Source, task: &Assignment) -> Result<Vec<Slice>> {
+    match &task.part {
+        Some(part) => Ok(vec![source.shard(part).await?]),
+        None => source.resolve(&task.window).await.map_err(|error| apart(error, task.windows)),
+    }
+}
+
+/// Leaves parts of a large input to others, if they will come: what is left to read here, and what of it must live on until
+/// they have read theirs.
+async fn share(
+    source: &dyn Source,
+    slices: Vec<Slice>,
+    window: &Window,
+    leave: &dyn Leave,
+) -> Result<(Vec<Slice>, Option<Slice>)> {
+    let [slice] = &slices[..] else { return Ok((slices, None)) };
+    let shards = source.cut(slice, window).await?;
+    let parts: Vec<String> = shards.iter().skip(1).filter_map(|shard| shard.part.clone()).collect();
+    match shards.first() {
+        Some(first) if !parts.is_empty() && leave.cut(parts).await? => Ok((vec![first.clone()], Some(first.clone()))),
+        _ => Ok((slices, None)),
     }
 }
 
@@ -147,14 +209,19 @@ struct Found {
     progress: Arc<Progress>,
 }
 
-/// The rows of all slices, one slice after the other; what is rejected leaves the stream here.
-fn rows_of(source: Arc<dyn Source>, slices: Vec<Slice>, task: &Assignment, found: Arc<Found>) -> BatchStream {
+/// What all slices hold, one slice after the other.
+fn chunks_of(source: Arc<dyn Source>, slices: Vec<Slice>, task: &Assignment) -> RowStream {
     let window = task.window;
     let chunks = stream::iter(slices).map(move |slice| {
         let source = source.clone();
         async move { source.read(&slice, &window).await }
     });
-    let rows = chunks.buffered(OPENED_AHEAD).try_flatten().try_filter_map(move |chunk| {
+    chunks.buffered(OPENED_AHEAD).try_flatten().boxed()
+}
+
+/// The rows alone: what is rejected leaves the stream here.
+fn sorted(chunks: RowStream, found: Arc<Found>) -> BatchStream {
+    let rows = chunks.try_filter_map(move |chunk| {
         let found = found.clone();
         async move { found.sorted(chunk).await }
     });

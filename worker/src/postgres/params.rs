@@ -260,12 +260,21 @@ fn place_of(config: &Config) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use serde_json::json;
+    use windrow_common::pipeline::SourceLimits;
 
     use super::*;
 
     fn settings(params: Value) -> Result<Settings> {
         let params = params.as_object().unwrap().clone();
-        Settings::of(&Connection { name: "shop".to_owned(), kind: "postgres".to_owned(), params }, "windrow")
+        Settings::of(
+            &Connection {
+                name: "shop".to_owned(),
+                kind: "postgres".to_owned(),
+                limits: SourceLimits::default(),
+                params,
+            },
+            "windrow",
+        )
     }
 
     #[test]

@@ -12,7 +12,7 @@ use proptest::{
     test_runner::TestRunner,
 };
 use serde_json::json;
-use windrow_common::pipeline::Connection;
+use windrow_common::pipeline::{Connection, SourceLimits};
 
 use super::{
     Kind, Session, Settings,
@@ -29,7 +29,8 @@ const TABLE: &str = "CREATE TABLE trip (\"bool\" bool, \"int2\" int2, \"int4\" i
 
 fn settings(url: &str) -> Settings {
     let params = json!({ "url": url }).as_object().unwrap().clone();
-    let connection = Connection { name: "shop".to_owned(), kind: "postgres".to_owned(), params };
+    let connection =
+        Connection { name: "shop".to_owned(), kind: "postgres".to_owned(), limits: SourceLimits::default(), params };
     Settings::of(&connection, "windrow tests").unwrap()
 }
 

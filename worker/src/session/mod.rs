@@ -34,7 +34,7 @@ pub use report::{Answer, Answerer, OUTAGE_GRACE, Reports};
 
 use claims::{Claims, Taken};
 use link::{Ended as LinkEnded, Link, Outgoing};
-use report::{Outcome, Report};
+use report::{Outcome, Report, Said};
 
 /// How this worker introduces itself.
 #[derive(Clone, Debug)]
@@ -86,8 +86,10 @@ pub struct Session {
     clock: Arc<dyn Clock>,
     claims: Claims,
     /// Results no coordinator has answered yet, by request.
-    unanswered: BTreeMap<u64, (Box<Outcome>, oneshot::Sender<Answer>)>,
+    unanswered: BTreeMap<u64, (Box<Outcome>, oneshot::Sender<Said>)>,
     requests: u64,
+    /// The version of the protocol that was agreed on last.
+    protocol: u32,
     /// Counts the streams, so that no answer goes to another stream than its question came by.
     streams: u64,
     /// One more owner per question that is not answered yet.
@@ -122,6 +124,7 @@ pub fn open_telling(
         clock,
         unanswered: BTreeMap::new(),
         requests: 0,
+        protocol: 1,
         streams: 0,
         questions: Arc::default(),
         reports: reports.clone(),
@@ -199,9 +202,10 @@ impl Session {
         self.claims.extend(said + usable(welcome.lease_ms));
         self.leader_time.tell(welcome.now_unix_ms, self.clock.elapsed());
         self.ticket_keys.send_replace(welcome.ticket_keys.clone());
+        self.protocol = welcome.protocol.max(1);
         self.unanswered.retain(|_, (_, reply)| !reply.is_closed());
-        for (request, (outcome, _)) in &self.unanswered {
-            link.push(outcome.message(*request));
+        for (request, (outcome, reply)) in std::mem::take(&mut self.unanswered) {
+            self.put(request, (outcome, reply), link);
         }
         let held = self.claims.count();
         tracing::info!(epoch = welcome.epoch, held, unanswered = self.unanswered.len(), "session opened");
@@ -256,8 +260,13 @@ impl Session {
             Heard::Assign(_) if draining => {}
             Heard::Assign(assign) => return self.assigned(assign, link),
             Heard::Revoke(revoke) => self.revoked(&revoke),
-            Heard::Seal(reply) => self.answered(reply.request, reply.accepted),
-            Heard::Fail(reply) => self.answered(reply.request, reply.accepted),
+            Heard::Seal(reply) => self.answered(reply.request, said(reply.accepted)),
+            Heard::Fail(reply) => self.answered(reply.request, said(reply.accepted)),
+            Heard::Turn(reply) if reply.accepted => {
+                self.answered(reply.request, Said::After(Duration::from_millis(reply.wait_ms)));
+            }
+            Heard::Turn(reply) => self.answered(reply.request, Said::Refused),
+            Heard::Cut(reply) => self.answered(reply.request, said(reply.accepted)),
             Heard::Prepare(prepare) => return self.order(Order::Prepare(prepare, self.answerer())),
             Heard::Commit(commit) => return self.order(Order::Commit(commit, self.answerer())),
             Heard::SweepList(sweep) => return self.order(Order::SweepList(sweep, self.answerer())),
@@ -327,12 +336,21 @@ impl Session {
         self.reports.answerer(self.streams, self.questions.clone())
     }
 
-    fn answered(&mut self, request: u64, accepted: bool) {
+    fn answered(&mut self, request: u64, said: Said) {
         if let Some((_, reply)) = self.unanswered.remove(&request) {
-            let answer = if accepted { Answer::Accepted } else { Answer::Refused };
             // An attempt that was revoked meanwhile listens no more.
-            let _ = reply.send(answer);
+            let _ = reply.send(said);
         }
+    }
+
+    /// Says what an attempt has to say and waits for the answer, if the coordinator is not too old to be asked.
+    fn put(&mut self, request: u64, (outcome, reply): (Box<Outcome>, oneshot::Sender<Said>), link: &mut Outgoing) {
+        if outcome.since() > self.protocol {
+            let _ = reply.send(outcome.unasked());
+            return;
+        }
+        link.push(outcome.message(request));
+        self.unanswered.insert(request, (outcome, reply));
     }
 
     fn pass_on(&mut self, report: Report, link: &mut Outgoing) {
@@ -340,8 +358,7 @@ impl Session {
             Report::Result(_, reply) if reply.is_closed() => {}
             Report::Result(outcome, reply) => {
                 self.requests += 1;
-                link.push(outcome.message(self.requests));
-                self.unanswered.insert(self.requests, (outcome, reply));
+                self.put(self.requests, (outcome, reply), link);
             }
             Report::Reply(stream, message) if stream == self.streams => link.push(*message),
             Report::Reply(..) => {}
@@ -391,6 +408,10 @@ fn held_claims(claims: &Claims) -> Vec<v1::HeldClaim> {
         token: Some(token.into()),
     };
     claims.held().into_iter().map(claim).collect()
+}
+
+fn said(accepted: bool) -> Said {
+    if accepted { Said::Accepted } else { Said::Refused }
 }
 
 /// A worker lets go well before the coordinator gives its work to another.

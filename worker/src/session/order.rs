@@ -58,6 +58,8 @@ pub struct Assignment {
     pub detail_apart: bool,
     /// `None` for the live lane.
     pub backfill: Option<String>,
+    /// The shard to read, in the words of the source; `None` for all of the window.
+    pub part: Option<String>,
 }
 
 /// Task and token alone: what an answer needs even if the rest is malformed.
@@ -86,6 +88,7 @@ impl TryFrom<v1::Assign> for Assignment {
             previous_trace: optional_text(assign.previous_trace),
             detail_apart: assign.detail_apart,
             backfill: optional_text(assign.backfill),
+            part: optional_text(assign.part),
         })
     }
 }

@@ -38,18 +38,50 @@ pub enum Answer {
     Unanswered,
 }
 
+/// What the coordinator said, as it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Accepted,
+    Refused,
+    /// Accepted after so long.
+    After(Duration),
+}
+
 pub(super) enum Report {
     /// Sent again on every new session until it is answered.
-    Result(Box<Outcome>, oneshot::Sender<Answer>),
+    Result(Box<Outcome>, oneshot::Sender<Said>),
     /// Sent on its own session or never.
     Reply(u64, Box<Message>),
 }
 
-/// How an attempt ended.
+/// How an attempt ended, or what it asks on its way.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
-    Sealed { task: TaskId, token: Token, manifest: ManifestRef, trace: Option<String> },
-    Failed { task: TaskId, token: Token, failure: Failure, not_ready: bool, trace: Option<String> },
+    Sealed {
+        task: TaskId,
+        token: Token,
+        manifest: ManifestRef,
+        trace: Option<String>,
+    },
+    Failed {
+        task: TaskId,
+        token: Token,
+        failure: Failure,
+        not_ready: bool,
+        trace: Option<String>,
+    },
+    /// It has read so many rows from a source that limits how many may be in a second.
+    Rows {
+        task: TaskId,
+        token: Token,
+        rows: u64,
+    },
+    /// It cut its input, and offers these parts to others.
+    Cut {
+        task: TaskId,
+        token: Token,
+        parts: Vec<String>,
+    },
 }
 
 impl Reports {
@@ -68,17 +100,44 @@ impl Reports {
         self.ask(Outcome::Failed { task, token, failure, not_ready, trace: telemetry::here() }).await
     }
 
+    /// How long rows that an attempt has read have to wait before they go on; `None` if the claim has passed on or nobody
+    /// answers.
+    pub async fn turn(&self, task: TaskId, token: Token, rows: u64) -> Option<Duration> {
+        match self.say(Outcome::Rows { task, token, rows }).await? {
+            Said::Accepted => Some(Duration::ZERO),
+            Said::After(wait) => Some(wait),
+            Said::Refused => None,
+        }
+    }
+
+    /// Offers parts of an attempt's input to others: whether they are theirs now. `None` if nobody answers.
+    pub async fn cut(&self, task: TaskId, token: Token, parts: Vec<String>) -> Option<bool> {
+        match self.ask(Outcome::Cut { task, token, parts }).await {
+            Answer::Accepted => Some(true),
+            Answer::Refused => Some(false),
+            Answer::Unanswered => None,
+        }
+    }
+
     pub(super) fn answerer(&self, session: u64, open: Arc<()>) -> Answerer {
         Answerer { queue: self.queue.clone(), session, _open: open }
     }
 
     async fn ask(&self, outcome: Outcome) -> Answer {
+        match self.say(outcome).await {
+            Some(Said::Accepted | Said::After(_)) => Answer::Accepted,
+            Some(Said::Refused) => Answer::Refused,
+            None => Answer::Unanswered,
+        }
+    }
+
+    async fn say(&self, outcome: Outcome) -> Option<Said> {
         let (reply, answer) = oneshot::channel();
         let asked = async {
             self.queue.send(Report::Result(Box::new(outcome), reply)).await.ok()?;
             answer.await.ok()
         };
-        tokio::time::timeout(OUTAGE_GRACE, asked).await.ok().flatten().unwrap_or(Answer::Unanswered)
+        tokio::time::timeout(OUTAGE_GRACE, asked).await.ok().flatten()
     }
 }
 
@@ -114,6 +173,22 @@ impl Answerer {
 }
 
 impl Outcome {
+    /// What stands for the answer of a coordinator too old to be asked.
+    pub(super) fn unasked(&self) -> Said {
+        match self {
+            Self::Cut { .. } => Said::Refused,
+            Self::Sealed { .. } | Self::Failed { .. } | Self::Rows { .. } => Said::Accepted,
+        }
+    }
+
+    /// The oldest version of the protocol in which it can be said.
+    pub(super) fn since(&self) -> u32 {
+        match self {
+            Self::Sealed { .. } | Self::Failed { .. } => 1,
+            Self::Rows { .. } | Self::Cut { .. } => 2,
+        }
+    }
+
     /// The message to the coordinator, under the number its answer will carry.
     pub(super) fn message(&self, request: u64) -> Message {
         match self {
@@ -131,6 +206,18 @@ impl Outcome {
                 failure: Some(failure.into()),
                 not_ready: *not_ready,
                 trace: trace.clone().unwrap_or_default(),
+            }),
+            Self::Rows { task, token, rows } => Message::Turn(v1::Turn {
+                request,
+                task: task.as_bytes().to_vec(),
+                token: Some((*token).into()),
+                rows: *rows,
+            }),
+            Self::Cut { task, token, parts } => Message::Cut(v1::Cut {
+                request,
+                task: task.as_bytes().to_vec(),
+                token: Some((*token).into()),
+                parts: parts.clone(),
             }),
         }
     }

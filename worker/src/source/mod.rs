@@ -1,15 +1,18 @@
 //! Sources: where rows come from. A connector is one file or folder here and one line in [`SOURCES`]; its parameters
 //! are decoded there and known nowhere else. A source may not know tasks, sinks or the coordinator.
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use windrow_common::{manifest::Input, pipeline::SourceSpec, window::Window};
+use windrow_common::{error, manifest::Input, pipeline::SourceSpec, window::Window};
 
-use crate::{connection::ConnectionKind, error::Result};
+use crate::{
+    connection::ConnectionKind,
+    error::{Result, WorkerError},
+};
 
 mod decode;
 pub mod delta;
@@ -36,6 +39,19 @@ pub trait Source: Send + Sync + 'static {
     /// `[start, end)` are left out here. Memory is bounded by a few batches whatever the input's size.
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream>;
 
+    /// Cuts a slice into shards that are read from one moment of the source, by whoever comes: together they are what the slice is
+    /// then. The first is read here, and as long as a clone of it lives, the others can be read elsewhere by their
+    /// [`Slice::part`]. None if that is not worth it, or not to be had.
+    async fn cut(&self, _slice: &Slice, _window: &Window) -> Result<Vec<Slice>> {
+        Ok(Vec::new())
+    }
+
+    /// The slice of a shard that was cut elsewhere. Fails with `SNAPSHOT_LOST` here or when it is read, if whoever cut does not
+    /// keep the moment open any more.
+    async fn shard(&self, part: &str) -> Result<Slice> {
+        Err(WorkerError::never(error::VERSION_SKEW, "the source knows nothing of shards").at(part))
+    }
+
     /// Whether a run of windows has to be resolved and read window by window, because the window decides what is read
     /// rather than which of its rows are taken.
     fn by_window(&self) -> bool {
@@ -44,9 +60,19 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// A pinned part of a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Slice {
     pub input: Input,
+    /// Which part of it, if it was cut, in a form of the source's own.
+    pub part: Option<String>,
+    /// What the source keeps open from resolving to reading, in a form of its own.
+    pub open: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl From<Input> for Slice {
+    fn from(input: Input) -> Self {
+        Self { input, part: None, open: None }
+    }
 }
 
 /// Batches of one schema, interleaved with rejects.

@@ -182,3 +182,24 @@ pipelines:
     assert_eq!(said("to: lake, format: delta, path: rows, staging: lake"), ["error WR-P003 11:50"]);
     assert_eq!(said(&format!("{table}, path: x, staging: lake")), ["error WR-P003 11:54"]);
 }
+
+#[test]
+fn what_may_be_asked_of_a_place_is_read_and_nothing_like_it() {
+    let with = |limits: &str| {
+        load(
+            &SOUND
+                .replace("{ type: local, root: /data }", &format!("{{ type: local, root: /data, limits: {limits} }}")),
+        )
+    };
+    for wrong in ["{ connections: 0 }", "{ rows_per_s: -1 }", "{ connection: 4 }", "4"] {
+        let found = found(&with(wrong));
+        assert!(found.len() == 1 && found[0].starts_with("error WR-P0"), "{wrong}: {found:?}");
+    }
+    let loaded = with("{ connections: 4, rows_per_s: 50000 }");
+    assert_eq!(found(&loaded), Vec::<String>::new());
+    let limits = loaded.pipelines[0].source.from.limits;
+    assert_eq!(
+        (limits.connections.map(Into::into), limits.rows_per_s.map(Into::into)),
+        (Some(4_u32), Some(50_000_u32))
+    );
+}

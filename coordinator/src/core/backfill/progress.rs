@@ -103,8 +103,7 @@ fn settle(table: &Table, backfill: &Versioned<Backfill>, now: Now) -> Option<Cha
 fn withdraw_unsealed(table: &Table, backfill: &Backfill) -> Option<Change> {
     let unsealed = own(table, backfill).filter(|task| !is_quarantined(&task.value));
     let gone = unsealed.filter_map(|task| lifecycle::cancel(table, &task.value.id).ok());
-    let change = gone.take(plan::MAX_PLANNED).fold(Change::default(), Change::and);
-    (!change.is_empty()).then_some(change)
+    Change::up_to(plan::MAX_PLANNED, gone)
 }
 
 /// Windows of a backfill in open tasks, and in quarantined ones.

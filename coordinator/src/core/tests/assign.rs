@@ -1,10 +1,10 @@
 //! Who gets a slot: turns between live windows and backfills, limits, order, and why somebody gets none.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use windrow_common::{
     id::TaskId,
-    pipeline::Pipeline,
+    pipeline::{Pipeline, SourceLimits},
     task::{Lane, Retry, TaskPhase},
 };
 
@@ -13,6 +13,7 @@ use crate::core::{
     assign::{self, Assignment, MAX_CLAIMS, MAX_SEALED},
     backfill::{self, Choice, Command, Order},
     lifecycle,
+    sources::{self, Queues},
     table::{Change, Record},
     workers::{Role, Workers},
 };
@@ -145,6 +146,57 @@ fn every_pipeline_keeps_to_its_own_limit_and_they_share_the_slots() {
         *counts.entry(bench.task(task).pipeline.to_string()).or_default() += 1;
     }
     assert_eq!(counts, BTreeMap::from([("flights".to_owned(), 3), ("weather".to_owned(), 5)]));
+}
+
+/// An hourly pipeline that reads from the shop, of which so much may be asked.
+fn from_shop(name: &str, connections: Option<u32>, rows_per_s: Option<u32>) -> Pipeline {
+    let mut pipeline = hourly(name, name);
+    let connection = &mut pipeline.source.from;
+    connection.params.insert("url".to_owned(), "${env:SHOP}".into());
+    connection.limits = SourceLimits {
+        connections: connections.and_then(NonZeroU32::new),
+        rows_per_s: rows_per_s.and_then(NonZeroU32::new),
+    };
+    pipeline
+}
+
+/// Proves CL14. However many pipelines, workers and slots there are.
+#[test]
+fn all_who_read_from_one_place_keep_to_its_limit_together() {
+    let others = limited("weather", 2);
+    let (visits, orders) = (from_shop("visits", Some(3), None), from_shop("orders", Some(5), None));
+    let mut bench = Bench::new(20, [visits, orders, others]);
+    bench.plan();
+    bench.name_committers();
+    let mut workers = fleet(&[10, 10]);
+    let given = give(&mut bench, &mut workers);
+    let reads_shop = |bench: &Bench, task: &TaskId| bench.task(task).pipeline.as_str() != "weather";
+    assert_eq!(given.iter().filter(|task| reads_shop(&bench, task)).count(), 3, "the strictest limit");
+    assert_eq!(given.len(), 5, "others are not held up");
+    let told = assign::obstacles(&bench.table, &workers, &bench.tasks("visits", TaskPhase::Pending)[0], bench.now());
+    assert_eq!(told, ["3 tasks read from its source already, the limit of connection in"]);
+
+    // Each that ends makes room for one; whoever takes over counts the same.
+    let over: Vec<&TaskId> = given.iter().filter(|task| reads_shop(&bench, task)).take(2).collect();
+    for task in over {
+        bench.apply(&lifecycle::cancel(&bench.table, task).unwrap());
+    }
+    assert_eq!(give(&mut bench, &mut fleet(&[10, 10])).len(), 2);
+}
+
+/// Proves CL14.
+#[test]
+fn rows_of_one_place_go_through_one_after_the_other() {
+    let bench = Bench::new(1, [from_shop("visits", None, Some(1_000)), from_shop("orders", None, Some(500))]);
+    let source = |name: &str| bench.table.pipeline(&name.parse().unwrap()).unwrap().source;
+    let rate = sources::limits(&bench.table, source("visits")).rows_per_s.unwrap();
+    assert_eq!(rate.get(), 500);
+    let (mut queues, second) = (Queues::default(), Duration::from_secs(1));
+    assert_eq!(queues.turn(source("visits"), 500, rate, second), second);
+    assert_eq!(queues.turn(source("orders"), 250, rate, second), second * 3 / 2);
+    assert_eq!(queues.turn(source("visits"), 500, rate, second * 2), second * 3 / 2);
+    // What was not used is not saved up.
+    assert_eq!(queues.turn(source("visits"), 500, rate, second * 60), second);
 }
 
 #[test]

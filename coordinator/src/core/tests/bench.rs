@@ -113,6 +113,7 @@ pub(super) fn worker(id: &str, roles: &[Role], slots: u32) -> WorkerInfo {
         roles: roles.iter().copied().collect(),
         slots,
         version: "test".to_owned(),
+        protocol: windrow_proto::version::NEWEST,
         flight_endpoint: String::new(),
     }
 }

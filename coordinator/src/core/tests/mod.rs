@@ -13,6 +13,7 @@ mod plan;
 mod recovery;
 mod report;
 mod rollback;
+mod shards;
 mod store;
 mod walk;
 mod world;

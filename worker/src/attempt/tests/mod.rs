@@ -163,7 +163,7 @@ impl Source for Odd {
     }
 
     async fn resolve(&self, _: &Window) -> Result<Vec<Slice>, WorkerError> {
-        Ok(vec![Slice { input: Input { name: "odd".to_owned(), bytes: 0, version: None } }])
+        Ok(vec![Input { name: "odd".to_owned(), bytes: 0, version: None }.into()])
     }
 
     async fn read(&self, _: &Slice, _: &Window) -> Result<RowStream, WorkerError> {

@@ -127,7 +127,7 @@ impl Source for DeltaSource {
         let files = snapshot.files.iter().filter(|(_, file)| window.is_none_or(|window| file.may_hold(window)));
         let version = Some(snapshot.version.to_string());
         let input = |(name, bytes): (&String, u64)| Input { name: name.clone(), bytes, version: version.clone() };
-        Ok(files.map(|(name, file)| Slice { input: input((name, file.bytes)) }).collect())
+        Ok(files.map(|(name, file)| input((name, file.bytes)).into()).collect())
     }
 
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream> {

@@ -102,7 +102,7 @@ impl Source for ObjectSource {
         if found.is_empty() {
             return Err(self.nothing_found(Some(window)));
         }
-        Ok(found.into_iter().map(|input| Slice { input }).collect())
+        Ok(found.into_iter().map(Slice::from).collect())
     }
 
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream> {

@@ -1,7 +1,10 @@
 //! Source `postgres`: a table, a view or a query of a PostgreSQL database, read by binary COPY out of one snapshot. A window
 //! is read when nothing can be added to it any more. It may not know sinks, tasks or the coordinator.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    any::Any,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
@@ -19,6 +22,8 @@ use crate::{
     postgres::{CONNECTION, Session, Settings, source_error},
 };
 
+mod cut;
+mod desk;
 mod discover;
 mod gate;
 mod layout;
@@ -29,6 +34,8 @@ mod select;
 #[cfg(test)]
 mod tests;
 
+use cut::Part;
+use desk::{Desk, Lying};
 pub use discover::discover;
 use gate::Gate;
 use layout::Layout;
@@ -86,7 +93,8 @@ impl Source for PostgresSource {
         let snapshot = snapshot.map_err(|cause| source_error(cause, session.place()))?;
         let version = format!("columns {}, not before snapshot {snapshot}", layout.digest);
         let name = format!("{} of {}", self.config.what.name(), session.place());
-        Ok(vec![Slice { input: Input { name, bytes: 0, version: Some(version) } }])
+        let input = Input { name, bytes: 0, version: Some(version) };
+        Ok(vec![Slice { open: Some(Arc::new(Desk::with(session))), ..Slice::from(input) }])
     }
 
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream> {
@@ -96,9 +104,58 @@ impl Source for PostgresSource {
             version.starts_with(&format!("columns {},", layout.digest))
         };
         let layout = known.filter(|layout| pinned(layout)).ok_or_else(|| changed(&slice.input.name))?;
-        let session = self.session().await?;
-        read::read(session, &self.config, layout, (&slice.input.name, window)).await
+        let part = slice.part.as_deref().map(Part::parse).transpose()?;
+        let desk = Desk::of(slice);
+        // The session that looked is the one that reads: a task has one at a time.
+        let (session, began) = match desk.as_ref().and_then(|desk| desk.take()) {
+            Some(Lying { session, began }) => (session, began),
+            None => (self.session().await?, false),
+        };
+        // Whoever cut keeps its snapshot for the others.
+        let keep = desk.filter(|_| began && part.is_some());
+        if !began {
+            read::begin(&session, part.as_ref()).await?;
+        }
+        let what = read::What { input: &slice.input.name, window, part: part.as_ref() };
+        read::read(session, &self.config, layout, what, keep).await
     }
+
+    /// A full load of a table is cut; windows of time are found by their index, and are as small as is wanted.
+    async fn cut(&self, slice: &Slice, window: &Window) -> Result<Vec<Slice>> {
+        let none = Ok(Vec::new());
+        let (Axis::Version, Some(desk)) = (window.axis(), Desk::of(slice)) else { return none };
+        let Some(Lying { session, began: false }) = desk.take() else { return none };
+        let Some(size) = cut::count(&session, &self.config).await? else {
+            desk.lay(Lying { session, began: false });
+            return none;
+        };
+        read::begin(&session, None).await?;
+        let layout = self.find_layout(&session).await?;
+        let parts = size.cut(&session, &layout.digest).await?;
+        desk.lay(Lying { session, began: true });
+        let shards = parts.iter().map(|part| Ok(shard(&slice.input.name, part, None, part.text()?)));
+        let mut shards = shards.collect::<Result<Vec<_>>>()?;
+        if let Some(first) = shards.first_mut() {
+            first.open.clone_from(&slice.open);
+        }
+        Ok(shards)
+    }
+
+    async fn shard(&self, text: &str) -> Result<Slice> {
+        let part = Part::parse(text)?;
+        let session = self.session().await?;
+        let name = format!("{} of {}", self.config.what.name(), session.place());
+        match self.find_layout(&session).await?.digest == part.columns {
+            true => Ok(shard(&name, &part, Some(Desk::with(session)), text.to_owned())),
+            false => Err(changed(&name)),
+        }
+    }
+}
+
+fn shard(name: &str, part: &Part, desk: Option<Desk>, text: String) -> Slice {
+    let version = format!("columns {}, {}", part.columns, part.name());
+    let input = Input { name: name.to_owned(), bytes: 0, version: Some(version) };
+    Slice { input, part: Some(text), open: desk.map(|desk| Arc::new(desk) as Arc<dyn Any + Send + Sync>) }
 }
 
 impl PostgresSource {

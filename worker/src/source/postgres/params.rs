@@ -1,6 +1,6 @@
 //! The parameters of the source: as they are written, and checked. Nothing here touches a database.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU64, time::Duration};
 
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
@@ -55,6 +55,31 @@ pub(super) struct Params {
     /// What row level security means for the source.
     #[serde(default)]
     row_policies: RowPolicies,
+    /// Into how many shards a full load of a table is cut, for as many workers to read from one snapshot.
+    #[serde(default)]
+    shards: Shards,
+}
+
+/// How a full load of a table is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Shards {
+    /// How many rows a shard has, about; a smaller table is not cut.
+    pub(super) rows: NonZeroU64,
+    /// Most shards; with 1 the table is never cut.
+    #[schemars(range(min = 1, max = 64))]
+    pub(super) most: u32,
+}
+
+impl Shards {
+    /// The coordinator takes no more.
+    const MOST: u32 = 64;
+}
+
+impl Default for Shards {
+    fn default() -> Self {
+        Self { rows: NonZeroU64::MIN.saturating_add(9_999_999), most: 16 }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
@@ -103,6 +128,7 @@ pub(super) struct Config {
     pub(super) null_cursor: NullCursor,
     pub(super) commit_lag: Option<Duration>,
     pub(super) row_policies: RowPolicies,
+    pub(super) shards: Shards,
 }
 
 /// What is read.
@@ -152,6 +178,10 @@ pub(super) fn decode(params: &Map<String, Value>, cursor: Option<&str>) -> Resul
             }
         }
     }
+    if !(1..=Shards::MOST).contains(&raw.shards.most) {
+        let message = format!("a table is cut into 1 to {} shards", Shards::MOST);
+        faults.push(fault("shards.most", error::BAD_VALUE, message, "correct it; 1 cuts nothing"));
+    }
     check_columns(&raw, cursor, &mut faults);
     match what {
         Ok(what) if faults.is_empty() => Ok(Config {
@@ -168,6 +198,7 @@ pub(super) fn decode(params: &Map<String, Value>, cursor: Option<&str>) -> Resul
             null_cursor: raw.null_cursor,
             commit_lag: raw.commit_lag.map(|lag| lag.0),
             row_policies: raw.row_policies,
+            shards: raw.shards,
         }),
         _ => Err(faults),
     }

@@ -10,7 +10,7 @@ use windrow_common::{
     window::{Axis, Window},
 };
 
-use super::{changed, layout::Layout, params::Config, select};
+use super::{changed, cut::Part, desk::Desk, layout::Layout, params::Config, select};
 use crate::{
     error::{Result, WorkerError},
     postgres::{
@@ -26,16 +26,35 @@ const MOST_COUNTED: u32 = 10_000;
 /// Nothing of the transaction outlives it, and none of its statements writes.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// The rows of the window. The session is the stream's from now on: whoever drops the stream ends the COPY.
+/// What is read.
+#[derive(Clone, Copy)]
+pub(super) struct What<'a> {
+    /// For people.
+    pub(super) input: &'a str,
+    pub(super) window: &'a Window,
+    pub(super) part: Option<&'a Part>,
+}
+
+/// Begins the transaction that is read in, for a shard as of the moment it was cut.
+pub(super) async fn begin(session: &Session, part: Option<&Part>) -> Result<()> {
+    session.client().batch_execute(BEGIN).await.map_err(|cause| source_error(cause, session.place()))?;
+    match part {
+        Some(part) => part.import(session).await,
+        None => Ok(()),
+    }
+}
+
+/// The rows, in the transaction that the session has begun. It is the stream's from now on: whoever drops the stream ends the
+/// COPY. When it has come to its end, the session goes to `keep`, if others read from its snapshot.
 pub(super) async fn read(
     session: Session,
     config: &Config,
     layout: Arc<Layout>,
-    (input, window): (&str, &Window),
+    What { input, window, part }: What<'_>,
+    keep: Option<Arc<Desk>>,
 ) -> Result<RowStream> {
     let place = input.to_owned();
     let failed = |cause| source_error(cause, &place);
-    session.client().batch_execute(BEGIN).await.map_err(failed)?;
     if Layout::find(&session, config).await?.digest != layout.digest {
         return Err(changed(input));
     }
@@ -46,7 +65,7 @@ pub(super) async fn read(
             session.client().query_one(&count, &[]).await.and_then(|row| row.try_get(0)).map_err(failed)?;
         refuse_null_cursors(count, config, input)?;
     }
-    let statement = select::copy(&layout, config, window)?;
+    let statement = select::copy(&layout, config, window, part)?;
     let cursor = config.cursor.as_deref().filter(|_| window.axis() == Axis::Time);
     let cursor = cursor.and_then(|name| layout.columns.iter().position(|chosen| chosen.column.name == name));
     let forms = layout.columns.iter().map(|chosen| chosen.form.clone()).collect();
@@ -58,7 +77,8 @@ pub(super) async fn read(
     let copy = session.client().copy_out(&statement).await.map_err(failed)?;
     let reading = Reading {
         copy: Box::pin(copy),
-        session,
+        session: Some(session),
+        keep,
         decoder,
         chunk: Bytes::new(),
         ready: VecDeque::new(),
@@ -91,7 +111,9 @@ fn refuse_null_cursors(count: i64, config: &Config, input: &str) -> Result<()> {
 /// A COPY under way.
 struct Reading {
     copy: Pin<Box<CopyOutStream>>,
-    session: Session,
+    /// Cut off when it is dropped, unless it is kept.
+    session: Option<Session>,
+    keep: Option<Arc<Desk>>,
     decoder: Decoder,
     /// What the decoder has not taken yet.
     chunk: Bytes,
@@ -147,8 +169,13 @@ impl Reading {
     /// Takes the last rows; that they are the last, the stream itself has to say.
     fn end(&mut self) -> Result<()> {
         self.decoder.finish().map_err(|cause| self.broken(cause))?;
-        self.session.set_busy(false);
         self.ended = true;
+        if let Some(mut session) = self.session.take() {
+            session.set_busy(false);
+            if let Some(desk) = self.keep.take() {
+                desk.keep(session);
+            }
+        }
         match self.decoder.rows() {
             0 => Ok(()),
             _ => self.take(),

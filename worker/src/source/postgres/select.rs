@@ -8,6 +8,7 @@ use windrow_common::{
 };
 
 use super::{
+    cut::Part,
     layout::{Layout, TIMESTAMP},
     params::{Config, NullCursor, What},
 };
@@ -22,15 +23,18 @@ const TIMESTAMPTZ: u32 = 1184;
 /// More than any zone's distance from UTC, clock changes included.
 const WIDEST_OFFSET_HOURS: i64 = 48;
 
-/// The rows of a window, or all rows for a full load.
-pub(super) fn copy(layout: &Layout, config: &Config, window: &Window) -> Result<String> {
+/// The rows of a window, or all rows for a full load, or a shard of them.
+pub(super) fn copy(layout: &Layout, config: &Config, window: &Window, part: Option<&Part>) -> Result<String> {
     let columns: Vec<String> = layout
         .columns
         .iter()
         .map(|chosen| format!("{} AS {}", chosen.expression, identifier(&chosen.column.name)))
         .collect();
     let rows = match window.axis() {
-        Axis::Version => String::new(),
+        Axis::Version => part.map(|part| format!(" WHERE {}", part.predicate())).unwrap_or_default(),
+        Axis::Time if part.is_some() => {
+            return Err(WorkerError::never(error::INTERNAL, "windows of time are not cut"));
+        }
         Axis::Time => {
             let mut inside = predicate(layout, config, window)?;
             if let (NullCursor::Reject, Some(cursor)) = (config.null_cursor, &config.cursor) {

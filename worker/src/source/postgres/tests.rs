@@ -71,7 +71,7 @@ fn faults_are_told_together_and_by_their_place() {
 #[test]
 fn a_window_is_half_open_and_typed_and_the_cursor_stays_bare_for_its_index() {
     let config = config(json!({ "table": "shop.visits", "columns": ["id", "at"] }), Some("at"));
-    let statement = select::copy(&layout(&config, 1184), &config, &hour()).unwrap();
+    let statement = select::copy(&layout(&config, 1184), &config, &hour(), None).unwrap();
     assert_eq!(
         statement,
         "COPY (SELECT \"id\" AS \"id\", \"at\" AS \"at\" FROM \"shop\".\"visits\" WHERE \
@@ -85,7 +85,7 @@ fn a_window_is_half_open_and_typed_and_the_cursor_stays_bare_for_its_index() {
 #[test]
 fn a_cursor_without_a_zone_needs_one_declared_and_is_read_as_an_instant() {
     let bare = config(json!({ "table": "visits" }), Some("at"));
-    let refused = select::copy(&layout(&bare, 1114), &bare, &hour()).unwrap_err();
+    let refused = select::copy(&layout(&bare, 1114), &bare, &hour(), None).unwrap_err();
     assert_eq!(refused.code(), error::CURSOR_MISSING);
     let zoned = config(json!({ "table": "visits", "cursor_timezone": "Europe/Paris" }), Some("at"));
     let layout = layout(&zoned, 1114);
@@ -108,7 +108,7 @@ fn what_has_no_form_is_cast_to_text_and_a_query_cannot_end_the_statement() {
         None,
     );
     let layout = layout(&config, 1184);
-    let statement = select::copy(&layout, &config, &Window::version(1)).unwrap();
+    let statement = select::copy(&layout, &config, &Window::version(1), None).unwrap();
     assert_eq!(
         statement,
         "COPY (SELECT \"id\"::pg_catalog.text AS \"id\", \"at\" AS \"at\", \"price\" AS \"price\", \
@@ -122,7 +122,7 @@ fn rows_without_a_cursor_are_counted_where_there_can_be_any() {
     let of = |params: Value, nullable: bool| {
         let config = config(params, Some("at"));
         let layout = of_columns(vec![column("at", 1184, nullable)], &config).unwrap();
-        (select::count_null_cursors(&layout, &config, 10), select::copy(&layout, &config, &hour()).unwrap())
+        (select::count_null_cursors(&layout, &config, 10), select::copy(&layout, &config, &hour(), None).unwrap())
     };
     let (count, copy) = of(json!({ "table": "v" }), true);
     assert!(count.unwrap().contains("\"at\" IS NULL LIMIT 10") && !copy.contains("IS NULL"));

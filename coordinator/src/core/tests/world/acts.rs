@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use windrow_common::{
     error,
-    id::{BackfillId, PipelineName},
-    task::Retry,
+    id::{BackfillId, PipelineName, WorkerId},
+    task::{Retry, TaskState},
     window::Window,
 };
 
-use super::{Mail, Outcome, World};
+use super::{Mail, Outcome, SimWorker, World};
 use crate::core::{
     backfill::{self, Choice, Command, Order, Origin, Request},
     lifecycle::{self, HeldClaim},
     rollback,
+    shards::{self, Cut},
     tests::bench::{failure_with, hours},
 };
 
@@ -25,7 +26,7 @@ pub(in crate::core::tests) struct Act {
 
 impl Act {
     /// How many kinds there are.
-    pub(in crate::core::tests) const KINDS: u8 = 46;
+    pub(in crate::core::tests) const KINDS: u8 = 48;
 }
 
 impl World {
@@ -55,6 +56,7 @@ impl World {
             41 => self.back_up(),
             42 if arg.is_multiple_of(3) => self.lose_the_store(arg.is_multiple_of(2))?,
             43 | 44 => self.ask_for_rollback(arg)?,
+            45 | 46 => self.cut_one(arg)?,
             _ => self.prepare_fault(arg),
         }
         self.check()
@@ -65,6 +67,14 @@ impl World {
         let held = self.workers.iter().enumerate().filter(|(_, worker)| worker.session && !worker.silent);
         let held: Vec<_> = held.flat_map(|(i, worker)| worker.held.iter().map(move |claim| (i, *claim))).collect();
         (!held.is_empty()).then(|| held[arg % held.len()])
+    }
+
+    fn all_claims(&self) -> Vec<(WorkerId, HeldClaim)> {
+        let held = |worker: &SimWorker| {
+            let id = worker.info.id.clone();
+            worker.held.clone().into_iter().map(move |claim| (id.clone(), claim))
+        };
+        self.workers.iter().flat_map(held).collect()
     }
 
     pub(super) fn let_go(&mut self, index: usize, claim: &HeldClaim) {
@@ -87,10 +97,24 @@ impl World {
             return self.take_failure(&claim, Retry::Never);
         }
         self.seal(&claim)?;
-        if !reply_lost {
+        let waits = self.leader.table.task(&claim.task).is_some_and(|task| {
+            matches!(task.value.state, TaskState::Claimed { .. }) && task.revision == claim.token.revision
+        });
+        if !reply_lost && !waits {
             self.let_go(index, &claim);
         }
         Ok(())
+    }
+
+    /// An attempt finds its window large, and asks for others to load parts of it.
+    fn cut_one(&mut self, arg: usize) -> Outcome {
+        let Some((_, claim)) = self.pick_claim(arg) else { return Ok(()) };
+        let parts = (0..1 + arg / 16 % 3).map(|part| format!("part {part}")).collect();
+        let (leader, now) = (&self.leader, self.now());
+        match shards::cut(&leader.table, &leader.workers, self.epoch, (&claim, parts), now) {
+            Ok(Cut::Change(change)) => self.write(&change).map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a claimed task has one of the windows that start so.
@@ -116,12 +140,12 @@ impl World {
     fn lose_touch(&mut self, arg: usize) -> Outcome {
         let Some((index, claim)) = self.pick_claim(arg) else { return Ok(()) };
         self.let_go(index, &claim);
-        let codes = [error::FLIGHT_BROKEN, error::SINK_UNREACHABLE];
+        let codes = [error::FLIGHT_BROKEN, error::SINK_UNREACHABLE, error::SNAPSHOT_LOST];
         let elapsed = self.elapsed;
         self.leader.table.sinks().filter_map(|(_, entry)| entry.committer.as_ref()).for_each(|committer| {
             self.leader.workers.hop_broke(&committer.value, elapsed);
         });
-        self.take_this_failure(&claim, failure_with(codes[arg % 2], Retry::Later, self.wall))
+        self.take_this_failure(&claim, failure_with(codes[arg % 3], Retry::Later, self.wall))
     }
 
     fn defer_one(&mut self, arg: usize) -> Outcome {
@@ -304,8 +328,12 @@ impl World {
                 }
             }
             self.tick()?;
-            while let Some((index, claim)) = self.pick_claim(0) {
-                self.finish(index, claim, false)?;
+            // One that waits for others goes on holding its claim.
+            for (worker, claim) in self.all_claims() {
+                let index = self.workers.iter().position(|known| known.info.id == worker && known.session);
+                if let Some(index) = index.filter(|index| self.workers[*index].held.contains(&claim)) {
+                    self.finish(index, claim, false)?;
+                }
             }
             while let Some(mail) = self.mail.pop() {
                 self.deliver(mail)?;

@@ -98,13 +98,32 @@ impl World {
         let name = &entry.spec().name;
         let tasks: Vec<Window> = self.leader.table.tasks_of(name).map(|task| task.value.window).collect();
         invariant::windows_are_disjoint(&tasks)?;
-        let claimed = self.leader.table.tasks_of(name).filter(|task| task.value.state.phase() == TaskPhase::Claimed);
+        let shards = self.leader.table.shards().filter(|shard| shard.value.pipeline == *name);
+        let all = self.leader.table.tasks_of(name).chain(shards);
+        let claimed = all.filter(|task| task.value.state.phase() == TaskPhase::Claimed);
         invariant::stays_within("claims of a pipeline", claimed.count(), entry.spec().limits.concurrency as usize)?;
         let published = self.published.get(name).cloned().unwrap_or_default();
         require("INV-1", entry.coverage.value.published == published, || {
             format!("{name} is covered by {:?}, its sink holds {published:?}", entry.coverage.value.published)
         })?;
+        self.check_shards()?;
         self.check_nothing_is_lost(entry, &tasks)
+    }
+
+    /// Shards stand beside the task they were cut off while that is claimed, or sealed with all of them.
+    fn check_shards(&self) -> Outcome {
+        let table = &self.leader.table;
+        for shard in table.shards() {
+            let first = table.task(&shard.value.first()).map(|first| &first.value.state);
+            let sealed = shard.value.state.phase() == TaskPhase::Sealed;
+            let right = match first.map(TaskState::phase) {
+                Some(TaskPhase::Claimed) => true,
+                Some(TaskPhase::Sealed) => sealed,
+                _ => false,
+            };
+            require("INV-3", right, || format!("{:?} stands beside {first:?}", shard.value))?;
+        }
+        Ok(())
     }
 
     /// Published, in a task, in a backfill's plans, withdrawn: planned time has no other place.

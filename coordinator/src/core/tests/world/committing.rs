@@ -59,6 +59,8 @@ impl World {
             windows: task.each_window(),
             revision: task.revision,
             counts: manifest.counts,
+            shard: task.shard,
+            of: task.part.as_ref().map_or(1, |part| part.of),
         }
     }
 

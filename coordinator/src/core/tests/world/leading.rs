@@ -84,7 +84,10 @@ impl World {
         let Some(task) = self.leader.table.task(&claim.task) else { return Ok(false) };
         let manifest = manifest(&task.value, claim.token);
         let seal = match (self.sabotage, &task.value.state) {
-            (Sabotage::SealUnguarded, TaskState::Claimed { worker, .. }) => {
+            // That those that were cut off it are sealed, all of them, is another guard.
+            (Sabotage::SealUnguarded, TaskState::Claimed { worker, .. })
+                if self.leader.table.shards_of(&claim.task).next().is_none() =>
+            {
                 let mut sealed = task.value.clone();
                 sealed.state = TaskState::Sealed { worker: worker.clone(), token: claim.token, manifest };
                 Ok(Seal::Change(Box::new(Change::replace(Record::Task(sealed), task.revision))))
@@ -94,6 +97,12 @@ impl World {
         match seal {
             Ok(Seal::Change(change)) => self.write(&change).map(|revision| revision.is_some()),
             Ok(Seal::AlreadySealed) => Ok(true),
+            Ok(Seal::Waits) => {
+                for worker in &self.workers {
+                    self.leader.workers.rest(&worker.info.id, claim.task);
+                }
+                Ok(false)
+            }
             Err(_) => Ok(false),
         }
     }

@@ -249,7 +249,7 @@ impl Leader {
         let elected = store.elect();
         let table = store.load();
         let mut workers = Workers::default();
-        for task in table.tasks() {
+        for task in table.tasks().chain(table.shards()) {
             if let windrow_common::task::TaskState::Claimed { worker, .. } = &task.value.state {
                 workers.hold(worker, task.value.id, now);
             }

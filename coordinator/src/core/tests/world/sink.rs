@@ -21,6 +21,9 @@ pub(super) struct Moved {
     pub windows: Vec<Window>,
     pub revision: u32,
     pub counts: Counts,
+    pub shard: u32,
+    /// How many shards its window was cut into; 1 if it was not.
+    pub of: u32,
 }
 
 /// What a committer worked out; whoever knows its digest finds it.
@@ -38,7 +41,7 @@ pub(super) struct ModelSink {
     /// Commits from seq 1 on.
     pub log: Vec<(Link, Effect, Vec<Moved>)>,
     /// How often each window was moved at each revision.
-    moves: BTreeMap<(PipelineName, Window, u32), u32>,
+    moves: BTreeMap<(PipelineName, Window, u32, u32), u32>,
     tasks: Vec<TaskId>,
     /// Versions that were loaded, in order, and the one readers see.
     loaded: BTreeSet<u32>,
@@ -67,9 +70,19 @@ impl ModelSink {
         let effect = if abort { Effect::Aborted(fingerprint) } else { Effect::Applied(fingerprint) };
         let tasks = if abort { Vec::new() } else { body.tasks.clone() };
         for moved in &tasks {
+            let same = |other: &&Moved| {
+                (&other.pipeline, &other.windows, other.revision) == (&moved.pipeline, &moved.windows, moved.revision)
+            };
+            let beside = tasks.iter().filter(same);
+            let shards: BTreeSet<u32> = beside.filter(|other| other.of == moved.of).map(|other| other.shard).collect();
+            if !shards.iter().copied().eq(0..moved.of) {
+                let message = format!("{shards:?} of {} shards of {} go in one commit", moved.of, moved.pipeline);
+                return Err(Violation { id: "INV-18", message });
+            }
             self.tasks.push(moved.task);
             for window in &moved.windows {
-                let times = self.moves.entry((moved.pipeline.clone(), *window, moved.revision)).or_default();
+                let times =
+                    self.moves.entry((moved.pipeline.clone(), *window, moved.revision, moved.shard)).or_default();
                 *times += 1;
                 invariant::stays_within("moves of a window at a revision", *times as usize, 1)?;
             }

@@ -1,0 +1,64 @@
+//! What all who read from one place may ask of it together: so many tasks at a time, and so many rows a second. The first
+//! is counted in the table, so it holds whoever leads; the rows wait in one queue in the leader's memory, which every
+//! worker asks before it lets rows through.
+
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+
+use windrow_common::{
+    id::SourceId,
+    pipeline::SourceLimits,
+    task::{Task, TaskPhase},
+};
+
+use super::{
+    shards,
+    table::{PipelineEntry, Table},
+};
+
+/// The limits of a place: the strictest of those that the pipelines which read there name.
+pub fn limits(table: &Table, source: SourceId) -> SourceLimits {
+    readers(table, source).fold(SourceLimits::default(), |limits, entry| limits.and(entry.spec().source.from.limits))
+}
+
+/// How many tasks read there.
+pub fn reading(table: &Table, source: SourceId) -> usize {
+    let whole: usize =
+        readers(table, source).map(|entry| table.count_all(&entry.spec().name, TaskPhase::Claimed)).sum();
+    let reads_there = |task: &Task| table.pipeline(&task.pipeline).is_some_and(|entry| entry.source == source);
+    whole + shards::count_claimed(table, reads_there)
+}
+
+fn readers(table: &Table, source: SourceId) -> impl Iterator<Item = &PipelineEntry> {
+    table.pipelines().map(|(_, entry)| entry).filter(move |entry| entry.source == source)
+}
+
+/// How many more tasks may read from each place that limits them.
+pub(super) fn room(table: &Table) -> BTreeMap<SourceId, usize> {
+    let limiting = table.pipelines().filter(|(_, entry)| entry.spec().source.from.limits.connections.is_some());
+    let mut room = BTreeMap::new();
+    for (_, entry) in limiting {
+        room.entry(entry.source).or_insert_with(|| {
+            let most = limits(table, entry.source).connections.map_or(usize::MAX, |most| most.get() as usize);
+            most.saturating_sub(reading(table, entry.source))
+        });
+    }
+    room
+}
+
+/// The rows of the places that limit them, each place one queue. A new leader starts with empty ones, and whoever was told
+/// to wait does so still.
+#[derive(Clone, Debug, Default)]
+pub struct Queues(BTreeMap<SourceId, Duration>);
+
+impl Queues {
+    /// How long to wait before so many rows may go through. They have been let through at the end of that wait, so that
+    /// whoever counts from any moment on never counts more than the rate.
+    pub fn turn(&mut self, source: SourceId, rows: u64, rate: NonZeroU32, now: Duration) -> Duration {
+        // A queue that has run empty is none.
+        self.0.retain(|_, end| *end > now);
+        let end = self.0.entry(source).or_insert(now);
+        let takes = u128::from(rows) * 1_000_000_000 / u128::from(rate.get());
+        *end += Duration::from_nanos(u64::try_from(takes).unwrap_or(u64::MAX));
+        *end - now
+    }
+}
