@@ -19,6 +19,7 @@ use crate::{
     postgres::{CONNECTION, Session, Settings, source_error},
 };
 
+mod discover;
 mod gate;
 mod layout;
 mod params;
@@ -28,6 +29,7 @@ mod select;
 #[cfg(test)]
 mod tests;
 
+pub use discover::discover;
 use gate::Gate;
 use layout::Layout;
 use params::{Config, Params};
