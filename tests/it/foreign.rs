@@ -91,6 +91,45 @@ fn load(folder: &Path, tables: usize) {
     assert_eq!(published, tables);
 }
 
+/// The file that is made for a database is run as it is.
+#[test]
+fn every_table_of_a_schema_is_found_and_loaded_by_the_file_that_is_made_for_it() {
+    let test = "every_table_of_a_schema_is_found_and_loaded_by_the_file_that_is_made_for_it";
+    let Some(shop) = Postgres::start().unwrap() else { return skip(test, "there is no PostgreSQL server") };
+    shop.run_tool("pgbench", &["-i", "-q", "--partitions=3"]).unwrap();
+    shop.psql(
+        "CREATE SCHEMA sales; CREATE TABLE sales.\"Day's sums\" AS SELECT now() AS at, localtime AS opens, 1 AS n;
+         CREATE VIEW rich AS SELECT * FROM pgbench_accounts WHERE abalance > 0; CREATE TABLE audit_log (id int)",
+    )
+    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (url, lake, file) =
+        (folder.path().join("url"), folder.path().join("lake"), folder.path().join("pipelines.yaml"));
+    fs::write(&url, shop.url()).unwrap();
+    let reference = format!("${{file:{}}}", url.display());
+    let discover = |more: &[&str]| {
+        let output = run(&[&["discover", "--url", &reference], more].concat()).unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let listed = discover(&["--except", "audit*"]);
+    assert_eq!(listed.lines().count(), 1 + 6, "{listed}");
+    let accounts = listed.lines().find(|line| line.starts_with("public.pgbench_accounts ")).unwrap();
+    assert!(
+        accounts.contains("100,000") && accounts.contains("aid"),
+        "partitions are counted and none is listed: {listed}"
+    );
+    fs::create_dir(&lake).unwrap();
+    let text = discover(&["*.*", "--except", "audit*", "--to", lake.to_str().unwrap()]);
+    assert!(text.contains("source.cursor: at") && !text.contains("audit"), "{text}");
+    fs::write(&file, text).unwrap();
+    load(&file, 6);
+    assert_eq!(crate::demo::rows_by_log(&lake.join("pgbench_accounts")), Some(100_000));
+    assert_eq!(crate::demo::rows_by_log(&lake.join("sales.Day-s-sums")), Some(1));
+    let none = run(&["discover", "nothing_*", "--url", &reference]).unwrap();
+    assert_eq!(none.status.code(), Some(1), "{}", String::from_utf8_lossy(&none.stderr));
+}
+
 #[test]
 fn a_foreign_database_goes_to_delta_and_into_another_server_with_equal_rows() {
     let test = "a_foreign_database_goes_to_delta_and_into_another_server_with_equal_rows";

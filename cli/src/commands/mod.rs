@@ -12,6 +12,7 @@ pub mod backfill;
 pub mod coordinator;
 pub mod describe;
 pub mod dev;
+pub mod discover;
 pub mod exit;
 pub mod explain;
 pub mod explain_code;
@@ -32,6 +33,7 @@ pub mod worker;
 pub enum Command {
     Run(run::Args),
     Validate(validate::Args),
+    Discover(discover::Args),
     Schema(schema::Args),
     Plan(plan::Args),
     Apply(apply::Args),
@@ -63,6 +65,7 @@ impl Command {
         match self {
             Self::Run(_) => "run",
             Self::Validate(_) => "validate",
+            Self::Discover(_) => "discover",
             Self::Schema(_) => "schema",
             Self::Plan(_) => "plan",
             Self::Apply(_) => "apply",
@@ -93,6 +96,7 @@ impl Command {
         match self {
             Self::Run(args) => run::run(args).await.map(Into::into),
             Self::Validate(args) => validate::run(args),
+            Self::Discover(args) => discover::run(args).await.map(Into::into),
             Self::Schema(args) => schema::run(args),
             Self::Plan(args) => plan::run(args).await.map(Into::into),
             Self::Apply(args) => apply::run(args).await.map(Into::into),

@@ -7,6 +7,7 @@ mod failure;
 mod params;
 mod quote;
 mod session;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -16,6 +17,7 @@ pub use failure::{Kind, kind_of, source_error};
 pub use params::{Params, Settings};
 pub use quote::{identifier, literal, qualified};
 pub use session::Session;
+pub use tables::{Listed, ListedColumn, tables};
 pub use tls::Tls;
 
 /// The connection type.

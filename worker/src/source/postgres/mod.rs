@@ -24,6 +24,7 @@ use crate::{
 
 mod cut;
 mod desk;
+mod discover;
 mod gate;
 mod layout;
 mod params;
@@ -35,6 +36,7 @@ mod tests;
 
 use cut::Part;
 use desk::{Desk, Lying};
+pub use discover::discover;
 use gate::Gate;
 use layout::Layout;
 use params::{Config, Params};
