@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::{Map, json};
-use windrow_common::pipeline::Connection;
+use windrow_common::pipeline::{Connection, SourceLimits};
 use windrow_worker::{
     postgres::{CONNECTION, Listed},
     source::postgres::discover,
@@ -65,7 +65,12 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
         ));
     }
     let params = Map::from_iter([("url".to_owned(), json!(args.url))]);
-    let connection = Connection { name: pipelines::DATABASE.to_owned(), kind: CONNECTION.to_owned(), params };
+    let connection = Connection {
+        name: pipelines::DATABASE.to_owned(),
+        kind: CONNECTION.to_owned(),
+        limits: SourceLimits::default(),
+        params,
+    };
     let (place, found) = discover(&connection, &args.only, &args.except).await?;
     if found.is_empty() {
         let which = if args.only.is_empty() { "it has none".to_owned() } else { args.only.join(" ") };

@@ -115,7 +115,7 @@ impl Load<'_> {
         // How many keys rows have nobody knows before.
         let fits = |found: u64| match self.change.deed {
             Deed::Upsert { .. } => (found > 0) == (rows > 0),
-            Deed::Rows { .. } | Deed::Version { .. } => found == rows,
+            Deed::Rows { .. } | Deed::Version { .. } | Deed::Again { .. } => found == rows,
         };
         let query = format!(
             "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace('windrow_stage') \
