@@ -14,6 +14,7 @@ use windrow_common::{error, pipeline::Pipeline};
 pub use connector::Connectors;
 use diagnostic::Findings;
 pub use diagnostic::{Diagnostic, Severity, Span};
+pub(crate) use secret::has_password;
 
 mod connection;
 mod connector;

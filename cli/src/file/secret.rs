@@ -68,7 +68,7 @@ fn tells(key: &str) -> Says {
 }
 
 /// `scheme://user:password@host`, also before several hosts, or `scheme://host?password=`.
-fn has_password(text: &str) -> bool {
+pub(crate) fn has_password(text: &str) -> bool {
     // Several hosts with their ports are no address by the book.
     url::Url::parse(text).is_ok_and(|url| url.password().is_some()) || seems_to_have_password(text)
 }

@@ -10,10 +10,13 @@ use windrow_worker::{
 };
 
 use super::{exit::Exit, failure::Mistake};
-use crate::show::{
-    self, Output,
-    number::{bytes, grouped},
-    table::table,
+use crate::{
+    file::has_password,
+    show::{
+        self, Output,
+        number::{bytes, grouped},
+        table::table,
+    },
 };
 
 mod pipelines;
@@ -56,6 +59,11 @@ pub(crate) enum Format {
 }
 
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
+    if args.to.is_some() && has_password(&args.url) {
+        return Err(Mistake::usage(
+            "the file would hold the password; put the address into a variable and say --url '${env:NAME}'",
+        ));
+    }
     let params = Map::from_iter([("url".to_owned(), json!(args.url))]);
     let connection = Connection { name: pipelines::DATABASE.to_owned(), kind: CONNECTION.to_owned(), params };
     let (place, found) = discover(&connection, &args.only, &args.except).await?;
