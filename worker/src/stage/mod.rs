@@ -11,9 +11,12 @@ use windrow_common::{claim::Token, id::TaskId, manifest::StagedFile, window::Win
 use crate::{error::Result, storage::Storage};
 
 mod cast;
+mod changes;
 pub mod dead_letters;
 mod encode;
 mod file;
+mod fit;
+mod fitting;
 pub mod manifest;
 mod name;
 mod partition;
@@ -24,7 +27,10 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use changes::{Changes, Discard, mark_of, marked, unmarked};
+pub(crate) use encode::check_format;
 pub(crate) use file::{FilePlan, OpenFile};
+pub use fitting::{Fitting, Unfit};
 pub(crate) use name::joined;
 pub use name::{StagedName, hive_folder};
 
@@ -64,6 +70,8 @@ pub struct Layout {
     pub cursor: Option<String>,
     /// Whether to collect statistics in Delta's form (`numRecords`, `minValues`, `maxValues`, `nullCount`).
     pub stats: bool,
+    /// What of the rows' columns is not as the table has it.
+    pub changes: Changes,
 }
 
 /// The formats staging writes.

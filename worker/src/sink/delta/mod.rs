@@ -3,7 +3,8 @@
 //! judged on, created or not at all. It may not know the coordinator, sessions or Flight.
 //!
 //! `params` what the pipeline may say; `types` and `guard` which rows and tables fit; `log`, `actions`, `table` the
-//! log in storage, as text, in memory; `prepare` the next commit worked out, by `sink::change`; `commit` the commit; `checkpoint` what is done after it.
+//! log in storage, as text, in memory; `prepare` the next commit worked out, by `sink::change`; `commit` the commit; `evolution` a commit that changes the
+//! table's columns; `planned` what columns become, for plans; `checkpoint` what is done after it.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -17,7 +18,7 @@ use windrow_common::{
     id::SinkId,
     intent::{Committed, IntentBody},
     manifest::{Digest, WriteMode},
-    pipeline::Pipeline,
+    pipeline::{Pipeline, SinkSpec},
 };
 
 use self::{
@@ -27,9 +28,13 @@ use self::{
     params::Params,
     table::{Advance, AppIds, Reading, Table},
 };
-use super::{Applied, Capabilities, Next, Sink, SinkKind};
+use super::{
+    Applied, Capabilities, Next, Sink, SinkKind,
+    policy::{Policy, SchemaChanges},
+};
 use crate::{
     error::{Result, WorkerError},
+    mapping::Stored,
     source::ParamError,
     stage::Layout,
     storage::Storage,
@@ -38,10 +43,12 @@ use crate::{
 mod actions;
 mod checkpoint;
 mod commit;
+mod evolution;
 mod guard;
 mod layout;
 mod log;
 mod params;
+mod planned;
 mod prepare;
 mod table;
 mod tag;
@@ -59,9 +66,17 @@ pub const KIND: SinkKind = SinkKind {
         partitions: true,
         delivery: "atomic",
     },
+    schema_changes,
     build,
     schema: || schemars::schema_for!(Params),
 };
+
+pub(super) fn schema_changes(spec: &SinkSpec) -> SchemaChanges {
+    SchemaChanges::of_files(
+        spec.write,
+        "Delta tables widen a type only by a feature (typeWidening) that few readers know",
+    )
+}
 
 fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
     let params = Params::decode(&pipeline.sink.params).map_err(|bad| vec![bad])?;
@@ -85,6 +100,7 @@ pub struct DeltaSink {
     params: Params,
     /// The column that tells a row's window, as the pipeline names it; the table may lack it.
     cursor: Option<String>,
+    policy: Policy,
     log: Log,
     /// `None` until it is loaded, and while there is no table.
     table: Mutex<Option<Arc<Table>>>,
@@ -101,7 +117,12 @@ impl Sink for DeltaSink {
     async fn layout(&self, schema: SchemaRef) -> Result<Layout> {
         self.storage.check_conditional_writes().await?;
         let table = self.newest().await?;
-        layout::layout(&schema, table.as_deref(), &self.params, self.cursor.as_deref())
+        layout::layout(&schema, table.as_deref(), &self.params, (self.cursor.as_deref(), &self.policy))
+    }
+
+    async fn stored(&self, schema: SchemaRef) -> Result<Vec<Result<Stored>>> {
+        let table = self.newest().await?;
+        Ok(planned::stored(&schema, table.as_deref(), &self.policy))
     }
 
     async fn probe(&self) -> Result<Option<Committed>> {
@@ -159,6 +180,7 @@ impl DeltaSink {
             storage,
             params,
             cursor,
+            policy: Policy::of(pipeline, schema_changes),
             log,
             table: Mutex::new(None),
             clock: SystemClock::new(),

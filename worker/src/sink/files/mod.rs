@@ -16,12 +16,17 @@ use async_trait::async_trait;
 use windrow_common::{
     intent::{Committed, IntentBody},
     manifest::{Digest, WriteMode},
-    pipeline::Pipeline,
+    pipeline::{Pipeline, SinkSpec},
+    schema::OnChange,
 };
 
-use super::{Applied, Capabilities, Next, Sink, SinkKind};
+use super::{
+    Applied, Capabilities, Next, Sink, SinkKind,
+    policy::{Policy, SchemaChanges},
+};
 use crate::{
     error::Result,
+    mapping::Stored,
     source::ParamError,
     stage::{FileFormat, Layout},
     storage::Storage,
@@ -49,9 +54,23 @@ pub const KIND: SinkKind = SinkKind {
         partitions: true,
         delivery: "idempotent",
     },
+    schema_changes,
     build,
     schema: || schemars::schema_for!(params::Params),
 };
+
+fn schema_changes(spec: &SinkSpec) -> SchemaChanges {
+    use OnChange::{DiscardRow, DiscardValue, Freeze};
+    let why = "files that are there keep their columns and their types";
+    let changes = SchemaChanges::of_files(spec.write, why);
+    match (spec.format.as_str(), spec.write) {
+        // Readers of a folder of CSV take the first file's columns for all of them.
+        ("csv", WriteMode::Append | WriteMode::ReplaceWindow) => {
+            SchemaChanges { new_column: &[Freeze, DiscardRow, DiscardValue], ..changes }
+        }
+        _ => changes,
+    }
+}
 
 /// Where files are staged, relative to the sink's root.
 const STAGE_FOLDER: &str = "_windrow/stage";
@@ -70,6 +89,7 @@ struct Settings {
     partition_by: Vec<String>,
     target_bytes: u64,
     cursor: Option<String>,
+    policy: Policy,
 }
 
 fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
@@ -110,6 +130,11 @@ impl Sink for FilesSink {
         self.storage.check_conditional_writes().await?;
         let state = self.log.refresh().await?;
         schema::layout(&schema, state.schema.as_ref(), &self.settings)
+    }
+
+    async fn stored(&self, schema: SchemaRef) -> Result<Vec<Result<Stored>>> {
+        let state = self.log.refresh().await?;
+        Ok(schema::stored(&schema, state.schema.as_ref(), &self.settings))
     }
 
     async fn probe(&self) -> Result<Option<Committed>> {

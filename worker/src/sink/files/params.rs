@@ -12,7 +12,11 @@ use windrow_common::{
 };
 
 use super::Settings;
-use crate::{sink::undecoded, source::ParamError, stage::FileFormat};
+use crate::{
+    sink::{policy::Policy, undecoded},
+    source::ParamError,
+    stage::FileFormat,
+};
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -59,6 +63,7 @@ pub(super) fn settings(pipeline: &Pipeline) -> Result<(Settings, String), Vec<Pa
         partition_by: params.partition_by,
         target_bytes: params.target_file_size.0,
         cursor: pipeline.source.cursor.clone(),
+        policy: Policy::of(pipeline, super::schema_changes),
     };
     Ok((settings, params.path))
 }

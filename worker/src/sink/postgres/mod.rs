@@ -7,29 +7,34 @@
 //!
 //! `params` what the pipeline may say; `types` and `layout` which rows fit; `target` the table as it is; `session` and
 //! `failure` the server; `change` and `prepare` the next commit worked out; `load`, `commit`, `rows`, `version` the commit;
+//! `planned` what columns become, for plans;
 //! `head` its record; `tidy` what is done after it.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use async_trait::async_trait;
 use windrow_common::{
     error,
     id::SinkId,
     intent::{Committed, IntentBody},
     manifest::{Digest, WriteMode},
-    pipeline::Pipeline,
+    pipeline::{Pipeline, SinkSpec},
+    schema::OnChange,
 };
 
 use self::{
     change::Tell,
     commit::Wanted,
     params::{Checked, Params},
-    session::{Database, Purpose},
+    session::{Database, Open, Purpose},
     target::Use,
 };
-use super::{Applied, Capabilities, Next, Sink, SinkKind};
-use crate::{error::Result, postgres, source::ParamError, stage::Layout, storage::Storage};
+use super::{
+    Applied, Capabilities, Next, Sink, SinkKind,
+    policy::{Policy, SchemaChanges},
+};
+use crate::{error::Result, mapping::Stored, postgres, source::ParamError, stage::Layout, storage::Storage};
 
 mod change;
 mod commit;
@@ -38,6 +43,7 @@ mod head;
 mod layout;
 mod load;
 mod params;
+mod planned;
 mod prepare;
 mod rows;
 mod session;
@@ -56,9 +62,26 @@ pub const KIND: SinkKind = SinkKind {
         partitions: false,
         delivery: "atomic",
     },
+    schema_changes,
     build,
     schema: || schemars::schema_for!(Params),
 };
+
+fn schema_changes(spec: &SinkSpec) -> SchemaChanges {
+    use OnChange::{Evolve, Freeze};
+    let own = SchemaChanges {
+        new_column: &[Evolve, Freeze],
+        type_change: &[Evolve, Freeze],
+        usual: Evolve,
+        why: "a full load is a table of its own, so there is nothing its values could not fit",
+    };
+    match spec.write {
+        WriteMode::ReplaceAll => own,
+        WriteMode::Append | WriteMode::ReplaceWindow => {
+            SchemaChanges { new_column: &OnChange::ALL, type_change: &OnChange::ALL, usual: Freeze, ..own }
+        }
+    }
+}
 
 fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
     let params = Checked::decode(&pipeline.sink.params).map_err(|bad| vec![bad])?;
@@ -79,6 +102,7 @@ fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
         params,
         cursor: pipeline.source.cursor.clone(),
         write: pipeline.sink.write,
+        policy: Policy::of(pipeline, schema_changes),
     }))
 }
 
@@ -91,6 +115,7 @@ struct PostgresSink {
     /// The column that tells a row's window, as the pipeline names it; the rows may lack it.
     cursor: Option<String>,
     write: WriteMode,
+    policy: Policy,
 }
 
 #[async_trait]
@@ -108,11 +133,23 @@ impl Sink for PostgresSink {
         };
         target::check_grants(open.client(), &self.params.name, use_of, open.place()).await?;
         let table = self.look(&open, use_of == Use::Version).await?;
-        let wire = layout::wire(&schema, table.as_ref(), &self.params)?;
+        let (wire, changes) = layout::wire(&schema, table.as_ref(), &self.params, &self.policy)?;
+        if use_of == Use::Version {
+            self.check_frozen(&open, &wire).await?;
+        }
+        if !changes.evolves.is_empty() {
+            target::check_owner(open.client(), &self.params.name, open.place()).await?;
+        }
         if let (Use::Replace, Some(table), Tell::Tag) = (use_of, &table, self.tell(&wire, table.as_ref())) {
             prepare::check_tag(table, self)?;
         }
-        Ok(layout::layout(wire))
+        Ok(layout::layout(wire, changes))
+    }
+
+    async fn stored(&self, schema: SchemaRef) -> Result<Vec<Result<Stored>>> {
+        let open = self.database.open(Purpose::Look).await?;
+        let table = self.look(&open, self.write == WriteMode::ReplaceAll).await?;
+        Ok(planned::stored(&schema, table.as_ref(), &self.params, &self.policy))
     }
 
     async fn probe(&self) -> Result<Option<Committed>> {
@@ -145,5 +182,18 @@ impl Sink for PostgresSink {
     async fn referenced(&self) -> Result<BTreeSet<String>> {
         // What is committed is in the database; no file is read again.
         Ok(BTreeSet::new())
+    }
+}
+
+impl PostgresSink {
+    /// Of a full load whose columns are to stay those that the view shows.
+    async fn check_frozen(&self, open: &Open, wire: &Schema) -> Result<()> {
+        if ![self.policy.new_column, self.policy.type_change].contains(&OnChange::Freeze) {
+            return Ok(());
+        }
+        match target::read(open.client(), &self.params.name, open.place()).await? {
+            Some(view) => layout::check_frozen(wire, &view, &self.params, &self.policy),
+            None => Ok(()),
+        }
     }
 }

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use tokio_postgres::Client;
 use windrow_common::error;
 
-use super::{failure::failed, params::Name, types::Target};
+use super::{
+    failure::failed,
+    params::Name,
+    types::{Base, Declared, Target},
+};
 use crate::{
     error::{Result, WorkerError},
     postgres::{RelationKind, identifier, literal, relation},
@@ -29,6 +33,18 @@ pub(super) struct Column {
     pub(super) needed: bool,
     /// Whether no row may.
     pub(super) made: bool,
+}
+
+impl Column {
+    /// Whether the column is of the type that stands so in a statement.
+    pub(super) fn is_of(&self, sql: &str) -> bool {
+        let declared = Declared::parse(sql);
+        // The catalogue leaves out a schema that is looked in anyway.
+        let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
+        let named =
+            |declared: &Declared| declared.target.base != Base::Other || last(&declared.sql) == last(&self.cast);
+        declared.is_some_and(|declared| declared.target == self.target && named(&declared))
+    }
 }
 
 /// What the session is going to do, so that a missing grant is told before anything is written.
@@ -78,6 +94,22 @@ pub(super) async fn check_grants(client: &Client, name: &Name, use_of: Use, plac
     Err(WorkerError::never(error::SINK_FORBIDDEN, format!("the role {role} may not {}", missing.join(", ")))
         .at(format!("{name} in {place}"))
         .fix(format!("run as their owner: {}", grants.join("; "))))
+}
+
+/// Fails unless the session may change the table's columns, which only its owner may.
+pub(super) async fn check_owner(client: &Client, name: &Name, place: &str) -> Result<()> {
+    const OWNER: &str = "SELECT pg_get_userbyid(c.relowner)::text, pg_has_role(c.relowner, 'USAGE'), current_user::text \
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
+    let found = client.query_opt(OWNER, &[&name.schema, &name.table]).await.map_err(|cause| failed(cause, place))?;
+    let Some(found) = found.filter(|found| !found.get::<_, bool>(1)) else { return Ok(()) };
+    let (owner, role): (String, String) = (found.get(0), found.get(2));
+    Err(WorkerError::never(error::SINK_FORBIDDEN, format!("the role {role} may not change the table's columns"))
+        .at(format!("{name} in {place}"))
+        .fix(format!(
+            "change them by hand as the owner, {owner}, or run: GRANT {} TO {}",
+            identifier(&owner),
+            identifier(&role)
+        )))
 }
 
 /// A query of one row per privilege: what is missing, or null. It asks the catalogue, since names are not looked up in a
