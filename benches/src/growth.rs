@@ -168,7 +168,7 @@ impl Table {
         let claim = self.claims.claim(window, number + 2)?;
         let open = self.service.open(&claim.pass).await?;
         let stream = stream::iter([Ok(batch.clone())]).boxed();
-        let files = self.service.put(&open, Part::Rows, batch.schema(), stream).await?;
+        let files = self.service.put(&open, Part::Rows, batch.schema(), stream).await?.files;
         let manifest = self.claims.manifest(&claim, self.schema.clone(), files, ROWS as u64);
         let manifest = self.service.finish(&open, manifest).await?;
         let staged = Instant::now();

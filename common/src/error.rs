@@ -58,6 +58,7 @@ catalogue! {
     SOURCE_REFUSED = "WR-S013": "the source refuses what it is asked";
     SNAPSHOT_LOST = "WR-S014": "the snapshot that shards are read from is gone";
     PAGES_LOOP = "WR-S020": "the pages of an API do not end";
+    NOT_READY = "WR-S030": "a window's input is not complete yet";
     BAD_SQL = "WR-T001": "the SQL of a transform is not valid";
     NOT_ROW_WISE = "WR-T002": "a transform needs its windows one by one";
     OUT_OF_MEMORY = "WR-T003": "a transform needs more memory than it may take";

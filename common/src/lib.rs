@@ -12,6 +12,8 @@ pub mod invariant;
 pub mod manifest;
 pub mod pipeline;
 pub mod quantity;
+pub mod readiness;
+pub mod schema;
 pub mod shutdown;
 pub mod task;
 pub mod ticket;

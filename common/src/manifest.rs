@@ -96,6 +96,9 @@ pub struct Counts {
     pub bytes_written: u64,
     /// Data files staged for the sink.
     pub files: u64,
+    /// Values that did not fit the table and were left out of their rows.
+    #[serde(default)]
+    pub values_discarded: u64,
 }
 
 /// Where a manifest lies and what it must hash to.
@@ -115,6 +118,7 @@ impl std::ops::AddAssign for Counts {
         self.rows_rejected = self.rows_rejected.saturating_add(other.rows_rejected);
         self.bytes_written = self.bytes_written.saturating_add(other.bytes_written);
         self.files = self.files.saturating_add(other.files);
+        self.values_discarded = self.values_discarded.saturating_add(other.values_discarded);
     }
 }
 

@@ -14,6 +14,8 @@ use crate::{
     id::{PipelineName, SinkId, SourceId},
     manifest::WriteMode,
     quantity::{ByteSize, Pause},
+    readiness::Readiness,
+    schema::SchemaPolicy,
     upsert::Upsert,
 };
 
@@ -31,9 +33,15 @@ pub struct Pipeline {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transform: Vec<TransformStep>,
     pub sink: SinkSpec,
+    /// What a window waits for before it is read.
+    #[serde(default, skip_serializing_if = "Readiness::is_usual")]
+    pub readiness: Box<Readiness>,
     /// What a load that replaces everything has to look like.
     #[serde(default, skip_serializing_if = "Guard::is_usual")]
     pub guard: Guard,
+    /// What becomes of rows whose columns are not the table's.
+    #[serde(default, skip_serializing_if = "SchemaPolicy::is_usual")]
+    pub schema: SchemaPolicy,
     #[serde(default)]
     pub retries: Retries,
     #[serde(default)]

@@ -253,7 +253,8 @@ mod tests {
             took: Duration::from_millis(7),
             worker: Some("w1".parse().unwrap()),
         };
-        let counts = Counts { rows_read: 1, rows_written: 2, rows_rejected: 3, bytes_written: 4, files: 5 };
+        let counts =
+            Counts { rows_read: 1, rows_written: 2, rows_rejected: 3, bytes_written: 4, files: 5, values_discarded: 6 };
         let manifest = ManifestRef { path: "a/b".to_owned(), sha256: Digest([9; 32]), counts };
         let states = [
             TaskState::Waiting { until: at, reason: "no marker".to_owned() },

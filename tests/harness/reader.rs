@@ -108,3 +108,29 @@ impl Flights {
         Ok(())
     }
 }
+
+const ASK: &str = r#"
+import json, sys, duckdb
+format, place, query = sys.argv[1:4]
+if format == "delta":
+    from deltalake import DeltaTable
+    version = int(sys.argv[4]) if len(sys.argv) > 4 else None
+    t = DeltaTable(place, version=version).to_pyarrow_table()
+elif format == "parquet":
+    t = duckdb.sql(f"SELECT * FROM read_parquet('{place}/part-*.parquet', union_by_name = true)")
+elif format == "csv":
+    t = duckdb.sql(f"SELECT * FROM read_csv('{place}/part-*.csv')")
+else:
+    t = duckdb.sql(f"SELECT * FROM read_json('{place}/part-*.json*', union_by_name = true)")
+print("\n".join("|".join("" if value is None else str(value) for value in row) for row in duckdb.sql(query).fetchall()))
+"#;
+
+/// What a query of the table `t` finds in a folder of a format, one line for each row; of a Delta table at one of its
+/// versions, if one is named.
+pub fn ask(python: &Path, (format, folder): (&str, &Path), query: &str, version: Option<u64>) -> Result<String> {
+    let mut reader = Command::new(python);
+    reader.args(["-c", ASK, format]).arg(folder).arg(query).args(version.map(|version| version.to_string()));
+    let output = reader.output()?;
+    ensure!(output.status.success(), "the reader failed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}

@@ -5,6 +5,7 @@ mod backfill;
 mod bad_input;
 mod bad_sink;
 mod cluster;
+mod columns;
 mod corpora;
 mod demo;
 mod exits;

@@ -449,7 +449,7 @@ pub(crate) fn digest_of(number: u8) -> Digest {
 }
 
 fn manifest_of(attempt: u8) -> ManifestRef {
-    let counts = Counts { rows_read: 1, rows_written: 1, rows_rejected: 0, bytes_written: 1, files: 1 };
+    let counts = Counts { rows_read: 1, rows_written: 1, bytes_written: 1, files: 1, ..Counts::default() };
     ManifestRef { path: attempt.to_string(), sha256: digest_of(attempt), counts }
 }
 

@@ -5,6 +5,7 @@ use std::{error::Error, fmt};
 use windrow_common::{
     error::{self, ErrorCode},
     failpoint::Injected,
+    id::TaskId,
     task::Retry,
 };
 
@@ -21,6 +22,8 @@ struct Parts {
     place: Option<String>,
     fix: Option<String>,
     outcome: Outcome,
+    /// The task whose rows have to be staged again.
+    stale: Option<TaskId>,
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -50,7 +53,7 @@ impl WorkerError {
     }
 
     fn new(code: ErrorCode, message: String, outcome: Outcome) -> Self {
-        Self(Box::new(Parts { code, message, place: None, fix: None, outcome, cause: None }))
+        Self(Box::new(Parts { code, message, place: None, fix: None, outcome, stale: None, cause: None }))
     }
 
     /// Where it happened: `flights.csv.gz line 1,204`, a table, an address. Never a secret.
@@ -65,6 +68,12 @@ impl WorkerError {
         self
     }
 
+    /// Whose rows have to be staged again before a commit can be worked out: they do not fit the table as it is now.
+    pub fn staged_again(mut self, task: TaskId) -> Self {
+        self.0.stale = Some(task);
+        self
+    }
+
     pub fn because(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.0.cause = Some(cause.into());
         self
@@ -76,6 +85,10 @@ impl WorkerError {
 
     pub fn outcome(&self) -> Outcome {
         self.0.outcome
+    }
+
+    pub fn stale(&self) -> Option<TaskId> {
+        self.0.stale
     }
 
     pub fn fix_text(&self) -> Option<&str> {

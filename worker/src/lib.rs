@@ -10,6 +10,7 @@ mod delta;
 pub mod error;
 pub mod flight;
 pub mod ingest;
+pub mod mapping;
 pub mod network;
 pub mod open;
 pub mod postgres;

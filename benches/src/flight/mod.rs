@@ -161,7 +161,7 @@ async fn hold_back(data: &Data, report: &mut Report) -> Result<()> {
 async fn put(hop: &Hop, claims: &Claims, data: &Data) -> Result<()> {
     let claim = claims.claim(Window::new(Axis::Time, 0, 10)?, 2)?;
     let rows = data.clone().stream().map(Ok).boxed();
-    let files = hop.put(&claim.pass, Part::Rows, data.schema(), rows).await?;
+    let files = hop.put(&claim.pass, Part::Rows, data.schema(), rows).await?.files;
     let rows: u64 = files.iter().map(|file| file.rows).sum();
     ensure!(rows == data.rows(), "{rows} of {} rows arrived", data.rows());
     for sum in files.iter().filter_map(sum_of) {

@@ -22,7 +22,7 @@ use windrow_worker::{
     flight::{FlightHop, Hop, StageService, endpoint_limits, flight_server, server_limits},
     open::{BuiltIn, Connectors},
     sink::{Applied, Next, Sink},
-    stage::{Attempt, BatchStream, FileFormat, Layout},
+    stage::{Attempt, BatchStream, Changes, FileFormat, Layout},
     storage::Storage,
 };
 
@@ -91,6 +91,7 @@ impl Sink for Discard {
             folder: String::new(),
             cursor: None,
             stats: false,
+            changes: Changes::default(),
         })
     }
 

@@ -150,6 +150,7 @@ fn pipelines(found: Vec<v1::Pipeline>) -> Listing {
                 "quarantined": pipeline.quarantined,
             },
             "rows_written": totals.rows_written, "rows_rejected": totals.rows_rejected,
+            "values_discarded": totals.values_discarded,
             "bytes_written": totals.bytes_written, "files": totals.files, "seq": pipeline.seq,
             "complete_to": (pipeline.complete_to != 0 && is_of_time(pipeline)).then(|| instant(pipeline.complete_to)),
         })

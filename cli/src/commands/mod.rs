@@ -19,6 +19,7 @@ pub mod explain_code;
 pub mod failure;
 pub mod get;
 pub mod here;
+mod mapping;
 pub mod pipeline;
 pub mod plan;
 pub mod range;

@@ -1,5 +1,5 @@
-//! `windrow plan`: what pipelines would do, without doing it: which windows would run, what every column becomes, and how
-//! the sink delivers.
+//! `windrow plan`: what pipelines would do, without doing it: which windows would run, what every column becomes and loses,
+//! and how the sink delivers.
 
 use std::{
     io::{self, Write},
@@ -10,16 +10,17 @@ use serde::Serialize;
 use windrow_common::{
     clock::{Clock, SystemClock},
     pipeline::Pipeline,
-    upsert::DELETED_COLUMN,
+    schema::OnChange,
 };
 use windrow_coordinator::core::calendar::Tiling;
-use windrow_worker::{
-    sink, source,
-    transform::{Transform, TransformLimits},
-};
+use windrow_worker::sink;
 
-use super::{exit::Exit, here};
-use crate::show::{self, Output, Style, instant, number::grouped, summary, table::table};
+use super::{
+    exit::Exit,
+    here,
+    mapping::{self, Column},
+};
+use crate::show::{self, Output, Style, instant, number::grouped, summary};
 
 /// Show what pipelines would do: windows, types, delivery
 #[derive(Debug, clap::Args)]
@@ -46,16 +47,14 @@ struct Plan {
     windows_due: u64,
     tasks: u64,
     next_window_closes: Option<String>,
+    /// What becomes of rows with a column that the table has not, and with values its columns have no equal for.
+    new_column: &'static str,
+    type_change: &'static str,
     columns: Vec<Column>,
     /// Why the columns are not known.
     columns_unknown: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Column {
-    name: String,
-    source: String,
-    sink: String,
+    /// Why the sink does not take the rows, where it is not for a column of theirs.
+    refused: Option<String>,
 }
 
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -69,6 +68,9 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
         None => plans.iter().map(render).collect::<Vec<_>>().join("\n"),
     };
     io::stdout().write_all(text.as_bytes())?;
+    if plans.iter().any(|plan| plan.refused.is_some() || plan.columns.iter().any(|column| column.error.is_some())) {
+        return Ok(Exit::Config);
+    }
     let changes = plans.iter().any(|plan| plan.windows_due > 0);
     Ok(if args.detailed_exitcode && changes { Exit::Changes } else { Exit::Ok })
 }
@@ -79,10 +81,11 @@ async fn plan(pipeline: &Pipeline) -> Plan {
     let windows_due = tiling.as_ref().map_or(1, |tiling| tiling.count(tiling.origin(), tiling.closed_to(now)));
     let per_task = pipeline.window.as_ref().map_or(1, |window| u64::from(window.run()));
     let next = tiling.as_ref().and_then(|tiling| tiling.closes(tiling.closed_to(now)));
-    let (columns, columns_unknown) = match columns(pipeline).await {
-        Ok(columns) => (columns, None),
-        Err(cause) => (Vec::new(), Some(cause)),
+    let (columns, refused, columns_unknown) = match mapping::of(pipeline).await {
+        Ok((columns, refused)) => (columns, refused, None),
+        Err(cause) => (Vec::new(), None, Some(cause)),
     };
+    let usual = sink::find(&pipeline.sink).map_or(OnChange::Freeze, |kind| (kind.schema_changes)(&pipeline.sink).usual);
     Plan {
         pipeline: pipeline.name.to_string(),
         target: summary::place(pipeline),
@@ -94,34 +97,12 @@ async fn plan(pipeline: &Pipeline) -> Plan {
         windows_due,
         tasks: windows_due.div_ceil(per_task),
         next_window_closes: next.map(|at| instant(at.as_microsecond())),
+        new_column: pipeline.schema.new_column.unwrap_or(usual).word(),
+        type_change: pipeline.schema.type_change.unwrap_or(usual).word(),
         columns,
         columns_unknown,
+        refused,
     }
-}
-
-/// What every column of the source becomes in the sink; the reason in words if that cannot be told.
-async fn columns(pipeline: &Pipeline) -> Result<Vec<Column>, String> {
-    let params =
-        |errors: Vec<source::ParamError>| errors.first().map(|error| error.message.clone()).unwrap_or_default();
-    let kind = source::find(&pipeline.source).ok_or("no source serves the connection")?;
-    let input = (kind.build)(&pipeline.source).map_err(params)?.schema().await.map_err(|error| error.to_string())?;
-    let limits = TransformLimits { memory: pipeline.limits.memory, spill: None };
-    let deleted = pipeline.sink.upsert.as_ref().and_then(|upsert| upsert.deleted.as_deref());
-    let transform = Transform::new(&pipeline.transform, limits).marking(deleted);
-    let shape = transform.check(input.clone(), pipeline.source.cursor.as_deref());
-    let rows = shape.await.map_err(|error| error.to_string())?.output;
-    let kind = sink::find(&pipeline.sink).ok_or("no sink writes the format")?;
-    let sink = (kind.build)(pipeline).map_err(params)?;
-    let layout = sink.layout(rows).await.map_err(|error| format!("{error} [{}]", error.code()))?;
-    let of = |name: &str| {
-        input.field_with_name(name).map_or_else(|_| "(computed)".to_owned(), |field| field.data_type().to_string())
-    };
-    let column = |field: &std::sync::Arc<arrow_schema::Field>| Column {
-        name: field.name().clone(),
-        source: of(field.name()),
-        sink: field.data_type().to_string(),
-    };
-    Ok(layout.schema.fields().iter().filter(|field| field.name() != DELETED_COLUMN).map(column).collect())
 }
 
 fn render(plan: &Plan) -> String {
@@ -138,15 +119,13 @@ fn render(plan: &Plan) -> String {
     if let Some(next) = &plan.next_window_closes {
         text.push_str(&format!("  next window closes {next}\n"));
     }
+    text.push_str(&format!("  columns that change: new {}, of another type {}\n", plan.new_column, plan.type_change));
     if let Some(unknown) = &plan.columns_unknown {
         text.push_str(&format!("  columns: {}\n", style.yellow(unknown)));
     }
-    let rows = plan
-        .columns
-        .iter()
-        .map(|column| vec![format!("  {}", column.name), column.source.clone(), column.sink.clone()]);
-    if !plan.columns.is_empty() {
-        text.push_str(&table(&["  COLUMN", "SOURCE", "SINK"], rows));
+    text.push_str(&mapping::render(&plan.columns, style));
+    if let Some(refused) = &plan.refused {
+        text.push_str(&format!("  {}\n", style.red(refused)));
     }
     text
 }

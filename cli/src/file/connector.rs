@@ -12,9 +12,10 @@ use windrow_common::{
     error::{self, ErrorCode},
     manifest::WriteMode,
     pipeline::{Connection, Pipeline, SinkSpec, SourceSpec},
+    readiness::Condition,
 };
 use windrow_worker::{
-    sink::{Capabilities, SINKS, SinkKind},
+    sink::{Capabilities, SINKS, SchemaChanges, SinkKind},
     source::{self, ParamError, SOURCES, SourceKind},
 };
 
@@ -42,6 +43,7 @@ pub(crate) struct SourceConnector {
     pub(crate) formats: &'static [&'static str],
     pub(crate) schema: fn() -> Schema,
     pub(crate) open: Open<SourceSpec>,
+    pub(crate) tells: fn(&SourceSpec, &Condition) -> Result<(), String>,
     pub(crate) by_window: fn(&SourceSpec) -> bool,
 }
 
@@ -51,6 +53,7 @@ pub(crate) struct SinkConnector {
     pub(crate) connections: &'static [&'static str],
     pub(crate) staging: &'static [&'static str],
     pub(crate) capabilities: Capabilities,
+    pub(crate) schema_changes: fn(&SinkSpec) -> SchemaChanges,
     pub(crate) schema: fn() -> Schema,
     pub(crate) open: Open<Pipeline>,
 }
@@ -68,7 +71,7 @@ impl Connectors {
         Self { sinks: sinks.collect(), ..Self::all() }
     }
 
-    fn source(&self, spec: &SourceSpec) -> Option<&SourceConnector> {
+    pub(crate) fn source(&self, spec: &SourceSpec) -> Option<&SourceConnector> {
         source::choose(&self.sources, spec, |source| (source.connections, source.formats))
     }
 
@@ -77,7 +80,7 @@ impl Connectors {
         self.source(spec).is_some_and(|source| (source.by_window)(spec))
     }
 
-    fn sink(&self, format: &str) -> Option<&SinkConnector> {
+    pub(crate) fn sink(&self, format: &str) -> Option<&SinkConnector> {
         self.sinks.iter().find(|sink| sink.formats.contains(&format))
     }
 }
@@ -91,6 +94,7 @@ impl From<&'static SourceKind> for SourceConnector {
             formats: kind.formats,
             schema: kind.schema,
             open: Box::new(open),
+            tells: kind.tells,
             by_window: kind.by_window,
         }
     }
@@ -104,6 +108,7 @@ impl From<&'static SinkKind> for SinkConnector {
             connections: kind.connections,
             staging: kind.staging,
             capabilities: kind.capabilities,
+            schema_changes: kind.schema_changes,
             schema: kind.schema,
             open: Box::new(|pipeline| (kind.build)(pipeline).map(drop)),
         }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use windrow_common::{
     error,
     pipeline::{Limits, Retries, Telemetry},
+    schema::SchemaPolicy,
 };
 
 use super::{
@@ -24,6 +25,7 @@ pub(crate) struct Defaults<'a> {
     pub(crate) retries: Option<&'a Entry>,
     pub(crate) limits: Option<&'a Entry>,
     pub(crate) telemetry: Option<&'a Entry>,
+    pub(crate) schema: Option<&'a Entry>,
 }
 
 pub(crate) fn read(files: Vec<SourceFile>, mut findings: Findings, options: &Options) -> Loaded {
@@ -135,6 +137,7 @@ fn defaults<'a>(trees: &'a [Node], findings: &mut Findings) -> Defaults<'a> {
         retries: node.entry("retries"),
         limits: node.entry("limits"),
         telemetry: node.entry("telemetry"),
+        schema: node.entry("schema"),
     };
     check(&defaults, findings);
     defaults
@@ -150,6 +153,9 @@ fn check(defaults: &Defaults<'_>, findings: &mut Findings) {
     }
     if let Some(telemetry) = defaults.telemetry {
         decode::block::<Telemetry>(&telemetry.node, telemetry.key_span, "`telemetry`", findings);
+    }
+    if let Some(schema) = defaults.schema {
+        decode::block::<SchemaPolicy>(&schema.node, schema.key_span, "`schema`", findings);
     }
     if let Some(limits) = defaults.limits {
         decode::block::<Limits>(&limits.node, limits.key_span, "`limits`", findings);

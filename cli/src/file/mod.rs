@@ -22,6 +22,8 @@ mod decode;
 mod diagnostic;
 mod document;
 mod pipeline;
+mod policy;
+mod readiness;
 mod rules;
 pub mod schema;
 mod secret;

@@ -5,6 +5,8 @@ use windrow_common::{
     guard::Guard,
     manifest::WriteMode,
     pipeline::{Limits, Pattern, Pipeline, Retries, SinkSpec, SourceSpec, Telemetry, TransformStep, WindowSpec},
+    readiness::Readiness,
+    schema::SchemaPolicy,
     upsert::Upsert,
 };
 
@@ -15,7 +17,7 @@ use super::{
     decode::{self, Shape},
     diagnostic::{Findings, Span},
     document::Defaults,
-    rules, secret,
+    policy, readiness, rules, secret,
     spec::{PipelineBlock, SinkBlock, SourceBlock},
     suggest,
     tree::{Entry, Node, Value},
@@ -47,6 +49,8 @@ impl Reader<'_> {
         let window = node.entry("window").and_then(|window| self.window(window, findings));
         let transform = node.entry("transform").map_or(Some(Vec::new()), |steps| transform(steps, findings));
         let guard = settings::<Guard>(node.entry("guard"), None, "`guard`", findings);
+        let readiness = settings::<Readiness>(node.entry("readiness"), None, "`readiness`", findings);
+        let schema = settings::<SchemaPolicy>(node.entry("schema"), self.defaults.schema, "`schema`", findings);
         let retries = settings::<Retries>(node.entry("retries"), self.defaults.retries, "`retries`", findings);
         let limits = settings::<Limits>(node.entry("limits"), self.defaults.limits, "`limits`", findings);
         let telemetry =
@@ -63,6 +67,13 @@ impl Reader<'_> {
             limits: limits.as_ref(),
         };
         rules::Rules { at, node, now: self.options.now, findings }.check(&parts);
+        if let (Some(readiness), Some(source)) = (readiness.as_ref(), source.as_ref()) {
+            let windows = window.as_ref().map(|_| by_window);
+            readiness::Asked { at, node, readiness, source, windows }.check(self.options, findings);
+        }
+        if let (Some(schema), Some(sink)) = (schema, sink.as_ref()) {
+            policy::Asked { at, node, policy: schema, sink, limits: limits.as_ref() }.check(self.options, findings);
+        }
         if findings.errors() > before {
             return None;
         }
@@ -73,7 +84,9 @@ impl Reader<'_> {
             window: window.map(|window| if by_window { WindowSpec { per_task: 1, ..window } } else { window }),
             transform: transform?,
             sink: sink?,
+            readiness: Box::new(readiness?),
             guard: guard?,
+            schema: schema?,
             retries: retries?,
             limits: limits?,
             telemetry: telemetry?,

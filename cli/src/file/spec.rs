@@ -10,6 +10,8 @@ use windrow_common::{
     guard::Guard,
     manifest::WriteMode,
     pipeline::{Limits, Pattern, Retries, SourceLimits, Telemetry, TransformStep, WindowSpec},
+    readiness::Readiness,
+    schema::SchemaPolicy,
 };
 
 /// A windrow pipeline file.
@@ -58,6 +60,8 @@ pub(crate) struct DefaultsBlock {
     pub(crate) limits: Option<Limits>,
     #[serde(default)]
     pub(crate) telemetry: Option<Telemetry>,
+    #[serde(default)]
+    pub(crate) schema: Option<SchemaPolicy>,
 }
 
 /// One movement of data.
@@ -74,9 +78,15 @@ pub(crate) struct PipelineBlock {
     #[serde(default)]
     pub(crate) transform: Vec<TransformStep>,
     pub(crate) sink: SinkBlock,
+    /// What a window waits for before it is read.
+    #[serde(default)]
+    pub(crate) readiness: Option<Readiness>,
     /// What a load that replaces everything has to look like.
     #[serde(default)]
     pub(crate) guard: Option<Guard>,
+    /// What becomes of rows whose columns are not the table's.
+    #[serde(default)]
+    pub(crate) schema: Option<SchemaPolicy>,
     #[serde(default)]
     pub(crate) retries: Option<Retries>,
     #[serde(default)]

@@ -40,6 +40,10 @@ pub fn render(
             grouped(rejected)
         );
     }
+    let discarded: u64 = after.iter().map(|report| gained(before, report).values_discarded).sum();
+    if discarded > 0 {
+        let _ = writeln!(text, "{} values did not fit their table and were left out of their rows", grouped(discarded));
+    }
     for report in after.iter().filter(|report| report.quarantined > 0) {
         let why = report.last_failure.as_ref().map(|failure| format!(": {} [{}]", failure.message, failure.code));
         let _ = writeln!(
@@ -95,6 +99,7 @@ fn gained(before: &[v1::Pipeline], report: &v1::Pipeline) -> v1::Counts {
         rows_rejected: end.rows_rejected.saturating_sub(start.rows_rejected),
         bytes_written: end.bytes_written.saturating_sub(start.bytes_written),
         files: end.files.saturating_sub(start.files),
+        values_discarded: end.values_discarded.saturating_sub(start.values_discarded),
     }
 }
 

@@ -77,7 +77,7 @@ impl Committer {
                 v1::prepared::Outcome::Failure(v1::PrepareFailure {
                     failure: Some((&failure_of(&error.cause, self.clock.now(), &self.worker)).into()),
                     task: error.task.map(|task| task.as_bytes().to_vec()).unwrap_or_default(),
-                    staged_files_bad: error.cause.code() == error::STAGED_FILE_BAD,
+                    staged_files_bad: error.cause.code() == error::STAGED_FILE_BAD || error.cause.stale().is_some(),
                 })
             }
         };

@@ -32,7 +32,7 @@ pub(super) struct Blamed {
 
 impl From<WorkerError> for Blamed {
     fn from(cause: WorkerError) -> Self {
-        Self { task: None, cause }
+        Self { task: cause.stale(), cause }
     }
 }
 

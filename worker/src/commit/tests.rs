@@ -26,7 +26,7 @@ use super::*;
 use crate::{
     open::BuiltIn,
     sink::{Applied, Next, Refusal, Sink},
-    stage::{Attempt, FileFormat, Layout, manifest, stage, tests::Place},
+    stage::{Attempt, Changes, FileFormat, Layout, manifest, stage, tests::Place},
     storage::Storage,
 };
 
@@ -91,6 +91,7 @@ impl Sink for Scripted {
             folder: String::new(),
             cursor: None,
             stats: false,
+            changes: Changes::default(),
         })
     }
 

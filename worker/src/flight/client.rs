@@ -19,21 +19,21 @@ use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use tonic::{
-    Request, Status,
+    Request,
     metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
 use windrow_common::{
     error,
-    manifest::{Manifest, ManifestRef, StagedFile},
+    manifest::{Manifest, ManifestRef},
 };
 
 use super::{
     MAX_MESSAGE_BYTES, chunk,
     server::WINDOW_BYTES,
-    service::{Part, Pass},
+    service::{Part, Pass, Staged},
     trace,
-    wire::{self, EndMark, Finish, broken, from_status},
+    wire::{self, Answer, EndMark, Finish, broken, from_status},
 };
 use crate::{
     error::{Result, WorkerError},
@@ -70,11 +70,12 @@ impl FlightHop {
     }
 
     /// Stages a stream under a claim's pass.
-    pub async fn put(&self, pass: &Pass, part: Part, schema: SchemaRef, rows: BatchStream) -> Result<Vec<StagedFile>> {
+    pub async fn put(&self, pass: &Pass, part: Part, schema: SchemaRef, rows: BatchStream) -> Result<Staged> {
         let failure = Failure::default();
         let mut request = under(&pass.ticket, messages(pass.pipeline.clone(), schema, rows, failure.clone()));
         request.metadata_mut().insert(wire::PART, MetadataValue::from_static(part.as_str()));
-        let sent = Box::pin(collect_files(self.client.clone(), request)).await;
+        request.metadata_mut().insert(wire::REST, MetadataValue::from_static("1"));
+        let sent = Box::pin(collect(self.client.clone(), request)).await;
         // Where reading the rows failed, the broken stream is only what followed from it.
         match failure.take() {
             Some(error) => Err(error),
@@ -109,19 +110,20 @@ fn under<T>(ticket: &Bytes, message: T) -> Request<T> {
     request
 }
 
-async fn collect_files(
+async fn collect(
     mut client: FlightServiceClient<Channel>,
     request: Request<impl Stream<Item = FlightData> + Send + 'static>,
-) -> Result<Vec<StagedFile>> {
-    let answers = client.do_put(request).await.map_err(|status| from_status(&status))?.into_inner();
-    answers
-        .map_err(|status: Status| from_status(&status))
-        .and_then(|answer| {
-            let file = serde_json::from_slice(&answer.app_metadata);
-            future::ready(file.map_err(|cause| broken("the sink worker's answer is damaged").because(cause)))
-        })
-        .try_collect()
-        .await
+) -> Result<Staged> {
+    let mut answers = client.do_put(request).await.map_err(|status| from_status(&status))?.into_inner();
+    let mut staged = Staged { files: Vec::new(), rest: None };
+    while let Some(answer) = answers.message().await.map_err(|status| from_status(&status))? {
+        let answer = serde_json::from_slice(&answer.app_metadata);
+        match answer.map_err(|cause| broken("the sink worker's answer is damaged").because(cause))? {
+            Answer::File(file) => staged.files.push(file),
+            Answer::Rest { rest } => staged.rest = Some(rest),
+        }
+    }
+    Ok(staged)
 }
 
 /// The rows as messages, the first with the pipeline, and, if all went well, the end mark. A failure ends the stream

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use tracing::Instrument;
-use windrow_common::manifest::{Manifest, ManifestRef, StagedFile};
+use windrow_common::manifest::{Manifest, ManifestRef};
 
 use super::{
     client::FlightHop,
-    service::{Part, Pass, StageService},
+    service::{Part, Pass, StageService, Staged},
     trace,
 };
 use crate::{error::Result, stage::BatchStream};
@@ -23,7 +23,7 @@ pub enum Hop {
 
 impl Hop {
     /// Stages a stream under a claim's pass. When it fails nothing is visible; the attempt is over.
-    pub async fn put(&self, pass: &Pass, part: Part, schema: SchemaRef, rows: BatchStream) -> Result<Vec<StagedFile>> {
+    pub async fn put(&self, pass: &Pass, part: Part, schema: SchemaRef, rows: BatchStream) -> Result<Staged> {
         match self {
             Self::Local(service) => {
                 let claim = service.open(pass).await?;

@@ -19,7 +19,7 @@ pub use client::{FlightHop, endpoint_limits};
 pub use hop::Hop;
 pub use server::{flight_server, server_limits};
 pub(crate) use service::without_dictionaries;
-pub use service::{Claim, Part, Pass, SinkResolver, StageService};
+pub use service::{Claim, Part, Pass, Rest, SinkResolver, StageService, Staged};
 
 /// Largest message a Flight server takes.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;

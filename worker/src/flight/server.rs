@@ -19,13 +19,13 @@ use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap, transport::Server};
 use tracing::Instrument;
-use windrow_common::{error, manifest::StagedFile, ticket::Verified};
+use windrow_common::{error, ticket::Verified};
 
 use super::{
     MAX_MESSAGE_BYTES,
-    service::{Claim, Part, Pass, StageService},
+    service::{Claim, Part, Pass, StageService, Staged},
     trace,
-    wire::{self, EndMark, Finish, broken, to_status},
+    wire::{self, Answer, EndMark, Finish, broken, to_status},
 };
 use crate::{
     error::{Result, WorkerError},
@@ -77,7 +77,7 @@ impl Flight {
         Ok((ticket, verified))
     }
 
-    async fn put(&self, ticket: Bytes, part: Part, messages: Streaming<FlightData>) -> Result<Vec<StagedFile>> {
+    async fn put(&self, ticket: Bytes, part: Part, messages: Streaming<FlightData>) -> Result<Staged> {
         let mut messages = timed(messages);
         let first = messages.try_next().await.map_err(|status| wire::from_status(&status))?;
         let mut first = first.ok_or_else(|| broken("a batch stream is empty"))?;
@@ -197,9 +197,11 @@ impl FlightService for Flight {
         let part = request.metadata().get(wire::PART).and_then(|part| Part::parse(part.to_str().ok()?));
         let part = part.ok_or_else(|| Status::invalid_argument("a put says whether it brings rows or dead letters"))?;
         let span = trace::receiving(part, verified.ticket(), request.metadata());
+        let asks_for_rest = request.metadata().contains_key(wire::REST);
         let put = Box::pin(self.put(ticket, part, request.into_inner()).instrument(span));
-        let files = put.await.map_err(|error| to_status(&error))?;
-        let answers = files.into_iter().map(|file| match serde_json::to_vec(&file) {
+        let Staged { files, rest } = put.await.map_err(|error| to_status(&error))?;
+        let rest = rest.filter(|_| asks_for_rest).map(|rest| Answer::Rest { rest });
+        let answers = files.into_iter().map(Answer::File).chain(rest).map(|answer| match serde_json::to_vec(&answer) {
             Ok(body) => Ok(PutResult { app_metadata: body.into() }),
             Err(cause) => Err(Status::internal(cause.to_string())),
         });

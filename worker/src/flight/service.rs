@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::{sync::Semaphore, time::sleep};
 use windrow_common::{
     clock::Clock,
@@ -18,7 +20,7 @@ use crate::{
     error::{Result, WorkerError},
     open::read_pipeline,
     sink::Sink,
-    stage::{Attempt, BatchStream, StagedName, dead_letters, manifest, stage},
+    stage::{Attempt, BatchStream, Fitting, Layout, StagedName, Unfit, dead_letters, manifest, stage},
 };
 
 /// How often a key that is not known yet is looked for again, and how many times. A new leader tells its key to readers, by
@@ -108,13 +110,7 @@ impl StageService {
     }
 
     /// Stages a stream of rows of `schema` for the claim's sink. A claim may put any number of streams, at once too.
-    pub async fn put(
-        &self,
-        claim: &Claim,
-        part: Part,
-        schema: SchemaRef,
-        rows: BatchStream,
-    ) -> Result<Vec<StagedFile>> {
+    pub async fn put(&self, claim: &Claim, part: Part, schema: SchemaRef, rows: BatchStream) -> Result<Staged> {
         let places = match part {
             Part::Rows => &self.puts,
             Part::DeadLetters => &self.letters,
@@ -126,14 +122,17 @@ impl StageService {
         match part {
             Part::Rows => {
                 let layout = sink.layout(without_dictionaries(&schema)).await?;
-                sink.stage(&layout, &claim.attempt(), rows).await
+                stage_rows(sink.as_ref(), &layout, &claim.attempt(), rows).await
             }
-            Part::DeadLetters => stage(sink.storage(), &dead_letters::layout(), &claim.attempt(), rows).await,
+            Part::DeadLetters => {
+                let files = stage(sink.storage(), &dead_letters::layout(), &claim.attempt(), rows).await?;
+                Ok(Staged { files, rest: None })
+            }
         }
     }
 
-    /// Checks a claim's manifest, sums its counts up and writes it; what it returns may be sealed. `rows_read` is taken
-    /// from the draft, everything else is counted here. `TICKET_REFUSED` when the manifest or a file is of another claim.
+    /// Checks a claim's manifest, sums its counts up and writes it; what it returns may be sealed. `rows_read` and
+    /// `values_discarded` are taken from the draft, everything else is counted here. `TICKET_REFUSED` when the manifest or a file is of another claim.
     pub async fn finish(&self, claim: &Claim, draft: Manifest) -> Result<ManifestRef> {
         let sink = &claim.sink;
         check_identity(claim, &draft)?;
@@ -143,6 +142,34 @@ impl StageService {
         let counts = counted(&draft);
         manifest::put_manifest(sink.storage(), &Manifest { counts, ..draft }).await
     }
+}
+
+/// What a put staged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Staged {
+    pub files: Vec<StagedFile>,
+    /// Of rows; a sink worker of an older version does not tell.
+    pub rest: Option<Rest>,
+}
+
+/// What is to be known of staged rows beside their files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rest {
+    /// The schema they have in the files, its columns marked where the table is to change for them.
+    pub schema: Value,
+    pub unfit: Unfit,
+}
+
+async fn stage_rows(sink: &dyn Sink, layout: &Layout, attempt: &Attempt, rows: BatchStream) -> Result<Staged> {
+    let schema = serde_json::to_value(layout.changes.mark(&layout.schema))
+        .map_err(|cause| WorkerError::never(error::INTERNAL, "a schema cannot be written as JSON").because(cause))?;
+    if !layout.changes.discards() {
+        let files = sink.stage(layout, attempt, rows).await?;
+        return Ok(Staged { files, rest: Some(Rest { schema, unfit: Unfit::default() }) });
+    }
+    let fitting = Fitting::new(sink.storage(), layout, attempt);
+    let files = sink.stage(layout, attempt, fitting.rows(rows)).await?;
+    Ok(Staged { files, rest: Some(Rest { schema, unfit: fitting.finish().await? }) })
 }
 
 fn refused(message: String) -> WorkerError {
@@ -199,5 +226,6 @@ fn counted(draft: &Manifest) -> Counts {
         rows_rejected: draft.dead_letters.iter().map(|file| file.rows).sum(),
         bytes_written: draft.files.iter().map(|file| file.bytes).sum(),
         files: draft.files.len() as u64,
+        values_discarded: draft.counts.values_discarded,
     }
 }

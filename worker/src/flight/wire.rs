@@ -7,9 +7,13 @@ use arrow_flight::FlightData;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tonic::{Code, Status};
-use windrow_common::{error, manifest::Manifest, task::Retry};
+use windrow_common::{
+    error,
+    manifest::{Manifest, StagedFile},
+    task::Retry,
+};
 
-use super::service::Part;
+use super::service::{Part, Rest};
 use crate::error::{Outcome, Result, WorkerError, in_one_line};
 
 /// Header with the signed ticket.
@@ -18,6 +22,8 @@ pub(super) const TICKET: &str = "windrow-ticket-bin";
 pub(super) const PART: &str = "windrow-part";
 /// The action that writes a manifest: its body is a [`Finish`], the result the reference, both JSON.
 pub(super) const FINISH: &str = "finish";
+/// Header of a client that reads what there is beside files; its value says nothing.
+pub(super) const REST: &str = "windrow-rest";
 /// Error texts travel in headers, which are small.
 const MAX_TEXT_CHARS: usize = 1_000;
 
@@ -61,6 +67,14 @@ impl EndMark {
         let mark = serde_json::from_slice(&message.app_metadata);
         Some(mark.map_err(|cause| broken("a message of a batch stream makes no sense").because(cause)))
     }
+}
+
+/// An answer to a put: one for each file, in their order; last, if the client asked by [`REST`], what there is beside them.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Answer {
+    Rest { rest: Rest },
+    File(StagedFile),
 }
 
 #[derive(Serialize, Deserialize)]

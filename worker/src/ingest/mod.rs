@@ -14,6 +14,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
 use tracing::Instrument;
 use windrow_common::{
     error, failpoint,
@@ -25,17 +26,18 @@ use windrow_common::{
 
 use crate::{
     error::{Outcome, Result, WorkerError},
-    flight::{Part, Pass, without_dictionaries},
+    flight::{Part, Pass, Rest, without_dictionaries},
     open::Connectors,
     session::{Assignment, Progress},
     source::{Chunk, Reject, RowStream, Slice, Source},
-    stage::{Attempt, BatchStream},
+    stage::{Attempt, BatchStream, Unfit},
     transform::{Shape, Transform, TransformLimits},
 };
 
 mod hops;
 mod keyed;
 mod paced;
+mod ready;
 mod rejects;
 mod watched;
 
@@ -92,6 +94,7 @@ impl Ingest {
 
         check_source(source.as_ref(), task.windows)?;
         let read = tracing::info_span!("read");
+        ready::check(source.as_ref(), &pipeline.readiness.require, &task.window).instrument(read.clone()).await?;
         let slices = resolve(source.as_ref(), task).instrument(read.clone()).await?;
         let input = source.schema().instrument(read.clone()).await?;
         let transform = self.transform(pipeline);
@@ -125,13 +128,15 @@ impl Ingest {
         }
         let rows = watched(written(rows, progress.clone(), pipeline.name.clone()), tracing::info_span!("transform"));
 
-        let files = hop.put(&pass, Part::Rows, shape.output.clone(), rows).await?;
-        progress.add_bytes(files.iter().map(|file| file.bytes).sum());
-        let (rejected, dead_letters) = rejects.finish(found.rows.load(Ordering::Relaxed)).await?;
+        let staged = hop.put(&pass, Part::Rows, shape.output.clone(), rows).await?;
+        progress.add_bytes(staged.files.iter().map(|file| file.bytes).sum());
+        let Rest { schema, unfit } = staged.rest.map_or_else(|| untold(&shape.output), Ok)?;
+        let values_discarded = unfit.values.values().sum();
+        let (rejected, dead_letters) = rejects.finish(found.rows.load(Ordering::Relaxed), unfit).await?;
 
         let rows_read = found.rows.load(Ordering::Relaxed) + rejected;
-        let draft = Draft { files, dead_letters, inputs, rows_read };
-        let manifest = manifest_of(pipeline, task, &shape.output, draft)?;
+        let counts = Counts { rows_read, values_discarded, ..Counts::default() };
+        let manifest = manifest_of(pipeline, task, Draft { schema, files: staged.files, dead_letters, inputs, counts });
         Ok(Staged { manifest: hop.finish(&pass, manifest).await?, kept })
     }
 
@@ -288,16 +293,23 @@ fn attempt_of(task: &Assignment) -> Attempt {
 
 /// What an attempt can say of itself; the sink worker counts the rest.
 struct Draft {
+    /// Of the staged rows, as JSON.
+    schema: Value,
     files: Vec<StagedFile>,
     dead_letters: Vec<StagedFile>,
     inputs: Vec<Input>,
-    rows_read: u64,
+    counts: Counts,
 }
 
-fn manifest_of(pipeline: &Pipeline, task: &Assignment, schema: &Schema, draft: Draft) -> Result<Manifest> {
-    let schema = serde_json::to_value(without_dictionaries(schema))
+/// What is to be taken for granted of a sink worker that tells no more than its files: it is of an older version.
+fn untold(rows: &Schema) -> Result<Rest> {
+    let schema = serde_json::to_value(without_dictionaries(rows))
         .map_err(|cause| WorkerError::never(error::INTERNAL, "a schema cannot be written as JSON").because(cause))?;
-    Ok(Manifest {
+    Ok(Rest { schema, unfit: Unfit::default() })
+}
+
+fn manifest_of(pipeline: &Pipeline, task: &Assignment, draft: Draft) -> Manifest {
+    Manifest {
         task: task.task,
         token: task.token,
         attempt: task.attempt,
@@ -305,12 +317,12 @@ fn manifest_of(pipeline: &Pipeline, task: &Assignment, schema: &Schema, draft: D
         sink: pipeline.sink.id(),
         window: task.window,
         write: pipeline.sink.write,
-        schema,
+        schema: draft.schema,
         files: draft.files,
         dead_letters: draft.dead_letters,
         inputs: draft.inputs,
-        counts: Counts { rows_read: draft.rows_read, ..Counts::default() },
-    })
+        counts: draft.counts,
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::{
     error::{Result, WorkerError},
     flight::{Hop, Part, Pass},
     source::Reject,
-    stage::{Attempt, dead_letters},
+    stage::{Attempt, Unfit, dead_letters},
 };
 
 /// Bytes of rejected input kept before they are staged.
@@ -50,7 +50,7 @@ impl Rejects {
         if self.allowed <= 0.0 && state.count > 0 {
             return Err(self.too_many(&state, None));
         }
-        state.bytes += rejects.iter().map(size_of).sum::<usize>();
+        state.bytes += rejects.iter().map(Reject::size).sum::<usize>();
         state.waiting.extend(rejects);
         match state.bytes > MOST_BYTES {
             true => self.stage(&mut state).await,
@@ -58,16 +58,19 @@ impl Rejects {
         }
     }
 
-    /// How many there were and the files they are in. `TOO_MANY_REJECTED` if they are more than the pipeline allows,
-    /// beside `good` rows.
-    pub(super) async fn finish(&self, good: u64) -> Result<(u64, Vec<StagedFile>)> {
+    /// How many the source had and the files all of them are in, with those of rows that did not fit the table.
+    /// `TOO_MANY_REJECTED` if they are more than the pipeline allows of them and the `good` rows of the source together.
+    pub(super) async fn finish(&self, good: u64, unfit: Unfit) -> Result<(u64, Vec<StagedFile>)> {
         let mut state = self.state.lock().await;
-        let read = good + state.count;
+        let (of_source, read) = (state.count, good + state.count);
+        state.count += unfit.rows;
+        state.first = state.first.take().or(unfit.first);
         if exceeds(state.count, read, self.allowed) {
             return Err(self.too_many(&state, Some(read)));
         }
         self.stage(&mut state).await?;
-        Ok((state.count, std::mem::take(&mut state.files)))
+        state.files.extend(unfit.dead_letters);
+        Ok((of_source, std::mem::take(&mut state.files)))
     }
 
     async fn stage(&self, state: &mut State) -> Result<()> {
@@ -79,7 +82,7 @@ impl Rejects {
         let rows = dead_letters::rows(&waiting, &self.attempt)?;
         drop(waiting);
         let rows = stream::once(future::ok(rows)).boxed();
-        state.files.extend(self.hop.put(&self.pass, Part::DeadLetters, dead_letters::schema(), rows).await?);
+        state.files.extend(self.hop.put(&self.pass, Part::DeadLetters, dead_letters::schema(), rows).await?.files);
         Ok(())
     }
 
@@ -95,10 +98,6 @@ impl Rejects {
 /// Whether so many of the rows read are more than the share allowed.
 fn exceeds(rejected: u64, read: u64, allowed: f64) -> bool {
     rejected as f64 > allowed * read as f64
-}
-
-fn size_of(reject: &Reject) -> usize {
-    std::mem::size_of::<Reject>() + reject.input.len() + reject.reason.len() + reject.raw.len()
 }
 
 #[cfg(test)]

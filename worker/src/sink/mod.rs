@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{FieldRef, SchemaRef};
 use async_trait::async_trait;
 use windrow_common::{
     claim::Token,
@@ -18,6 +18,7 @@ use windrow_common::{
 use self::versions::Version;
 use crate::{
     error::{Result, WorkerError},
+    mapping::{Stored, losses},
     source::{Built, ParamError},
     stage::{self, Attempt, BatchStream, Layout},
     storage::Storage,
@@ -27,8 +28,11 @@ mod change;
 pub mod delta;
 mod expose;
 pub mod files;
+mod policy;
 pub mod postgres;
 pub mod versions;
+
+pub use policy::SchemaChanges;
 
 /// A sink opened for one physical target.
 ///
@@ -43,6 +47,17 @@ pub trait Sink: Send + Sync + 'static {
     /// Fails with `SINK_UNSUPPORTED_TYPE` or `SINK_SCHEMA` before anything is written, and with `SINK_UNCONDITIONAL`
     /// where the store cannot fence commits.
     async fn layout(&self, schema: SchemaRef) -> Result<Layout>;
+
+    /// What each column becomes here, one by one: for plans. A column without a form does not hide the next.
+    async fn stored(&self, schema: SchemaRef) -> Result<Vec<Result<Stored>>> {
+        let layout = self.layout(schema.clone()).await?;
+        let stored = |field: &FieldRef| {
+            let kind =
+                layout.schema.field_with_name(field.name()).map_or(field.data_type(), |column| column.data_type());
+            Ok(Stored { kind: kind.to_string(), change: None, losses: losses(field.data_type(), kind) })
+        };
+        Ok(schema.fields().iter().map(stored).collect())
+    }
 
     /// Puts rows where no reader sees them, as [`stage`](stage::stage) does: the same for every sink that keeps files.
     async fn stage(&self, layout: &Layout, attempt: &Attempt, rows: BatchStream) -> Result<Vec<StagedFile>> {
@@ -149,6 +164,8 @@ pub struct SinkKind {
     /// Connection types it stages in; empty for sinks whose own place holds files.
     pub staging: &'static [&'static str],
     pub capabilities: Capabilities,
+    /// The policies on changing columns it can follow for what a pipeline writes.
+    pub schema_changes: fn(&SinkSpec) -> SchemaChanges,
     /// Opens it. The pipeline tells the cursor column, by which rows of a replaced window are found.
     pub build: fn(&Pipeline) -> Built<dyn Sink>,
     /// JSON Schema (draft-07) of its parameters beside `to`, `format`, `write` and `staging`.

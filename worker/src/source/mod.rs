@@ -4,14 +4,15 @@
 use std::{any::Any, sync::Arc};
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_schema::{FieldRef, SchemaRef};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use windrow_common::{error, manifest::Input, pipeline::SourceSpec, window::Window};
+use windrow_common::{error, manifest::Input, pipeline::SourceSpec, readiness::Condition, window::Window};
 
 use crate::{
     connection::ConnectionKind,
     error::{Result, WorkerError},
+    mapping::Origin,
 };
 
 mod decode;
@@ -30,10 +31,27 @@ pub trait Source: Send + Sync + 'static {
     /// The schema of the rows: declared, or inferred from the input the first time and then pinned by the sink's table.
     async fn schema(&self) -> Result<SchemaRef>;
 
+    /// The same columns in the source's own words, and what of them the rows do not keep: for plans.
+    async fn origins(&self) -> Result<Vec<Origin>> {
+        let plain = |field: &FieldRef| Origin {
+            column: field.name().clone(),
+            kind: field.data_type().to_string(),
+            losses: Vec::new(),
+        };
+        Ok(self.schema().await?.fields().iter().map(plain).collect())
+    }
+
     /// Finds what a window's rows are read from and pins it (by ETag, size and time, or version), so that all attempts'
     /// reads see the same input or fail with `SOURCE_CHANGED`. An absent partition is [`crate::error::Outcome::NotReady`].
     /// Slices are independent: they may be read in any order and in parallel.
     async fn resolve(&self, window: &Window) -> Result<Vec<Slice>>;
+
+    /// What is missing for a condition to hold for a window, in words; `None` if it holds. Asked before the window is
+    /// resolved, of sources alone that can tell.
+    async fn lacks(&self, condition: &Condition, _window: &Window) -> Result<Option<String>> {
+        let message = format!("this source cannot tell whether {condition:?} holds");
+        Err(WorkerError::never(error::CONTRADICTION, message).fix("remove it from `readiness.require`"))
+    }
 
     /// The rows of the slice that lie in the window, and what had to be rejected. With a cursor column, rows outside
     /// `[start, end)` are left out here. Memory is bounded by a few batches whatever the input's size.
@@ -99,6 +117,13 @@ pub struct Reject {
     pub raw: String,
 }
 
+impl Reject {
+    /// The memory it takes.
+    pub fn size(&self) -> usize {
+        std::mem::size_of::<Self>() + self.input.len() + self.reason.len() + self.raw.len()
+    }
+}
+
 /// Most bytes of a rejected row that are kept.
 pub const MAX_REJECT_BYTES: usize = 16 * 1024;
 
@@ -114,10 +139,17 @@ pub struct SourceKind {
     /// Those of them that no other connector serves, with their parameters.
     pub brings: &'static [ConnectionKind],
     pub build: fn(&SourceSpec) -> Built<dyn Source>,
+    /// Whether it can tell that a condition holds; why not, if it cannot.
+    pub tells: fn(&SourceSpec, &Condition) -> Result<(), String>,
     /// What [`Source::by_window`] will say, told from the parameters alone: nothing is opened and no secret resolved.
     pub by_window: fn(&SourceSpec) -> bool,
     /// JSON Schema (draft-07) of its parameters beside `from` and `cursor`.
     pub schema: fn() -> schemars::Schema,
+}
+
+/// Of sources that know of no conditions.
+fn tells_nothing(_: &SourceSpec, _: &Condition) -> Result<(), String> {
+    Err("only files in folders and buckets can say that a window's input is complete".to_owned())
 }
 
 /// An opened connector, or everything that is wrong with its parameters.

@@ -47,6 +47,16 @@ impl Template {
         self.pieces.iter().any(Piece::is_time)
     }
 
+    /// Whether the window's end decides what the text becomes.
+    pub(in crate::source) fn names_end(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Time { bound: Bound::End, .. }))
+    }
+
+    /// Another text, its times in the same zone.
+    pub(in crate::source) fn beside(&self, text: &str) -> Result<Self, String> {
+        Self::parse(text, self.zone.clone())
+    }
+
     /// The text in a window; `write` puts a time's text into the form its place needs.
     pub(in crate::source) fn in_window(&self, window: &Window, write: impl Fn(String) -> String) -> Result<String> {
         let filled = match (self.by_window(), window.instants()) {

@@ -3,11 +3,16 @@
 
 use std::sync::Arc;
 
-use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
+use arrow::compute::{
+    CastOptions, can_cast_types, cast_with_options, is_not_null, is_null, kernels::cmp::distinct, nullif,
+};
 use arrow::util::display::array_value_to_string;
 use arrow_array::{
-    Array, ArrayRef, Float32Array, Float64Array, RecordBatch, RecordBatchOptions, TimestampNanosecondArray,
-    cast::AsArray, new_null_array, types::Float64Type,
+    Array, ArrayRef, BooleanArray, Float32Array, Float64Array, RecordBatch, RecordBatchOptions,
+    TimestampNanosecondArray,
+    cast::AsArray,
+    new_null_array,
+    types::{Float32Type, Float64Type},
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use windrow_common::error;
@@ -82,6 +87,58 @@ impl Caster {
     }
 }
 
+/// The column in the type of a table's column as far as its values have an equal there, null elsewhere; and which have none.
+/// Values are compared as numbers, as instants or as what they are: text that is a whole number is one, and nothing else turns
+/// into something of another kind.
+pub(super) fn fitting(column: &ArrayRef, to: &DataType) -> Result<(ArrayRef, BooleanArray)> {
+    let broken = |cause: arrow_schema::ArrowError| {
+        WorkerError::never(error::INTERNAL, "a column cannot be fitted to the table's").because(cause)
+    };
+    let safe = CastOptions { safe: true, ..CastOptions::default() };
+    let column = match column.data_type() {
+        DataType::Dictionary(_, values) => &cast_with_options(column, values, &safe).map_err(broken)?,
+        _ => column,
+    };
+    let given = is_not_null(column).map_err(broken)?;
+    if column.data_type() == to {
+        return Ok((Arc::clone(column), BooleanArray::from(vec![false; column.len()])));
+    }
+    if !of_one_kind(column.data_type(), to) {
+        return Ok((new_null_array(to, column.len()), given));
+    }
+    let cast = cast_with_options(column, to, &safe).map_err(broken)?;
+    let lost = arrow::compute::and(&given, &is_null(&cast).map_err(broken)?).map_err(broken)?;
+    let misfits = match changed(column, &cast).map_err(broken)? {
+        Some(changed) => arrow::compute::or(&lost, &changed).map_err(broken)?,
+        None => lost,
+    };
+    Ok((nullif(&cast, &misfits).map_err(broken)?, misfits))
+}
+
+/// Whether values of one type can be of the other at all.
+fn of_one_kind(from: &DataType, to: &DataType) -> bool {
+    use DataType::{LargeUtf8, Timestamp, Utf8, Utf8View};
+    match (from, to) {
+        (Timestamp(_, from), Timestamp(_, to)) => from.is_some() == to.is_some(),
+        (Utf8 | LargeUtf8 | Utf8View, to) => to.is_integer(),
+        (from, to) => from.is_numeric() && to.is_numeric() && can_cast_types(from, to),
+    }
+}
+
+/// Which values a cast changed, if any can be.
+fn changed(column: &ArrayRef, cast: &ArrayRef) -> Result<Option<BooleanArray>, arrow_schema::ArrowError> {
+    let (from, to) = (column.data_type(), cast.data_type());
+    if let (DataType::Float64, DataType::Float32) = (from, to) {
+        let (wide, narrow) = (column.as_primitive::<Float64Type>(), cast.as_primitive::<Float32Type>());
+        return Ok(Some((0..wide.len()).map(|row| Some(overflows(wide, narrow, row))).collect()));
+    }
+    if !may_lose(from, to) {
+        return Ok(None);
+    }
+    let back = cast_with_options(cast, from, &CastOptions { safe: true, ..CastOptions::default() })?;
+    distinct(&back, &without_negative_zero(column)).map(Some)
+}
+
 fn refuse_homeless(given: &Schema, target: &Schema) -> Result<()> {
     match given.fields().iter().find(|field| target.field_with_name(field.name()).is_err()) {
         None => Ok(()),
@@ -111,7 +168,8 @@ fn first_difference(column: &ArrayRef, cast: &ArrayRef) -> Option<usize> {
     }
     let (from, to) = (column.data_type(), cast.data_type());
     if let (DataType::Float64, DataType::Float32) = (from, to) {
-        return overflowed(column.as_primitive::<Float64Type>(), cast.as_any().downcast_ref::<Float32Array>()?);
+        let (wide, narrow) = (column.as_primitive::<Float64Type>(), cast.as_any().downcast_ref::<Float32Array>()?);
+        return (0..wide.len()).find(|row| overflows(wide, narrow, *row));
     }
     if !may_lose(from, to) {
         return None;
@@ -135,8 +193,8 @@ fn may_lose(from: &DataType, to: &DataType) -> bool {
     (both_numbers || both_temporal) && !coarser_by_rule && can_cast_types(to, from)
 }
 
-fn overflowed(wide: &Float64Array, narrow: &Float32Array) -> Option<usize> {
-    (0..wide.len()).find(|row| wide.is_valid(*row) && wide.value(*row).is_finite() && !narrow.value(*row).is_finite())
+fn overflows(wide: &Float64Array, narrow: &Float32Array, row: usize) -> bool {
+    wide.is_valid(row) && wide.value(row).is_finite() && !narrow.value(row).is_finite()
 }
 
 /// An integer has no -0.0 to give back.
@@ -158,7 +216,7 @@ fn refused(column: &ArrayRef, field: &Field, rows_seen: u64) -> WorkerError {
     misfit(shown(column, row, field.data_type()), field, rows_seen, row)
 }
 
-fn shown(column: &ArrayRef, row: usize, to: &DataType) -> String {
+pub(super) fn shown(column: &ArrayRef, row: usize, to: &DataType) -> String {
     let value: String = array_value_to_string(column, row).unwrap_or_default().chars().take(80).collect();
     format!("{value:?} does not fit {to}")
 }
@@ -201,6 +259,45 @@ mod tests {
             let error = cast_one(column, to).expect_err(&label);
             assert_eq!(error.code(), error::VALUE_MALFORMED, "{label}");
             assert!(error.to_string().contains("row 2 "), "{label}: {error}");
+        }
+    }
+
+    #[test]
+    fn values_without_an_equal_are_found_and_the_others_arrive() {
+        let utc =
+            |values: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) };
+        let cases: Vec<(ArrayRef, DataType, &[bool])> = vec![
+            (Arc::new(Int64Array::from(vec![Some(1), Some(i64::MAX), None])), DataType::Int32, &[false, true, false]),
+            (
+                Arc::new(Float64Array::from(vec![1.0, 1.5, f64::NAN, -0.0])),
+                DataType::Int64,
+                &[false, true, true, false],
+            ),
+            (Arc::new(Float64Array::from(vec![0.1, 1e300])), DataType::Float32, &[false, true]),
+            (
+                Arc::new(StringArray::from(vec![Some("7"), Some("x"), Some("1.5"), None])),
+                DataType::Int64,
+                &[false, true, true, false],
+            ),
+            (
+                Arc::new(Decimal128Array::from(vec![100, 105]).with_precision_and_scale(9, 2).unwrap()),
+                DataType::Decimal128(9, 1),
+                &[false, true],
+            ),
+            // Of another kind: no text becomes an instant, no number a text, no date an instant.
+            (Arc::new(StringArray::from(vec!["2024-01-01T00:00:00Z"])), utc(vec![0]).data_type().clone(), &[true]),
+            (Arc::new(Int64Array::from(vec![1])), DataType::Utf8, &[true]),
+            (Arc::new(arrow_array::Date32Array::from(vec![1])), utc(vec![0]).data_type().clone(), &[true]),
+            (Arc::new(arrow_array::BooleanArray::from(vec![true])), DataType::Int32, &[true]),
+        ];
+        for (column, to, wanted) in cases {
+            let label = format!("{} to {to}", column.data_type());
+            let (fitted, misfits) = fitting(&column, &to).unwrap();
+            assert_eq!(misfits.iter().map(Option::unwrap).collect::<Vec<_>>(), wanted, "{label}");
+            assert_eq!(fitted.data_type(), &to, "{label}");
+            for (row, misfit) in wanted.iter().enumerate() {
+                assert_eq!(fitted.is_null(row), *misfit || column.is_null(row), "{label} row {row}");
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use windrow_common::error;
 
-use super::{Attempt, FileFormat, Layout};
+use super::{Attempt, Changes, FileFormat, Layout};
 use crate::{
     error::{Result, WorkerError},
     source::Reject,
@@ -40,6 +40,7 @@ pub fn layout() -> Layout {
         folder: FOLDER.to_owned(),
         cursor: None,
         stats: false,
+        changes: Changes::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use arrow_array::{
     types::{Float16Type, Float32Type, Float64Type},
 };
 use arrow_json::{WriterBuilder, writer::LineDelimited};
-use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::{
     arrow::ArrowWriter,
@@ -123,24 +123,23 @@ impl FileFormat {
 
 /// `SINK_UNSUPPORTED_TYPE` for the first column the text formats have no faithful form for.
 fn check(format: &FileFormat, schema: &Schema) -> Result<()> {
-    let unfit: fn(&DataType) -> bool = match format {
-        FileFormat::Parquet { .. } => return Ok(()),
-        FileFormat::Csv { .. } => |kind| kind.is_nested() || is_binary(kind),
-        FileFormat::JsonLines => |kind| contains(kind, &is_binary),
+    schema.fields().iter().try_for_each(|field| check_format(format, field))
+}
+
+/// `SINK_UNSUPPORTED_TYPE` if the format has no faithful form for the column.
+pub(crate) fn check_format(format: &FileFormat, field: &Field) -> Result<()> {
+    let kind = field.data_type();
+    let unfit = match format {
+        FileFormat::Parquet { .. } => false,
+        FileFormat::Csv { .. } => kind.is_nested() || is_binary(kind),
+        FileFormat::JsonLines => contains(kind, &is_binary),
     };
-    match schema.fields().iter().find(|field| unfit(field.data_type())) {
-        None => Ok(()),
-        Some(field) => Err(WorkerError::never(
-            error::SINK_UNSUPPORTED_TYPE,
-            format!(
-                "{} has no form for the column {:?} of type {}",
-                format.extension(),
-                field.name(),
-                field.data_type()
-            ),
-        )
-        .fix("write Parquet, or turn the column into text in a transform, for example by encode(column, 'base64')")),
+    if !unfit {
+        return Ok(());
     }
+    let message = format!("{} has no form for the column {:?} of type {kind}", format.extension(), field.name());
+    Err(WorkerError::never(error::SINK_UNSUPPORTED_TYPE, message)
+        .fix("write Parquet, or turn the column into text in a transform, for example by encode(column, 'base64')"))
 }
 
 fn is_binary(kind: &DataType) -> bool {

@@ -12,9 +12,12 @@ use crate::{error::Result, storage::Storage};
 
 mod cast;
 pub mod chain;
+mod changes;
 pub mod dead_letters;
 mod encode;
 mod file;
+mod fit;
+mod fitting;
 pub mod manifest;
 mod name;
 mod partition;
@@ -25,7 +28,10 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use changes::{Changes, Discard, mark_of, marked, unmarked};
+pub(crate) use encode::check_format;
 pub(crate) use file::{FilePlan, OpenFile};
+pub use fitting::{Fitting, Unfit};
 pub(crate) use name::joined;
 pub use name::{StagedName, hive_folder};
 
@@ -65,6 +71,8 @@ pub struct Layout {
     pub cursor: Option<String>,
     /// Whether to collect statistics in Delta's form (`numRecords`, `minValues`, `maxValues`, `nullCount`).
     pub stats: bool,
+    /// What of the rows' columns is not as the table has it.
+    pub changes: Changes,
 }
 
 /// The formats staging writes.

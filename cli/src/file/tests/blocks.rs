@@ -160,3 +160,51 @@ fn bounds_that_allow_nothing_are_refused() {
         assert_eq!(found(&load(&text)), [expected], "{line}");
     }
 }
+
+#[test]
+fn a_policy_on_columns_is_one_the_sink_can_follow() {
+    let with =
+        |line: &str| SOUND.replace("    pattern: incremental\n", &format!("    pattern: incremental\n    {line}\n"));
+    for (line, expected) in [
+        ("schema: { new_column: evolve, type_change: discard_value }", None),
+        ("schema: { new_column: evolf }", Some("error WR-P006 8:27")),
+        ("schema: { new_columns: evolve }", Some("error WR-P003 8:15")),
+        ("schema: { type_change: evolve }", Some("error WR-K006 8:28")),
+        ("schema: { new_column: discard_row }", Some("error WR-P009 8:27")),
+        ("schema: { new_column: discard_row }\n    limits: { max_rejected: 0.1 }", None),
+    ] {
+        assert_eq!(found(&load(&with(line))), expected.into_iter().collect::<Vec<_>>(), "{line}");
+    }
+    let loaded = load(&with("schema: { type_change: evolve }"));
+    assert_eq!(loaded.diagnostics[0].fix.as_deref(), Some("it can freeze, discard_row, discard_value"));
+}
+
+#[test]
+fn a_policy_of_the_defaults_is_held_against_every_sink() {
+    let loaded = load(&SOUND.replace("pipelines:", "defaults:\n  schema: { type_change: evolve }\npipelines:"));
+    assert_eq!(found(&loaded), ["error WR-K006 8:3"]);
+    let own = "    pattern: incremental\n    schema: { type_change: freeze }\n";
+    let text = SOUND
+        .replace("pipelines:", "defaults:\n  schema: { type_change: evolve }\npipelines:")
+        .replace("    pattern: incremental\n", own);
+    assert_eq!(found(&load(&text)), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_window_waits_for_is_something_its_source_can_tell() {
+    let by_path =
+        SOUND.replace("path: visits.csv, format: { type: csv }, cursor: at", "path: \"{window.start:%H}/a.csv\"");
+    let with = |text: &str, line: &str| {
+        found(&load(&text.replace("    pattern: incremental\n", &format!("    pattern: incremental\n    {line}\n"))))
+    };
+    for (line, expected) in [
+        ("readiness: { require: { all: [{ marker: _SUCCESS }] } }", vec![]),
+        ("readiness: { require: { any: [{ marker: a }, { next_partition: true }] } }", vec!["error WR-P009 8:50"]),
+        ("readiness: { require: { any: [{ next_partition: false }] } }", vec!["error WR-P006 8:53"]),
+        ("readiness: { require: { marker: a } }", vec!["error WR-P006 8:37"]),
+    ] {
+        assert_eq!(with(&by_path, line), expected, "{line}");
+    }
+    let cursor = with(SOUND, "readiness: { require: { all: [{ marker: _SUCCESS }] } }");
+    assert_eq!(cursor, ["error WR-P009 8:18"]);
+}

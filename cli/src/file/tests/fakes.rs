@@ -9,8 +9,13 @@ use windrow_common::{
     error,
     manifest::WriteMode,
     pipeline::{Pipeline, SourceSpec},
+    readiness::Condition,
+    schema::OnChange,
 };
-use windrow_worker::{sink::Capabilities, source::ParamError};
+use windrow_worker::{
+    sink::{Capabilities, SchemaChanges},
+    source::ParamError,
+};
 
 use crate::file::connector::{Connectors, SinkConnector, SourceConnector};
 
@@ -21,6 +26,10 @@ pub(super) fn connectors() -> Connectors {
         formats: &[],
         schema: schema::<SourceParams>,
         open: Box::new(open_source),
+        tells: |_, condition| match condition {
+            Condition::Marker(_) => Ok(()),
+            Condition::NextPartition(_) => Err("there is none".to_owned()),
+        },
         by_window: |spec| spec.params.get("path").is_some_and(|path| path.to_string().contains("{window.")),
     };
     let delta = SinkConnector {
@@ -32,6 +41,15 @@ pub(super) fn connectors() -> Connectors {
             writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll, WriteMode::Upsert],
             partitions: true,
             delivery: "atomic",
+        },
+        schema_changes: |spec| SchemaChanges {
+            new_column: &OnChange::ALL,
+            type_change: match spec.write {
+                WriteMode::ReplaceAll => &OnChange::ALL,
+                _ => &[OnChange::Freeze, OnChange::DiscardRow, OnChange::DiscardValue],
+            },
+            usual: OnChange::Freeze,
+            why: "types of old rows stay",
         },
         schema: schema::<SinkParams>,
         open: Box::new(open_sink),
@@ -45,6 +63,12 @@ pub(super) fn connectors() -> Connectors {
             writes: &[WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
             partitions: false,
             delivery: "idempotent",
+        },
+        schema_changes: |_| SchemaChanges {
+            new_column: &[OnChange::Freeze],
+            type_change: &[OnChange::Freeze],
+            usual: OnChange::Freeze,
+            why: "files stay as they are",
         },
         schema: schema::<SinkParams>,
         open: Box::new(open_sink),

@@ -103,7 +103,8 @@ pub(super) fn manifest(task: &Task, token: Token) -> ManifestRef {
     sha256.0[..16].copy_from_slice(task.id.as_bytes());
     sha256.0[16..24].copy_from_slice(&token.revision.to_be_bytes());
     let rows = task.windows() as u64;
-    let counts = Counts { rows_read: rows, rows_written: rows, rows_rejected: 0, bytes_written: 10 * rows, files: 1 };
+    let counts =
+        Counts { rows_read: rows, rows_written: rows, bytes_written: 10 * rows, files: 1, ..Counts::default() };
     ManifestRef { path: format!("{}-{token}.json", task.id.short()), sha256, counts }
 }
 

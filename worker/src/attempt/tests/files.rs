@@ -57,6 +57,44 @@ async fn a_partition_that_is_not_there_yet_keeps_the_task_waiting() {
     assert_eq!(result, AttemptResult::NotReady);
 }
 
+/// Proves IL10, IL11. A window whose files are there waits for the file that says they are complete, or for the next window's.
+#[tokio::test]
+async fn a_partition_that_is_still_being_written_keeps_the_task_waiting() {
+    let mut bench = Bench::start();
+    let drop = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = drop.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let partition = json!({
+        "from": { "name": "drop", "type": "local", "root": drop.path() },
+        "path": "us={window.start:%6f}/*.csv",
+    });
+    write("us=000000/a.csv", "id\n1\n");
+    let success = json!({ "marker": "_SUCCESS" });
+    let required = |require: Value| json!({ "readiness": { "require": require } });
+    let both = required(json!({ "all": [success, { "next_partition": true }] }));
+    let either = required(json!({ "any": [success, { "next_partition": true }] }));
+    let (both, either) = (bench.pipeline(partition.clone(), &both), bench.pipeline(partition, &either));
+
+    for pipeline in [&both, &either] {
+        let (fail, result) = bench.failure(bench.assign(1, pipeline)).await;
+        assert!(fail.not_ready, "{fail:?}");
+        let failure = fail.failure.unwrap();
+        assert_eq!(failure.code, error::NOT_READY.code);
+        assert!(failure.message.contains("\"us=000000/_SUCCESS\""), "{failure:?}");
+        assert_eq!(result, AttemptResult::NotReady);
+    }
+    // The window is [0, 10): the next one begins at the tenth microsecond.
+    write("us=000010/b.csv", "id\n2\n");
+    let (fail, _) = bench.failure(bench.assign(1, &both)).await;
+    assert!(fail.not_ready, "{fail:?}");
+    bench.sealed(bench.assign(1, &either)).await;
+    write("us=000000/_SUCCESS", "");
+    bench.sealed(bench.assign(1, &both)).await;
+}
+
 /// Proves CL3. A zombie's files carry its token, so they collide with nobody's.
 #[tokio::test]
 async fn two_attempts_at_one_task_stage_side_by_side() {

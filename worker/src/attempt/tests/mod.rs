@@ -124,6 +124,15 @@ impl Bench {
         peer.say(Heard::Fail(v1::FailReply { request: fail.request, accepted: true })).await;
         (fail, self.results.recv().await.unwrap())
     }
+
+    /// Runs a claim that must come to a seal.
+    async fn sealed(&mut self, assign: v1::Assign) {
+        let (mut peer, _) = self.fake.welcomed().await;
+        peer.say(Heard::Assign(assign)).await;
+        let seal = hear_seal(&mut peer).await;
+        peer.say(Heard::Seal(v1::SealReply { request: seal.request, accepted: true })).await;
+        assert_eq!(self.results.recv().await, Some(AttemptResult::Sealed));
+    }
 }
 
 async fn hear_seal(peer: &mut Peer) -> v1::Seal {

@@ -15,7 +15,9 @@ async fn both_ways_stage_the_same_bytes() {
     let mut digests = Vec::new();
     for (name, hop) in house.hops() {
         let batches: Vec<_> = (0..20).map(|n| numbers(n * 5_000..(n + 1) * 5_000).slice(1_000, 3_000)).collect();
-        let files = hop.put(&house.pass(), Part::Rows, batches[0].schema(), many(batches)).await.unwrap();
+        let staged = hop.put(&house.pass(), Part::Rows, batches[0].schema(), many(batches)).await.unwrap();
+        assert_eq!(staged.rest.unwrap().schema["fields"][0]["name"], "n", "{name}");
+        let files = staged.files;
         assert_eq!((files.len(), files[0].rows, files[0].window), (1, 60_000, house.ticket().window), "{name}");
         digests.push((files[0].sha256, files[0].bytes));
     }
@@ -29,9 +31,9 @@ async fn a_stream_without_rows_or_with_dictionaries_goes_both_ways() {
     let words = RecordBatch::try_from_iter_with_nullable([("w", Arc::new(words) as ArrayRef, true)]).unwrap();
     for (name, hop) in house.hops() {
         let empty = numbers(0..0);
-        let files = hop.put(&house.pass(), Part::Rows, empty.schema(), many(vec![])).await.unwrap();
+        let files = hop.put(&house.pass(), Part::Rows, empty.schema(), many(vec![])).await.unwrap().files;
         assert_eq!(files, [], "{name}");
-        let files = hop.put(&house.pass(), Part::Rows, words.schema(), once(words.clone())).await.unwrap();
+        let files = hop.put(&house.pass(), Part::Rows, words.schema(), once(words.clone())).await.unwrap().files;
         let bytes = Bytes::from(house.read(&files[0]));
         let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
         let found: Vec<_> = reader.build().unwrap().map(|batch| batch.unwrap()).collect();
@@ -52,7 +54,7 @@ async fn a_batch_of_64_megabytes_is_split_and_arrives_whole() {
     assert!(messages.len() > 30, "{}", messages.len());
     assert!(messages.iter().all(|message| message.data_body.len() < 4 << 20));
     let house = House::new("parquet").await;
-    let files = house.remote.put(&house.pass(), Part::Rows, batch.schema(), once(batch)).await.unwrap();
+    let files = house.remote.put(&house.pass(), Part::Rows, batch.schema(), once(batch)).await.unwrap().files;
     assert_eq!(files.iter().map(|file| file.rows).sum::<u64>(), 600_000);
 }
 
@@ -61,15 +63,22 @@ async fn a_manifest_is_counted_where_the_files_are_and_sealed_by_its_digest() {
     let house = House::new("parquet").await;
     for (name, hop) in house.hops() {
         let signed = house.pass();
-        let files = hop.put(&signed, Part::Rows, numbers(0..10).schema(), once(numbers(0..10))).await.unwrap();
+        let files = hop.put(&signed, Part::Rows, numbers(0..10).schema(), once(numbers(0..10))).await.unwrap().files;
         let reject = Reject { input: "x".into(), position: 1, code: "WR-S004", reason: "r".into(), raw: "raw".into() };
         let attempt = Attempt { task: house.ticket().task, token: house.ticket().token, window: house.ticket().window };
         let letters = dead_letters::rows(&[reject], &attempt).unwrap();
-        let letters = hop.put(&signed, Part::DeadLetters, letters.schema(), once(letters)).await.unwrap();
+        let letters = hop.put(&signed, Part::DeadLetters, letters.schema(), once(letters)).await.unwrap().files;
         let bytes = files[0].bytes;
         let draft = Manifest { dead_letters: letters, ..draft(&house.ticket(), files) };
         let reference = hop.finish(&signed, draft.clone()).await.unwrap();
-        let counts = Counts { rows_read: 10, rows_written: 10, rows_rejected: 1, bytes_written: bytes, files: 1 };
+        let counts = Counts {
+            rows_read: 10,
+            rows_written: 10,
+            rows_rejected: 1,
+            bytes_written: bytes,
+            files: 1,
+            values_discarded: 0,
+        };
         assert_eq!(reference.counts, counts, "{name}");
         let sink = house.sink();
         let found = crate::stage::manifest::get_manifest(sink.storage(), &reference).await.unwrap();

@@ -110,7 +110,7 @@ impl House {
     async fn assert_healthy(&self) {
         for (name, hop) in self.hops() {
             let batch = numbers(0..10);
-            let files = hop.put(&self.pass(), Part::Rows, batch.schema(), once(batch)).await.unwrap();
+            let files = hop.put(&self.pass(), Part::Rows, batch.schema(), once(batch)).await.unwrap().files;
             assert_eq!(files[0].rows, 10, "{name}");
         }
     }

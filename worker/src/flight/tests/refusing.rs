@@ -58,7 +58,7 @@ async fn a_manifest_of_another_claim_or_with_its_files_is_refused() {
     ];
     for (_, hop) in house.hops() {
         let batch = numbers(0..1);
-        let files = hop.put(&house.sign(&mine), Part::Rows, batch.schema(), once(batch)).await.unwrap();
+        let files = hop.put(&house.sign(&mine), Part::Rows, batch.schema(), once(batch)).await.unwrap().files;
         for other in &others {
             let foreign = draft(other, files.clone());
             for (ticket, manifest) in [(&mine, foreign.clone()), (other, foreign), (other, draft(&mine, files.clone()))]

@@ -16,6 +16,8 @@ use windrow_common::{
 };
 
 use super::{
+    evolution,
+    prepare::schema_of,
     table::{ActiveFile, AppIds, Table},
     tag,
 };
@@ -98,6 +100,9 @@ impl Writing<'_> {
         lines.push(&Action::Txn(Transaction::new(&self.apps.seq, seq)))?;
         lines.push(&Action::Txn(Transaction::new(&self.apps.digest, Fingerprint::to_signed(effect))))?;
         if deed == Deed::Apply {
+            if let Some(metadata) = evolution::metadata(&schema_of(&self.body.schema)?, table)? {
+                lines.push(&metadata)?;
+            }
             for path in &self.body.remove {
                 lines.push(&Action::Remove(removal(path, table.files.get(path), self.now)))?;
             }

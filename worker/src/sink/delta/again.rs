@@ -84,8 +84,13 @@ impl DeltaSink {
         let files = loaded_files(version);
         let schema = version.load.as_ref().map(|load| schema_of(&load.schema)).transpose()?;
         layout::check_partitioning(&table, &self.params)?;
-        if let Some(schema) = &schema {
-            types::fit(schema, &table.schema)?;
+        if schema.as_ref().is_some_and(|schema| !types::fits(schema, &table.schema)) {
+            return Err(WorkerError::never(
+                error::SINK_SCHEMA,
+                "the columns of that version do not fit the table any more",
+            )
+            .at(self.storage.url().to_string())
+            .fix("read it as an older version of the table, or load it again from the source"));
         }
         let named: BTreeSet<&String> = files.iter().map(|file| &file.path).collect();
         let mut remove: Vec<String> = table.files.keys().filter(|path| !named.contains(path)).cloned().collect();

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use arrow_schema::Field;
+use arrow_schema::{Field, Schema};
 use tokio::sync::MutexGuard;
 use windrow_common::{
     error, failpoint,
@@ -14,14 +14,16 @@ use windrow_common::{
 use super::{
     DeltaSink,
     actions::{self, Commit, Deed, Writing},
+    evolution,
     log::{Written, broken},
     prepare::schema_of,
-    table::{Stamp, Table},
+    table::{Advance, Stamp, Table},
     types,
 };
 use crate::{
     error::{Result, WorkerError},
     sink::{Applied, Refusal},
+    stage::unmarked,
 };
 
 /// How often an unclear outcome is looked at before it is reported as unknown.
@@ -109,7 +111,8 @@ impl DeltaSink {
 
     /// Makes the table: version 0 holds no data, so that every commit with data has a version to be judged on.
     async fn create(&self, body: &IntentBody, now: i64) -> Result<()> {
-        let schema = schema_of(&body.schema)?;
+        let wanted = schema_of(&body.schema)?;
+        let schema = Schema::new(wanted.fields().iter().map(|field| unmarked(field)).collect::<Vec<_>>());
         let text = actions::creation(&schema.into(), &self.params.partition_by, now)?;
         // Whether it is ours or somebody else's: the next look tells what the table is.
         self.log.write(0, text).await.map(|_| ())
@@ -120,9 +123,13 @@ impl DeltaSink {
         let commit = Commit::parse(text).map_err(broken)?;
         if let Some(table) = held.as_mut() {
             let table = Arc::make_mut(table);
-            table.apply(&commit, stamp, self.log.reading());
-            self.checkpoints.after(table);
+            if table.apply(&commit, stamp, self.log.reading()) == Advance::Applied {
+                self.checkpoints.after(table);
+                return Ok(());
+            }
         }
+        // A commit that changes the schema: the next look loads the table anew.
+        **held = None;
         Ok(())
     }
 }
@@ -135,14 +142,18 @@ fn refusal(body: &IntentBody, table: &Table, partition_by: &[String]) -> Result<
         return Ok(Some(Refusal::Conflict));
     }
     let wanted = schema_of(&body.schema)?;
+    if let Some(refusal) = evolution::refusal(&wanted, body, table) {
+        return Ok(Some(refusal));
+    }
+    let stays = evolution::staying(&wanted, table);
     let takes = |field: &Field| {
         table.schema.field_with_name(field.name()).is_ok_and(|column| {
             column.data_type() == field.data_type() && (column.is_nullable() || !field.is_nullable())
         })
     };
     let unchanged = table.partition_by == partition_by
-        && wanted.fields().iter().all(|field| takes(field))
-        && types::fit(&wanted, &table.schema).is_ok();
+        && stays.fields().iter().all(|field| takes(field))
+        && types::fits(&stays, &table.schema);
     Ok((!unchanged).then_some(Refusal::Schema))
 }
 

@@ -8,18 +8,24 @@ use windrow_common::error;
 use super::{params::Params, table::Table, types};
 use crate::{
     error::{Result, WorkerError},
-    stage::{FileFormat, Layout},
+    sink::policy::Policy,
+    stage::{Changes, FileFormat, Layout},
 };
 
 /// The layout for rows of `schema`, on `table` or on the one to be made.
-pub(super) fn layout(schema: &Schema, table: Option<&Table>, params: &Params, cursor: Option<&str>) -> Result<Layout> {
+pub(super) fn layout(
+    schema: &Schema,
+    table: Option<&Table>,
+    params: &Params,
+    (cursor, policy): (Option<&str>, &Policy),
+) -> Result<Layout> {
     let rows = types::table_schema(schema)?;
-    let schema = match table {
+    let (schema, changes) = match table {
         Some(table) => {
             check_partitioning(table, params)?;
-            types::fit(&rows, &table.schema)?
+            types::meet(&rows, &table.schema, policy)?
         }
-        None => Arc::new(rows),
+        None => (Arc::new(rows), Changes::default()),
     };
     check_partition_columns(&schema, &params.partition_by)?;
     let cursor = cursor.filter(|name| schema.field_with_name(name).is_ok_and(|field| is_cursor(field.data_type())));
@@ -31,6 +37,7 @@ pub(super) fn layout(schema: &Schema, table: Option<&Table>, params: &Params, cu
         target_bytes: params.target_file_size.0,
         folder: String::new(),
         stats: true,
+        changes,
     })
 }
 

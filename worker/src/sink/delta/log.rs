@@ -53,6 +53,7 @@ impl Log {
         let configuration: BTreeMap<String, String> =
             state.metadata().configuration().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         let schema: Schema = state.schema().as_ref().try_into_arrow().map_err(broken)?;
+        let metadata = Arc::new(serde_json::to_value(state.metadata()).map_err(broken)?);
         let protocol = serde_json::to_value(state.protocol()).map_err(broken)?;
         guard::check(&guard::Facts { protocol: &protocol, configuration: &configuration, schema: &schema })
             .map_err(|refused| refused.at(self.storage.url().to_string()))?;
@@ -73,7 +74,7 @@ impl Log {
             .map(|add| (add.path.clone(), ActiveFile::of(&add, &self.reading)))
             .collect();
         let partition_by = state.metadata().partition_columns().to_vec();
-        Ok(Some(Table { version, stamp, schema: Arc::new(schema), partition_by, configuration, files, txns }))
+        Ok(Some(Table { version, stamp, schema: Arc::new(schema), metadata, partition_by, configuration, files, txns }))
     }
 
     /// The table as delta-rs sees it, at `version` or the newest.

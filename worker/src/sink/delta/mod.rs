@@ -3,7 +3,8 @@
 //! judged on, created or not at all. It may not know the coordinator, sessions or Flight.
 //!
 //! `params` what the pipeline may say; `types` and `guard` which rows and tables fit; `log`, `actions`, `table` the
-//! log in storage, as text, in memory; `prepare` the next commit worked out, by `sink::change`; `again` that of a rollback; `commit` the commit; `checkpoint` what is done after it.
+//! log in storage, as text, in memory; `prepare` the next commit worked out, by `sink::change`; `again` that of a rollback; `commit` the commit; `evolution`
+//! a commit that changes the table's columns; `planned` what columns become, for plans; `checkpoint` what is done after it.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ use windrow_common::{
     id::SinkId,
     intent::{Committed, IntentBody},
     manifest::{Digest, WriteMode},
-    pipeline::Pipeline,
+    pipeline::{Pipeline, SinkSpec},
 };
 
 use self::{
@@ -26,9 +27,14 @@ use self::{
     params::Params,
     table::{Advance, AppIds, Reading, Table},
 };
-use super::{Again, Applied, Capabilities, Next, Sink, SinkKind, versions::Version};
+use super::{
+    Again, Applied, Capabilities, Next, Sink, SinkKind,
+    policy::{Policy, SchemaChanges},
+    versions::Version,
+};
 use crate::{
     error::{Result, WorkerError},
+    mapping::Stored,
     source::ParamError,
     stage::Layout,
     storage::Storage,
@@ -38,10 +44,12 @@ mod actions;
 mod again;
 mod checkpoint;
 mod commit;
+mod evolution;
 mod guard;
 mod layout;
 mod log;
 mod params;
+mod planned;
 mod prepare;
 mod table;
 mod tag;
@@ -59,9 +67,17 @@ pub const KIND: SinkKind = SinkKind {
         partitions: true,
         delivery: "atomic",
     },
+    schema_changes,
     build,
     schema: || schemars::schema_for!(Params),
 };
+
+pub(super) fn schema_changes(spec: &SinkSpec) -> SchemaChanges {
+    SchemaChanges::of_files(
+        spec.write,
+        "Delta tables widen a type only by a feature (typeWidening) that few readers know",
+    )
+}
 
 fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
     let params = Params::decode(&pipeline.sink.params).map_err(|bad| vec![bad])?;
@@ -86,6 +102,7 @@ pub struct DeltaSink {
     write: WriteMode,
     /// The column that tells a row's window, as the pipeline names it; the table may lack it.
     cursor: Option<String>,
+    policy: Policy,
     log: Log,
     /// `None` until it is loaded, and while there is no table.
     table: Mutex<Option<Arc<Table>>>,
@@ -102,7 +119,12 @@ impl Sink for DeltaSink {
     async fn layout(&self, schema: SchemaRef) -> Result<Layout> {
         self.storage.check_conditional_writes().await?;
         let table = self.newest().await?;
-        layout::layout(&schema, table.as_deref(), &self.params, self.cursor.as_deref())
+        layout::layout(&schema, table.as_deref(), &self.params, (self.cursor.as_deref(), &self.policy))
+    }
+
+    async fn stored(&self, schema: SchemaRef) -> Result<Vec<Result<Stored>>> {
+        let table = self.newest().await?;
+        Ok(planned::stored(&schema, table.as_deref(), &self.policy))
     }
 
     async fn probe(&self) -> Result<Option<Committed>> {
@@ -159,6 +181,7 @@ impl DeltaSink {
             params,
             write: pipeline.sink.write,
             cursor,
+            policy: Policy::of(pipeline, schema_changes),
             log,
             table: Mutex::new(None),
             clock: SystemClock::new(),

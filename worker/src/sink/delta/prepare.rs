@@ -3,12 +3,12 @@
 
 use std::{collections::HashMap, sync::atomic::AtomicU32};
 
-use arrow_schema::{Field, Schema};
+use arrow_schema::{Field, FieldRef, Schema};
 use serde_json::Value;
 use windrow_common::{
     error,
     intent::{IntentBody, IntentTask},
-    manifest::Manifest,
+    manifest::{Manifest, WriteMode},
     window::Window,
 };
 
@@ -19,6 +19,7 @@ use crate::{
         Next,
         change::{self, Rewriter, Rule, without},
     },
+    stage,
 };
 
 impl DeltaSink {
@@ -35,13 +36,10 @@ impl DeltaSink {
                 && !self.params.partition_by.iter().any(|column| column == name)
         });
         change::check_rewrites(&plan.rewrite, cursor)?;
-        let file_schema = match table.as_deref() {
-            Some(table) => table.file_schema(),
-            None => without(&schema, &self.params.partition_by),
-        };
+        let unmarked: Vec<Field> = schema.fields().iter().map(|field| stage::unmarked(field)).collect();
         let rewriter = Rewriter {
             storage: &self.storage,
-            schema: file_schema,
+            schema: without(&Schema::new(unmarked), &self.params.partition_by),
             cursor,
             tasks: &next.tasks,
             folder: str::to_owned,
@@ -66,17 +64,52 @@ impl DeltaSink {
         })
     }
 
-    /// The table's schema after the commit; fails when staged rows do not fit it.
+    /// The table's schema after the commit, with the columns marked that change it; fails when staged rows do not fit it.
     fn schema_after(&self, table: Option<&Table>, tasks: &[(IntentTask, Manifest)]) -> Result<Schema> {
-        let rows = tasks
-            .iter()
-            .map(|(_, manifest)| types::table_schema(&schema_of(&manifest.schema)?))
-            .collect::<Result<Vec<_>>>()?;
-        let Some(table) = table else { return change::union(&rows) };
+        // What tasks before the last load that replaces everything brought is gone.
+        let first = tasks.iter().rposition(|(_, manifest)| manifest.write == WriteMode::ReplaceAll).unwrap_or(0);
+        let replaces_all = tasks.get(first).is_some_and(|(_, manifest)| manifest.write == WriteMode::ReplaceAll);
+        let Some(table) = table else {
+            let rows = tasks.iter().map(|(_, manifest)| types::table_schema(&schema_of(&manifest.schema)?));
+            let rows = rows.collect::<Result<Vec<_>>>()?;
+            return change::union(tasks.iter().map(|(task, _)| task.task).zip(&rows));
+        };
         layout::check_partitioning(table, &self.params)?;
-        for rows in &rows {
-            let fitted = types::fit(rows, &table.schema)?;
-            if let Some(field) = fitted.fields().iter().find(|field| !same_type(rows, field)) {
+        let mut after = Columns { fields: table.schema.fields().to_vec(), replaces_all };
+        for (task, manifest) in &tasks[first..] {
+            let staged = schema_of(&manifest.schema)?;
+            let rows = types::table_schema(&staged)?;
+            for (field, staged) in rows.fields().iter().zip(staged.fields()) {
+                after.take(field, stage::mark_of(staged)).map_err(|error| error.staged_again(task.task))?;
+            }
+            after
+                .fields
+                .iter()
+                .filter(|column| rows.field_with_name(column.name()).is_err())
+                .try_for_each(|column| types::check_needed(column))?;
+        }
+        Ok(Schema::new(after.fields))
+    }
+}
+
+/// The table's columns as they become, task by task.
+struct Columns {
+    fields: Vec<FieldRef>,
+    /// Whether no row of the table stays.
+    replaces_all: bool,
+}
+
+impl Columns {
+    /// A column of staged rows; `mark` tells that the table is to change for it, and which type it had.
+    fn take(&mut self, field: &Field, mark: Option<&str>) -> Result<()> {
+        let known = self.fields.iter().position(|column| column.name() == field.name());
+        match (known, mark) {
+            (None, Some(_)) => self.fields.push(stage::marked(field, None)),
+            (Some(at), _) if self.fields[at].data_type() == field.data_type() => {}
+            (Some(at), Some(before)) if self.replaces_all && self.fields[at].data_type().to_string() == before => {
+                self.fields[at] = stage::marked(field, Some(before));
+            }
+            _ => {
                 return Err(WorkerError::later(
                     error::SINK_SCHEMA,
                     "rows were staged for another version of the table",
@@ -85,12 +118,8 @@ impl DeltaSink {
                 .fix("stage the window again"));
             }
         }
-        Ok(table.schema.as_ref().clone())
+        Ok(())
     }
-}
-
-fn same_type(rows: &Schema, field: &Field) -> bool {
-    rows.field_with_name(field.name()).is_ok_and(|staged| staged.data_type() == field.data_type())
 }
 
 /// A schema as manifests and intents hold it.

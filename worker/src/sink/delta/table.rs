@@ -1,11 +1,15 @@
 //! The table as one version of its log describes it, kept in memory and advanced commit by commit, so that a commit
 //! costs the same after three thousand others as after three. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use arrow_schema::SchemaRef;
 use deltalake_core::kernel::{Add, DeletionVectorDescriptor};
 use serde::Deserialize;
+use serde_json::Value;
 use windrow_common::{
     id::SinkId,
     intent::{Committed, Fingerprint},
@@ -13,8 +17,7 @@ use windrow_common::{
 };
 
 use super::{actions::Commit, tag};
-use crate::delta::bounds::Bounds;
-use crate::sink::change::{Standing, without};
+use crate::{delta::bounds::Bounds, sink::change::Standing};
 
 /// The table at one version.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub(super) struct Table {
     /// What identifies the commit object of `version`; another stamp means another history.
     pub(super) stamp: Option<Stamp>,
     pub(super) schema: SchemaRef,
+    /// As the log has them: what the metadata of the next version are made of when its columns change.
+    pub(super) metadata: Arc<Value>,
     pub(super) partition_by: Vec<String>,
     pub(super) configuration: BTreeMap<String, String>,
     /// By path, as it is under the table's root.
@@ -96,11 +101,6 @@ impl Table {
         let digest = self.txns.get(&apps.digest).ok_or(HalfRecord)?;
         let effect = Fingerprint::from_signed(*digest).ok_or(HalfRecord)?;
         Ok(Some(Committed { seq, effect }))
-    }
-
-    /// The schema of the data files: without the columns that stand in folder names.
-    pub(super) fn file_schema(&self) -> SchemaRef {
-        without(&self.schema, &self.partition_by)
     }
 }
 

@@ -5,7 +5,11 @@ use std::{collections::HashSet, sync::Arc};
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use windrow_common::error;
 
-use crate::error::{Result, WorkerError};
+use crate::{
+    error::{Result, WorkerError},
+    sink::policy::{Policy, holds},
+    stage::Changes,
+};
 
 /// Delta's `timestamp`.
 pub(super) fn timestamp() -> DataType {
@@ -23,69 +27,56 @@ pub(super) fn table_schema(schema: &Schema) -> Result<Schema> {
     schema.fields().iter().map(|field| table_field(field, field.name())).collect::<Result<Fields>>().map(Schema::new)
 }
 
-/// The columns of `table`, in its order, that rows of `rows` (of [`table_schema`]'s types) have. Fails when the rows
-/// have a column the table lacks, lack one it insists on, or have a type that does not fit without loss.
-pub(super) fn fit(rows: &Schema, table: &Schema) -> Result<SchemaRef> {
-    if let Some(new) = rows.fields().iter().find(|field| table.field_with_name(field.name()).is_err()) {
-        return Err(WorkerError::never(error::SINK_SCHEMA, "the table has no such column")
-            .at(format!("column {:?}", new.name()))
-            .fix("add the column to the table, or leave it out in the transform"));
-    }
+/// The columns in which rows of `rows` (of [`table_schema`]'s types) are staged for a table of the schema `table`: those of its own
+/// first, in its order, then those it is to get. What the policy does not allow is refused.
+pub(super) fn meet(rows: &Schema, table: &Schema, policy: &Policy) -> Result<(SchemaRef, Changes)> {
+    let mut changes = policy.changes();
     let mut kept: Vec<FieldRef> = Vec::with_capacity(rows.fields().len());
     for column in table.fields() {
         match rows.field_with_name(column.name()) {
-            Ok(field) if fits(field.data_type(), column.data_type()) => kept.push(column.clone()),
-            Ok(field) => return Err(misfit(field, column)),
-            Err(_) if column.is_nullable() => {}
-            Err(_) => {
-                return Err(WorkerError::never(error::SINK_SCHEMA, "the table wants a value the rows do not have")
-                    .at(format!("column {:?}", column.name()))
-                    .fix("give the column a value in the transform"));
+            Ok(field) => {
+                kept.extend(policy.meet(field, Some(column), |_, _| false)?.staged(Some(column), &mut changes))
             }
+            Err(_) => check_needed(column)?,
         }
     }
-    Ok(Arc::new(Schema::new(kept)))
+    for field in rows.fields().iter().filter(|field| table.field_with_name(field.name()).is_err()) {
+        check_case(field, table)?;
+        kept.extend(policy.meet(field, None, |_, _| false)?.staged(None, &mut changes));
+    }
+    Ok((Arc::new(Schema::new(kept)), changes))
 }
 
-fn misfit(field: &Field, column: &Field) -> WorkerError {
-    let message = format!("rows of type {} do not fit the table's {}", field.data_type(), column.data_type());
-    WorkerError::never(error::SINK_SCHEMA, message)
-        .at(format!("column {:?}", column.name()))
-        .fix("cast the column in the transform")
-}
-
-/// Whether every value of `from` has an equal in `to`.
-fn fits(from: &DataType, to: &DataType) -> bool {
-    use DataType::{Date32, Decimal128, Float32, Float64, Int8, Int16, Int32, Int64, List, Map, Struct};
-    match (from, to) {
-        (Int8, Int16 | Int32 | Int64 | Float32 | Float64)
-        | (Int16, Int32 | Int64 | Float32 | Float64)
-        | (Int32, Int64 | Float64)
-        | (Float32, Float64) => true,
-        (Int8 | Int16 | Int32 | Int64, Decimal128(precision, scale)) => {
-            integer_digits(from) <= i16::from(*precision) - i16::from(*scale)
-        }
-        (Decimal128(p, s), Decimal128(precision, scale)) => {
-            s <= scale && i16::from(*p) - i16::from(*s) <= i16::from(*precision) - i16::from(*scale)
-        }
-        (Date32, Date32) => true,
-        (List(from), List(to)) => fits(from.data_type(), to.data_type()),
-        (Map(from, _), Map(to, _)) => fits(from.data_type(), to.data_type()),
-        (Struct(from), Struct(to)) => {
-            from.len() == to.len()
-                && from.iter().zip(to).all(|(a, b)| a.name() == b.name() && fits(a.data_type(), b.data_type()))
-        }
-        _ => from == to,
+/// Fails unless rows may lack the column.
+pub(super) fn check_needed(column: &Field) -> Result<()> {
+    match column.is_nullable() {
+        true => Ok(()),
+        false => Err(WorkerError::never(error::SINK_SCHEMA, "the table wants a value the rows do not have")
+            .at(format!("column {:?}", column.name()))
+            .fix("give the column a value in the transform")),
     }
 }
 
-fn integer_digits(integer: &DataType) -> i16 {
-    match integer {
-        DataType::Int8 => 3,
-        DataType::Int16 => 5,
-        DataType::Int32 => 10,
-        _ => 19,
+/// Delta does not tell names apart by their case.
+pub(super) fn check_case(field: &Field, table: &Schema) -> Result<()> {
+    match table.fields().iter().find(|column| column.name().eq_ignore_ascii_case(field.name())) {
+        None => Ok(()),
+        Some(column) => {
+            let message = format!("the table calls the column {:?}", column.name());
+            Err(WorkerError::never(error::SINK_SCHEMA, message)
+                .at(format!("column {:?}", field.name()))
+                .fix("rename the column in the transform: Delta does not tell the two apart"))
+        }
     }
+}
+
+/// Whether rows of `rows` can stand in a table of the schema `table` as they are.
+pub(super) fn fits(rows: &Schema, table: &Schema) -> bool {
+    let has = |field: &FieldRef| {
+        table.field_with_name(field.name()).is_ok_and(|column| holds(field.data_type(), column.data_type()))
+    };
+    let lacks = |column: &FieldRef| rows.field_with_name(column.name()).is_err() && !column.is_nullable();
+    rows.fields().iter().all(has) && !table.fields().iter().any(lacks)
 }
 
 fn table_field(field: &Field, place: &str) -> Result<FieldRef> {
@@ -210,6 +201,15 @@ mod tests {
         }
     }
 
+    fn policy(schema: serde_json::Value) -> Policy {
+        let pipeline = serde_json::from_value(serde_json::json!({
+            "name": "p", "pattern": "incremental", "schema": schema,
+            "source": { "from": { "name": "s", "type": "synthetic" } },
+            "sink": { "to": { "name": "l", "type": "local" }, "format": "delta", "write": "append" },
+        }));
+        Policy::of(&pipeline.unwrap(), crate::sink::delta::schema_changes)
+    }
+
     #[test]
     fn rows_fit_a_table_only_without_loss() {
         let table = Schema::new(vec![
@@ -217,20 +217,42 @@ mod tests {
             Field::new("price", Decimal128(12, 2), true),
             Field::new("note", Utf8, true),
         ]);
+        let frozen = policy(serde_json::json!({}));
         let rows = Schema::new(vec![Field::new("price", Decimal128(8, 2), true), Field::new("id", Int32, true)]);
-        let fitted = fit(&rows, &table).unwrap();
+        let (fitted, changes) = meet(&rows, &table, &frozen).unwrap();
         assert_eq!(fitted.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), ["id", "price"]);
+        assert_eq!(changes, Changes::default());
+        assert!(fits(&rows, &table));
 
-        let code = |rows: Schema| fit(&rows, &table).unwrap_err().to_string();
-        assert!(code(Schema::new(vec![Field::new("fresh", Utf8, true)])).contains("fresh"));
-        assert!(code(Schema::new(vec![Field::new("id", Utf8, true)])).contains("id"));
-        assert!(code(Schema::new(vec![Field::new("price", Decimal128(12, 3), true)])).contains("price"));
+        let refused = |rows: Schema| {
+            assert!(!fits(&rows, &table));
+            meet(&rows, &table, &frozen).unwrap_err().to_string()
+        };
+        assert!(refused(Schema::new(vec![Field::new("fresh", Utf8, true)])).contains("fresh"));
+        assert!(refused(Schema::new(vec![Field::new("id", Utf8, true)])).contains("id"));
+        assert!(refused(Schema::new(vec![Field::new("price", Decimal128(12, 3), true)])).contains("price"));
+        assert!(
+            refused(Schema::new(vec![Field::new("ID", Int64, true)])).contains("the table calls the column \"id\"")
+        );
+    }
+
+    #[test]
+    fn a_policy_says_what_becomes_of_columns_that_do_not_fit() {
+        let table = Schema::new(vec![Field::new("id", Int32, true)]);
+        let rows = Schema::new(vec![Field::new("fresh", Utf8, true), Field::new("id", Int64, true)]);
+        let evolving = serde_json::json!({ "new_column": "evolve", "type_change": "discard_value" });
+        let (fitted, changes) = meet(&rows, &table, &policy(evolving)).unwrap();
+        assert_eq!(*fitted, Schema::new(vec![Field::new("id", Int32, true), Field::new("fresh", Utf8, true)]));
+        assert_eq!(changes.evolves, [("fresh".to_owned(), None)].into());
+        assert_eq!(changes.doubted, ["id".to_owned()].into());
+        assert!(changes.discards());
     }
 
     #[test]
     fn a_column_the_table_insists_on_may_not_be_missing() {
         let table = Schema::new(vec![Field::new("id", Int64, false), Field::new("note", Utf8, true)]);
         let rows = Schema::new(vec![Field::new("note", Utf8, true)]);
-        assert_eq!(fit(&rows, &table).unwrap_err().code(), error::SINK_SCHEMA);
+        assert_eq!(meet(&rows, &table, &policy(serde_json::json!({}))).unwrap_err().code(), error::SINK_SCHEMA);
+        assert!(!fits(&rows, &table));
     }
 }

@@ -17,12 +17,18 @@ use async_trait::async_trait;
 use windrow_common::{
     intent::{Committed, IntentBody},
     manifest::{Digest, WriteMode},
-    pipeline::Pipeline,
+    pipeline::{Pipeline, SinkSpec},
+    schema::OnChange,
 };
 
-use super::{Again, Applied, Capabilities, Next, Sink, SinkKind, versions::Version};
+use super::{
+    Again, Applied, Capabilities, Next, Sink, SinkKind,
+    policy::{Policy, SchemaChanges},
+    versions::Version,
+};
 use crate::{
     error::Result,
+    mapping::Stored,
     source::ParamError,
     stage::{FileFormat, Layout},
     storage::Storage,
@@ -51,9 +57,23 @@ pub const KIND: SinkKind = SinkKind {
         partitions: true,
         delivery: "idempotent",
     },
+    schema_changes,
     build,
     schema: || schemars::schema_for!(params::Params),
 };
+
+fn schema_changes(spec: &SinkSpec) -> SchemaChanges {
+    use OnChange::{DiscardRow, DiscardValue, Freeze};
+    let why = "files that are there keep their columns and their types";
+    let changes = SchemaChanges::of_files(spec.write, why);
+    match (spec.format.as_str(), spec.write) {
+        // Readers of a folder of CSV take the first file's columns for all of them.
+        ("csv", WriteMode::Append | WriteMode::ReplaceWindow) => {
+            SchemaChanges { new_column: &[Freeze, DiscardRow, DiscardValue], ..changes }
+        }
+        _ => changes,
+    }
+}
 
 /// Where files are staged, relative to the sink's root.
 const STAGE_FOLDER: &str = "_windrow/stage";
@@ -77,6 +97,7 @@ struct Settings {
     cursor: Option<String>,
     /// Versions of a full load that are kept, the shown one among them.
     keep_versions: u32,
+    policy: Policy,
 }
 
 fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
@@ -122,6 +143,11 @@ impl Sink for FilesSink {
         self.storage.check_conditional_writes().await?;
         let state = self.log.refresh().await?;
         schema::layout(&schema, state.schema.as_ref(), &self.settings)
+    }
+
+    async fn stored(&self, schema: SchemaRef) -> Result<Vec<Result<Stored>>> {
+        let state = self.log.refresh().await?;
+        Ok(schema::stored(&schema, state.schema.as_ref(), &self.settings))
     }
 
     async fn probe(&self) -> Result<Option<Committed>> {

@@ -14,7 +14,7 @@ use windrow_common::{
 
 use super::Settings;
 use crate::{
-    sink::{expose::Expose, undecoded},
+    sink::{expose::Expose, policy::Policy, undecoded},
     source::ParamError,
     stage::FileFormat,
 };
@@ -70,6 +70,7 @@ pub(super) fn settings(pipeline: &Pipeline) -> Result<(Settings, String), Vec<Pa
         partition_by: params.partition_by,
         target_bytes: params.target_file_size.0,
         cursor: pipeline.source.cursor.clone(),
+        policy: Policy::of(pipeline, super::schema_changes),
     };
     Ok((settings, params.path))
 }

@@ -13,7 +13,7 @@ use windrow_common::{
 
 use super::{
     FilesSink, STAGE_FOLDER,
-    schema::{file_schema, fitted, is_instant},
+    schema::{file_schema, grown, is_instant},
     state::State,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
         Next,
         change::{self, Rewriter, Rule, without},
     },
-    stage::joined,
+    stage::{joined, mark_of, marked},
 };
 
 pub(super) async fn prepare(sink: &FilesSink, next: Next) -> Result<IntentBody> {
@@ -88,6 +88,15 @@ pub(super) fn check_position(state: &State, next: Seq, previous: Option<Digest>)
         .fix("find out who restored or shares the folder; then restore the log, or write to another folder"))
 }
 
+/// The columns with the marks they were staged with.
+fn marked_as(rows: &Schema, staged: &Schema) -> Schema {
+    let fields = rows.fields().iter().zip(staged.fields()).map(|(field, staged)| match mark_of(staged) {
+        None => field.clone(),
+        Some(_) => marked(field, None),
+    });
+    Schema::new(fields.collect::<Vec<_>>())
+}
+
 /// The files' schema after the commit. Rows were cast to the schema there was when they were staged, so before the
 /// first commit all have to agree.
 fn schema_after(state: &State, tasks: &[(IntentTask, Manifest)]) -> Result<SchemaRef> {
@@ -97,16 +106,18 @@ fn schema_after(state: &State, tasks: &[(IntentTask, Manifest)]) -> Result<Schem
         let rows: Schema = serde_json::from_value(manifest.schema.clone()).map_err(|cause| {
             at(WorkerError::later(error::STAGED_FILE_BAD, "a manifest's schema is not readable").because(cause))
         })?;
-        let rows = file_schema(&rows).map_err(at)?;
+        let staged = rows;
+        let rows = file_schema(&staged).map_err(at)?;
         schema = Some(match schema {
             Some(known) if manifest.write != WriteMode::ReplaceAll && state.schema.is_some() => {
-                fitted(&rows, &known).map_err(at)?
+                grown(&marked_as(&rows, &staged), &known).map_err(|error| at(error.staged_again(task.task)))?
             }
             Some(known) if manifest.write != WriteMode::ReplaceAll && known != rows => {
                 return Err(at(WorkerError::later(
                     error::SINK_SCHEMA,
                     "the first rows of a folder were staged with two schemas",
-                )));
+                )
+                .staged_again(task.task)));
             }
             _ => rows,
         });

@@ -8,15 +8,17 @@ use windrow_common::error;
 use super::{STAGE_FOLDER, Settings};
 use crate::{
     error::{Result, WorkerError},
-    stage::Layout,
+    mapping::{Stored, losses, losses_in_json, losses_in_text},
+    sink::policy::Policy,
+    stage::{Changes, FileFormat, Layout, check_format, mark_of, unmarked},
 };
 
 /// How rows of `rows` are staged beside files of the schema `table`, if there are any.
 pub(super) fn layout(rows: &Schema, table: Option<&SchemaRef>, settings: &Settings) -> Result<Layout> {
     let rows = file_schema(rows)?;
-    let schema = match table {
-        Some(table) => fitted(&rows, table)?,
-        None => rows,
+    let (schema, changes) = match table {
+        Some(table) => meet(&rows, table, &settings.policy)?,
+        None => (rows, Changes::default()),
     };
     for column in &settings.partition_by {
         if schema.field_with_name(column).is_err() {
@@ -37,6 +39,7 @@ pub(super) fn layout(rows: &Schema, table: Option<&SchemaRef>, settings: &Settin
         // Which windows a file's rows are of is told by how many have no cursor.
         stats: cursor.is_some() && settings.is_parquet(),
         cursor,
+        changes,
     })
 }
 
@@ -106,21 +109,72 @@ fn known_type(from: &DataType) -> Option<DataType> {
     })
 }
 
-/// The table's schema, if rows of `rows` have a place in it. Values are checked when they are cast.
-pub(super) fn fitted(rows: &Schema, table: &SchemaRef) -> Result<SchemaRef> {
-    for field in rows.fields() {
-        let Ok(column) = table.field_with_name(field.name()) else {
-            return Err(WorkerError::never(error::SINK_SCHEMA, format!("the files have no column {:?}", field.name()))
-                .fix("leave the column out in a transform, replace all, or write to another folder"));
-        };
-        let (from, to) = (field.data_type(), column.data_type());
-        if from != to && !(from.is_numeric() && to.is_numeric()) {
-            return Err(WorkerError::never(
-                error::SINK_SCHEMA,
-                format!("the column {:?} is {from} and the files' is {to}", field.name()),
-            )
-            .fix("cast the column in a transform, replace all, or write to another folder"));
+/// The files' columns, those they are to get behind them, and what of the rows does not fit. What the policy does not allow is
+/// refused.
+fn meet(rows: &Schema, table: &Schema, policy: &Policy) -> Result<(SchemaRef, Changes)> {
+    let mut changes = policy.changes();
+    let mut kept: Vec<FieldRef> = Vec::with_capacity(table.fields().len());
+    for column in table.fields() {
+        match rows.field_with_name(column.name()) {
+            Ok(field) => {
+                kept.extend(policy.meet(field, Some(column), both_numbers)?.staged(Some(column), &mut changes))
+            }
+            // Files of text have to have all columns, and null is a value of each.
+            Err(_) => kept.push(column.clone()),
         }
     }
-    Ok(Arc::clone(table))
+    for field in rows.fields().iter().filter(|field| table.field_with_name(field.name()).is_err()) {
+        kept.extend(policy.meet(field, None, both_numbers)?.staged(None, &mut changes));
+    }
+    Ok((Arc::new(Schema::new(kept)), changes))
+}
+
+/// Whether values can be tried in a column of another type: they are checked when they are cast.
+fn both_numbers(from: &DataType, to: &DataType) -> bool {
+    from.is_numeric() && to.is_numeric()
+}
+
+/// What each column becomes, one by one: for plans.
+pub(super) fn stored(rows: &Schema, table: Option<&SchemaRef>, settings: &Settings) -> Vec<Result<Stored>> {
+    let one = |field: &FieldRef| {
+        let made = known_field(field)?;
+        check_format(&settings.format, &made)?;
+        let (column, change) = match table {
+            None => (made, None),
+            Some(table) => {
+                let column = table.fields().iter().find(|column| column.name() == made.name());
+                settings.policy.meet(&made, column, both_numbers)?.planned(&made)
+            }
+        };
+        let kind = column.data_type();
+        let mut losses = losses(field.data_type(), kind);
+        losses.extend(match settings.format {
+            FileFormat::Parquet { .. } => Vec::new(),
+            FileFormat::Csv { .. } => losses_in_text(kind),
+            FileFormat::JsonLines => losses_in_json(kind),
+        });
+        Ok(Stored { kind: kind.to_string(), change, losses })
+    };
+    rows.fields().iter().map(one).collect()
+}
+
+/// The files' schema once it has the columns that staged rows of `rows` bring, which say so by a mark. `SINK_SCHEMA` where rows were
+/// staged for other columns than there are.
+pub(super) fn grown(rows: &Schema, table: &SchemaRef) -> Result<SchemaRef> {
+    let mut fields = table.fields().to_vec();
+    for field in rows.fields() {
+        match fields.iter().find(|column| column.name() == field.name()) {
+            Some(column) if column.data_type() == field.data_type() => {}
+            None if mark_of(field).is_some() => fields.push(Arc::new(unmarked(field))),
+            _ => {
+                return Err(WorkerError::later(
+                    error::SINK_SCHEMA,
+                    "rows were staged for other columns than there are",
+                )
+                .at(format!("column {:?}", field.name()))
+                .fix("stage the window again"));
+            }
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
 }

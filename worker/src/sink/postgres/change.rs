@@ -12,8 +12,8 @@ use windrow_common::{
 use super::params::Name;
 use crate::error::{Result, WorkerError};
 
-/// The only form there is so far.
-pub(super) const FORM: u32 = 1;
+/// The forms there are: the second changes the table's columns.
+const FORMS: [u32; 2] = [1, 2];
 
 /// A commit's change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub(super) struct Change {
     /// Of a table that is made.
     pub(super) primary_key: Vec<String>,
     pub(super) indexes: Vec<Vec<String>>,
+    /// What becomes of the table's columns before the rows come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) alter: Vec<Alter>,
     /// For each of the body's files the place of its task in the body.
     pub(super) tasks: Vec<usize>,
     pub(super) deed: Deed,
@@ -39,6 +42,15 @@ pub(super) struct NewColumn {
     /// Whether values arrive in another type and are cast.
     #[serde(default)]
     pub(super) cast: bool,
+}
+
+/// A column that the table gets, or gets in a wider type.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Alter {
+    pub(super) column: String,
+    /// Its type as it stands in a statement.
+    pub(super) sql: String,
+    pub(super) add: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +94,11 @@ pub(super) enum Tell {
 }
 
 impl Change {
+    /// The form of a change: older versions know nothing of columns that change.
+    pub(super) fn form(alter: &[Alter]) -> u32 {
+        FORMS[usize::from(!alter.is_empty())]
+    }
+
     pub(super) fn of(body: &IntentBody) -> Result<Self> {
         let unreadable = || {
             WorkerError::later(error::VERSION_SKEW, "an intent says nothing this version can do to a database")
@@ -90,7 +107,7 @@ impl Change {
         };
         let change = body.change.clone().ok_or_else(unreadable)?;
         let change: Self = serde_json::from_value(change).map_err(|cause| unreadable().because(cause))?;
-        let whole = change.form == FORM && change.tasks.len() == body.add.len();
+        let whole = FORMS.contains(&change.form) && change.tasks.len() == body.add.len();
         whole.then_some(change).ok_or_else(unreadable)
     }
 }

@@ -5,18 +5,19 @@ use std::{
     sync::Arc,
 };
 
-use arrow_schema::{Field, FieldRef, Schema, SchemaRef};
-use windrow_common::{error, upsert::DELETED_COLUMN};
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
+use windrow_common::{error, schema::OnChange, upsert::DELETED_COLUMN};
 
 use super::{
-    change::NewColumn,
+    change::{Alter, NewColumn},
     params::Checked,
-    target::{Table, WINDOW_COLUMN},
+    target::{Column, Table, WINDOW_COLUMN},
     types,
 };
 use crate::{
     error::{Result, WorkerError},
-    stage::{FileFormat, Layout},
+    sink::policy::{Meeting, Policy, holds, new_column, type_changed},
+    stage::{Changes, FileFormat, Layout, mark_of, unmarked},
 };
 
 /// Where files are staged, relative to the root of the sink's staging place.
@@ -29,7 +30,7 @@ const MOST_COLUMNS: usize = 1_590;
 const LONGEST_NAME: usize = 63;
 
 /// The layout for rows of `wire`.
-pub(super) fn layout(wire: SchemaRef) -> Layout {
+pub(super) fn layout(wire: SchemaRef, changes: Changes) -> Layout {
     Layout {
         format: FileFormat::Parquet { metadata: BTreeMap::new() },
         schema: wire,
@@ -38,6 +39,7 @@ pub(super) fn layout(wire: SchemaRef) -> Layout {
         folder: STAGE_FOLDER.to_owned(),
         cursor: None,
         stats: false,
+        changes,
     }
 }
 
@@ -45,37 +47,130 @@ pub(super) fn layout(wire: SchemaRef) -> Layout {
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'a> {
     pub(super) params: &'a Checked,
+    pub(super) policy: &'a Policy,
     /// Whether a column of ours may say which rows delete.
     pub(super) marked: bool,
 }
 
-/// The rows' columns in the types they are staged and copied in. `table` is the one that takes them; without it one is
-/// made, or a version.
-pub(super) fn wire(rows: &Schema, table: Option<&Table>, rules: Rules<'_>) -> Result<SchemaRef> {
-    let params = rules.params;
-    let is_mark = |field: &FieldRef| rules.marked && field.name() == DELETED_COLUMN;
+impl Rules<'_> {
+    /// The same for rows that were staged: what they bring was decided then.
+    fn frozen(self) -> Self {
+        Self { policy: &Policy::FROZEN, ..self }
+    }
+}
+
+/// The rows' columns in the types they are staged and copied in, and what the policy makes of those that do not fit. `table` is the
+/// one that takes them; without it one is made, or a version.
+pub(super) fn wire(rows: &Schema, table: Option<&Table>, rules: Rules<'_>) -> Result<(SchemaRef, Changes)> {
+    let Rules { params, policy, marked } = rules;
+    let is_mark = |field: &FieldRef| marked && field.name() == DELETED_COLUMN;
     let (marks, rows): (Vec<FieldRef>, Vec<FieldRef>) = rows.fields().iter().cloned().partition(is_mark);
     let rows = &Schema::new(rows);
     check_names(rows)?;
-    let fields = rows.fields().iter().map(|field| {
-        let wire = match (table, params.types.get(field.name())) {
-            (Some(table), _) => match table.columns.get(field.name()) {
-                Some(column) if column.made => return Err(made(field)),
-                Some(column) => types::wire(field, &column.target)?,
-                None => return Err(homeless(field)),
-            },
-            (None, Some(declared)) => types::wire(field, &declared.target)?,
-            (None, None) => types::wire_of_rows(field)?,
-        };
-        Ok(Arc::new(Field::new(field.name(), wire, true)))
-    });
-    let mut fields: Vec<FieldRef> = fields.collect::<Result<_>>()?;
+    let mut changes = table.map_or_else(Changes::default, |_| policy.changes());
+    let mut fields: Vec<FieldRef> = Vec::with_capacity(rows.fields().len());
+    for field in rows.fields() {
+        let before =
+            table.and_then(|table| table.columns.get(field.name())).and_then(|column| types::own_wire(&column.target));
+        let before = before.map(|kind| Arc::new(Field::new(field.name(), kind, true)));
+        fields.extend(meet(field, table, params, policy)?.staged(before.as_ref(), &mut changes));
+    }
     fields.extend(marks);
     match table {
         Some(table) => check_needed(rows, table)?,
         None => check_declared(rows, params)?,
     }
-    Ok(Arc::new(Schema::new(fields)))
+    Ok((Arc::new(Schema::new(fields)), changes))
+}
+
+/// How a column of the rows meets the table, in the type it is staged in.
+pub(super) fn meet(field: &Field, table: Option<&Table>, params: &Checked, policy: &Policy) -> Result<Meeting> {
+    let as_wire = |kind: DataType| Arc::new(Field::new(field.name(), kind, true));
+    // As a column that is made for it has it.
+    let made_for = || match params.types.get(field.name()) {
+        Some(declared) => types::wire(field, &declared.target).map(as_wire),
+        None => types::wire_of_rows(field).map(as_wire),
+    };
+    let Some(table) = table else { return made_for().map(Meeting::Fits) };
+    let Some(column) = table.columns.get(field.name()) else {
+        let own = made_for()?;
+        return policy.meet(&own, None, |_, _| false);
+    };
+    let own = as_wire(types::wire_of_rows(field)?);
+    if column.made {
+        return Err(made(field));
+    }
+    let kept = types::own_wire(&column.target);
+    let widens = kept.as_ref().is_some_and(|kept| kept != own.data_type() && holds(kept, own.data_type()));
+    if policy.type_change == OnChange::Evolve && widens {
+        return Ok(Meeting::Changed(own));
+    }
+    match (types::wire(field, &column.target), kept) {
+        (Ok(wire), _) if !policy.type_change.discards() || holds(own.data_type(), &wire) => {
+            Ok(Meeting::Fits(as_wire(wire)))
+        }
+        (Ok(wire), _) => Ok(Meeting::Doubted(as_wire(wire))),
+        (Err(_), Some(kept)) if policy.type_change.discards() => Ok(Meeting::Doubted(as_wire(kept))),
+        // The cause says more than that the types differ.
+        (Err(cause), _) => Err(type_changed(field.name(), field.data_type(), &column.cast).because(cause)),
+    }
+}
+
+/// The columns in which staged rows are copied, and what the table becomes for them: columns say by a mark that the table is to
+/// change.
+pub(super) fn of_staged(staged: &Schema, table: Option<&Table>, rules: Rules<'_>) -> Result<(SchemaRef, Vec<Alter>)> {
+    let mut alter = Vec::new();
+    let plain: Vec<Field> = staged.fields().iter().map(|field| unmarked(field)).collect();
+    let Some(table) = table else {
+        return wire(&Schema::new(plain), None, rules.frozen()).map(|(wire, _)| (wire, alter));
+    };
+    let (mut marked, mut others) = (Vec::new(), Vec::new());
+    for (field, staged) in plain.into_iter().zip(staged.fields()) {
+        let Some(before) = mark_of(staged) else {
+            others.push(field);
+            continue;
+        };
+        let sql = match rules.params.types.get(field.name()).filter(|_| before.is_empty()) {
+            Some(declared) => declared.sql.clone(),
+            None => types::sql(field.data_type()).ok_or_else(|| restage(&field))?,
+        };
+        let had = |column: &Column| types::own_wire(&column.target).is_some_and(|kind| kind.to_string() == before);
+        match table.columns.get(field.name()) {
+            Some(column) if column.is_of(&sql) => {}
+            None if before.is_empty() => alter.push(Alter { column: field.name().clone(), sql, add: true }),
+            Some(column) if had(column) => alter.push(Alter { column: field.name().clone(), sql, add: false }),
+            _ => return Err(restage(&field)),
+        }
+        marked.push(Arc::new(field));
+    }
+    let (wire, _) = wire(&Schema::new(others), Some(table), rules.frozen())?;
+    // In the order they were staged in.
+    let find = |name: &String| {
+        let fields = wire.fields().iter().chain(&marked);
+        fields.into_iter().find(|field| field.name() == name).cloned()
+    };
+    let fields: Vec<FieldRef> = staged.fields().iter().filter_map(|field| find(field.name())).collect();
+    Ok((Arc::new(Schema::new(fields)), alter))
+}
+
+fn restage(field: &Field) -> WorkerError {
+    WorkerError::later(error::SINK_SCHEMA, "rows were staged for other columns than there are")
+        .at(format!("column {:?}", field.name()))
+        .fix("stage the window again")
+}
+
+/// Fails where a load that makes a table of its own has other columns than the view shows, and the policy does not allow it.
+pub(super) fn check_frozen(wire: &Schema, view: &Table, params: &Checked, policy: &Policy) -> Result<()> {
+    for (column, field) in new_columns(wire, params)?.iter().zip(wire.fields()) {
+        match view.columns.get(&column.name) {
+            None if policy.new_column == OnChange::Freeze => return Err(new_column(&column.name, field.data_type())),
+            Some(known) if policy.type_change == OnChange::Freeze && !known.is_of(&column.sql) => {
+                return Err(type_changed(&column.name, field.data_type(), &known.cast));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The columns of a table made for rows of `wire`; a mark is none.
@@ -136,11 +231,6 @@ fn check_declared(rows: &Schema, params: &Checked) -> Result<()> {
         Some(name) => Err(WorkerError::never(error::SINK_SCHEMA, format!("the rows have no column {name:?}"))
             .fix("correct `primary_key`, `indexes` or `types`, or add the column in a transform")),
     }
-}
-
-fn homeless(field: &Field) -> WorkerError {
-    WorkerError::never(error::SINK_SCHEMA, format!("the table has no column {:?}, which the rows have", field.name()))
-        .fix("leave the column out in a transform, or add it to the table")
 }
 
 fn made(field: &Field) -> WorkerError {

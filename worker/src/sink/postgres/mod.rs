@@ -7,18 +7,20 @@
 //!
 //! `params` what the pipeline may say; `types` and `layout` which rows fit; `target` the table as it is; `session` and
 //! `failure` the server; `change` and `prepare` the next commit worked out; `load`, `commit`, `rows`, `version`, `again` the commit;
-//! `upsert` and `gone` the commit of rows with a key; `head` its record; `tidy` what is done after it.
+//! `upsert` and `gone` the commit of rows with a key; `planned` what columns become, for plans; `head` its record; `tidy` what is
+//! done after it.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use async_trait::async_trait;
 use windrow_common::{
     error,
     id::SinkId,
     intent::{Committed, IntentBody},
     manifest::{Digest, WriteMode},
-    pipeline::Pipeline,
+    pipeline::{Pipeline, SinkSpec},
+    schema::OnChange,
     upsert::Upsert,
 };
 
@@ -26,11 +28,15 @@ use self::{
     change::Tell,
     commit::Wanted,
     params::{Checked, Params},
-    session::{Database, Purpose},
+    session::{Database, Open, Purpose},
     target::Use,
 };
-use super::{Again, Applied, Capabilities, Next, Sink, SinkKind, versions::Version};
-use crate::{error::Result, postgres, source::ParamError, stage::Layout, storage::Storage};
+use super::{
+    Again, Applied, Capabilities, Next, Sink, SinkKind,
+    policy::{Policy, SchemaChanges},
+    versions::Version,
+};
+use crate::{error::Result, mapping::Stored, postgres, source::ParamError, stage::Layout, storage::Storage};
 
 mod again;
 mod change;
@@ -41,6 +47,7 @@ mod head;
 mod layout;
 mod load;
 mod params;
+mod planned;
 mod prepare;
 mod rows;
 mod session;
@@ -60,9 +67,32 @@ pub const KIND: SinkKind = SinkKind {
         partitions: false,
         delivery: "atomic",
     },
+    schema_changes,
     build,
     schema: || schemars::schema_for!(Params),
 };
+
+fn schema_changes(spec: &SinkSpec) -> SchemaChanges {
+    use OnChange::{Evolve, Freeze};
+    let own = SchemaChanges {
+        new_column: &[Evolve, Freeze],
+        type_change: &[Evolve, Freeze],
+        usual: Evolve,
+        why: "a full load is a table of its own, so there is nothing its values could not fit",
+    };
+    match spec.write {
+        WriteMode::ReplaceAll => own,
+        WriteMode::Append | WriteMode::ReplaceWindow => {
+            SchemaChanges { new_column: &OnChange::ALL, type_change: &OnChange::ALL, usual: Freeze, ..own }
+        }
+        WriteMode::Upsert => SchemaChanges {
+            new_column: &[Freeze],
+            type_change: &[Freeze],
+            usual: Freeze,
+            why: "rows that take each other's places by their keys have the table's columns",
+        },
+    }
+}
 
 fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
     let mut params = Checked::decode(&pipeline.sink.params).map_err(|bad| vec![bad])?;
@@ -95,6 +125,7 @@ fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
         cursor: pipeline.source.cursor.clone(),
         write: pipeline.sink.write,
         upsert: pipeline.sink.upsert.clone(),
+        policy: Policy::of(pipeline, schema_changes),
     }))
 }
 
@@ -109,6 +140,7 @@ struct PostgresSink {
     write: WriteMode,
     /// Present if the mode is `upsert`.
     upsert: Option<Box<Upsert>>,
+    policy: Policy,
 }
 
 #[async_trait]
@@ -127,15 +159,27 @@ impl Sink for PostgresSink {
         };
         target::check_grants(open.client(), &self.params.name, use_of, open.place()).await?;
         let table = self.look(&open, use_of == Use::Version).await?;
-        let wire = layout::wire(&schema, table.as_ref(), self.rules())?;
+        let (wire, changes) = layout::wire(&schema, table.as_ref(), self.rules())?;
         if let Some(upsert) = &self.upsert {
             let (columns, at) = (layout::new_columns(&wire, &self.params)?, (&self.params.name, open.place()));
             target::check_keys(open.client(), at, table.as_ref(), &columns, upsert).await?;
         }
+        if use_of == Use::Version {
+            self.check_frozen(&open, &wire).await?;
+        }
+        if !changes.evolves.is_empty() {
+            target::check_owner(open.client(), &self.params.name, open.place()).await?;
+        }
         if let (Use::Replace, Some(table), Tell::Tag) = (use_of, &table, self.tell(&wire, table.as_ref())) {
             prepare::check_tag(table, self)?;
         }
-        Ok(layout::layout(wire))
+        Ok(layout::layout(wire, changes))
+    }
+
+    async fn stored(&self, schema: SchemaRef) -> Result<Vec<Result<Stored>>> {
+        let open = self.database.open(Purpose::Look).await?;
+        let table = self.look(&open, self.write == WriteMode::ReplaceAll).await?;
+        Ok(planned::stored(&schema, table.as_ref(), &self.params, &self.policy))
     }
 
     async fn probe(&self) -> Result<Option<Committed>> {
@@ -176,5 +220,18 @@ impl Sink for PostgresSink {
     async fn referenced(&self) -> Result<BTreeSet<String>> {
         // What is committed is in the database; no file is read again.
         Ok(BTreeSet::new())
+    }
+}
+
+impl PostgresSink {
+    /// Of a full load whose columns are to stay those that the view shows.
+    async fn check_frozen(&self, open: &Open, wire: &Schema) -> Result<()> {
+        if ![self.policy.new_column, self.policy.type_change].contains(&OnChange::Freeze) {
+            return Ok(());
+        }
+        match target::read(open.client(), &self.params.name, open.place()).await? {
+            Some(view) => layout::check_frozen(wire, &view, &self.params, &self.policy),
+            None => Ok(()),
+        }
     }
 }

@@ -1,19 +1,20 @@
 //! The next commit, worked out completely: which files are loaded, which windows go, what table they go into. Nothing is
 //! written.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use arrow_schema::{Schema, SchemaRef};
 use windrow_common::{
     error,
     intent::{IntentBody, IntentTask},
     manifest::{Manifest, StagedFile, WriteMode},
+    task::Retry,
     window::{Axis, Window},
 };
 
 use super::{
     PostgresSink,
-    change::{Change, Deed, FORM, NewColumn, Tell, steps},
+    change::{Alter, Change, Deed, NewColumn, Tell, steps},
     failure::failed,
     layout, rows,
     session::{Open, Purpose},
@@ -21,7 +22,7 @@ use super::{
     version,
 };
 use crate::{
-    error::{Result, WorkerError},
+    error::{Outcome, Result, WorkerError},
     postgres::RelationKind,
     sink::{Next, change::union},
 };
@@ -36,9 +37,17 @@ pub(super) async fn prepare(sink: &PostgresSink, next: Next) -> Result<IntentBod
             WorkerError::later(error::STAGED_FILE_BAD, "a manifest's schema is not readable").because(cause)
         })?;
         let at = |error: WorkerError| error.at(format!("task {} of {}", task.task, task.pipeline));
-        layout::wire(&rows, table.as_ref(), sink.rules()).map_err(at)
+        // Only what was staged for another table than there is now can become better by being staged again.
+        layout::of_staged(&rows, table.as_ref(), sink.rules()).map_err(|error| match error.outcome() {
+            Outcome::Failed(Retry::Later) => at(error.staged_again(task.task)),
+            _ => at(error),
+        })
     });
-    let schema: SchemaRef = Arc::new(union(rows.collect::<Result<Vec<_>>>()?.iter().map(AsRef::as_ref))?);
+    let rows = rows.collect::<Result<Vec<_>>>()?;
+    let ids = next.tasks.iter().skip(first).map(|(task, _)| task.task);
+    let schema: SchemaRef = Arc::new(union(ids.zip(rows.iter().map(|(rows, _)| rows.as_ref())))?);
+    let alter: BTreeSet<Alter> = rows.into_iter().flat_map(|(_, alter)| alter).collect();
+    let alter: Vec<Alter> = alter.into_iter().collect();
     let columns = layout::new_columns(&schema, &sink.params)?;
     let upserts = next.tasks.iter().any(|(_, manifest)| manifest.write == WriteMode::Upsert);
     let deed = match (replaces_all, upserts) {
@@ -50,11 +59,12 @@ pub(super) async fn prepare(sink: &PostgresSink, next: Next) -> Result<IntentBod
     let (tasks, add): (Vec<usize>, Vec<StagedFile>) =
         taken.flat_map(|(place, (_, manifest))| manifest.files.iter().map(move |file| (place, file.clone()))).unzip();
     let change = Change {
-        form: FORM,
+        form: Change::form(&alter),
         name: sink.params.name.clone(),
         columns,
         primary_key: sink.params.primary_key.clone(),
         indexes: sink.params.indexes.clone(),
+        alter,
         tasks,
         deed,
     };
@@ -182,7 +192,7 @@ async fn check_cuts(sink: &PostgresSink, open: &Open, windows: &[(Window, WriteM
 impl PostgresSink {
     /// What the pipeline says of its rows.
     pub(super) fn rules(&self) -> layout::Rules<'_> {
-        layout::Rules { params: &self.params, marked: self.upsert.is_some() }
+        layout::Rules { params: &self.params, policy: &self.policy, marked: self.upsert.is_some() }
     }
 
     /// The table rows go into, if it is there; for a full load whether there is room for its view.

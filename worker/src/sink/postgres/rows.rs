@@ -5,8 +5,9 @@ use tokio_postgres::{Client, Error};
 use windrow_common::{error, intent::IntentBody, window::Window};
 
 use super::{
-    change::{Change, Step, Tell},
+    change::{Alter, Change, Step, Tell},
     commit::Trouble,
+    failure::in_words,
     load::{Loaded, TASK_COLUMN, declared_columns, made_with},
     session::Open,
     target::{self, Column, Table, WINDOW_COLUMN},
@@ -32,6 +33,7 @@ impl Rows<'_> {
             Some(table) => table,
             None => make(open, self.change, tell).await?,
         };
+        let table = self.alter(open, table).await?;
         if !matches!(table.kind, RelationKind::Table | RelationKind::Partitioned) {
             return Err(Trouble::Unfit(format!("{name} is no table, so no rows go into it")));
         }
@@ -49,6 +51,35 @@ impl Rows<'_> {
                 self.loaded.rows
             ))),
         }
+    }
+
+    /// The table gets the columns that the rows bring, as far as it has them not.
+    async fn alter(&self, open: &Open, table: Table) -> Result<Table, Trouble> {
+        let name = &self.change.name;
+        let mut parts = Vec::new();
+        for Alter { column, sql, add } in &self.change.alter {
+            let quoted = identifier(column);
+            match table.columns.get(column) {
+                Some(known) if known.is_of(sql) => {}
+                None if *add => parts.push(format!("ADD COLUMN {quoted} {sql}")),
+                Some(_) if !*add => parts.push(format!("ALTER COLUMN {quoted} TYPE {sql}")),
+                _ => {
+                    return Err(Trouble::Unfit(format!("somebody else changed the column {column:?} of {name}")));
+                }
+            }
+        }
+        if parts.is_empty() {
+            return Ok(table);
+        }
+        // Whoever reads for long delays the change, not other readers.
+        let statement = format!("SET LOCAL lock_timeout = 1000; ALTER TABLE {} {}", name.quoted(), parts.join(", "));
+        if let Err(cause) = open.client().batch_execute(&statement).await {
+            // A view or a rule rests on the column as it is.
+            let rests = cause.as_db_error().filter(|found| found.code().code() == "0A000");
+            return Err(rests.map(|found| Trouble::Unfit(in_words(found))).unwrap_or(Trouble::Database(cause)));
+        }
+        let altered = target::read(open.client(), name, open.place()).await?;
+        altered.ok_or_else(|| WorkerError::later(error::SINK_CONFLICT, "a table that was changed is not there").into())
     }
 
     fn delete(&self, table: &Table, step: &Step, tell: &Tell) -> Result<String, Trouble> {

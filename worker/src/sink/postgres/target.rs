@@ -10,7 +10,7 @@ use super::{
     failure::{failed, in_words},
     load::list,
     params::Name,
-    types::Target,
+    types::{Base, Declared, Target},
 };
 use crate::{
     error::{Result, WorkerError},
@@ -38,6 +38,18 @@ pub(super) struct Column {
     pub(super) needed: bool,
     /// Whether no row may.
     pub(super) made: bool,
+}
+
+impl Column {
+    /// Whether the column is of the type that stands so in a statement.
+    pub(super) fn is_of(&self, sql: &str) -> bool {
+        let declared = Declared::parse(sql);
+        // The catalogue leaves out a schema that is looked in anyway.
+        let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
+        let named =
+            |declared: &Declared| declared.target.base != Base::Other || last(&declared.sql) == last(&self.cast);
+        declared.is_some_and(|declared| declared.target == self.target && named(&declared))
+    }
 }
 
 /// What the session is going to do, so that a missing grant is told before anything is written.
@@ -135,6 +147,22 @@ const UNIQUE: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.i
     AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = cardinality($2::text[]) \
     AND (SELECT array_agg(a.attname::text) FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.indrelid \
         AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])) @> $2::text[])";
+
+/// Fails unless the session may change the table's columns, which only its owner may.
+pub(super) async fn check_owner(client: &Client, name: &Name, place: &str) -> Result<()> {
+    const OWNER: &str = "SELECT pg_get_userbyid(c.relowner)::text, pg_has_role(c.relowner, 'USAGE'), current_user::text \
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
+    let found = client.query_opt(OWNER, &[&name.schema, &name.table]).await.map_err(|cause| failed(cause, place))?;
+    let Some(found) = found.filter(|found| !found.get::<_, bool>(1)) else { return Ok(()) };
+    let (owner, role): (String, String) = (found.get(0), found.get(2));
+    Err(WorkerError::never(error::SINK_FORBIDDEN, format!("the role {role} may not change the table's columns"))
+        .at(format!("{name} in {place}"))
+        .fix(format!(
+            "change them by hand as the owner, {owner}, or run: GRANT {} TO {}",
+            identifier(&owner),
+            identifier(&role)
+        )))
+}
 
 /// A query of one row per privilege: what is missing, or null. It asks the catalogue, since names are not looked up in a
 /// schema that may not be used.

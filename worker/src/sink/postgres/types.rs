@@ -101,6 +101,30 @@ pub(super) fn wire(field: &Field, target: &Target) -> Result<DataType> {
     wanted.ok_or_else(|| misfit(field, MISFIT))
 }
 
+/// The type in which a column's own values travel; none where only the table knows what they may be.
+pub(super) fn own_wire(target: &Target) -> Option<DataType> {
+    use DataType::*;
+    if target.coarse || target.array {
+        return None;
+    }
+    Some(match target.base {
+        Base::Bool => Boolean,
+        Base::Int2 => Int16,
+        Base::Int4 => Int32,
+        Base::Int8 => Int64,
+        Base::Float4 => Float32,
+        Base::Float8 => Float64,
+        Base::Numeric => return numeric(&Decimal128(1, 0), Some(target.digits?)),
+        Base::Text => Utf8,
+        Base::Bytea => Binary,
+        Base::Date => Date32,
+        Base::Time => Time64(TimeUnit::Microsecond),
+        Base::Timestamp => Timestamp(TimeUnit::Microsecond, None),
+        Base::Timestamptz => Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        Base::Name | Base::Other => return None,
+    })
+}
+
 const MISFIT: &str = "rows of this type have no place in the table's column";
 
 /// The type by which values of a wire type are copied; also that of columns made for them.
@@ -368,6 +392,23 @@ mod tests {
         ] {
             let found = wire(&field(rows.clone()), &declared(column).target).ok();
             assert_eq!(found, wanted, "{rows} into {column}");
+        }
+    }
+
+    #[test]
+    fn a_columns_own_values_travel_in_its_own_type() {
+        use DataType::*;
+        for (column, wanted) in [
+            ("int", Some(Int32)),
+            ("numeric(10,2)", Some(Decimal128(10, 2))),
+            ("numeric(50,2)", None),
+            ("numeric", None),
+            ("varchar(5)", Some(Utf8)),
+            ("uuid", None),
+            ("int[]", None),
+            ("timestamptz(3)", None),
+        ] {
+            assert_eq!(own_wire(&declared(column).target), wanted, "{column}");
         }
     }
 

@@ -26,6 +26,7 @@ use super::{
         time::{Ambiguous, Zone},
     },
     parquet::{self, Wanted},
+    tells_nothing,
 };
 use crate::{
     error::{Result, WorkerError},
@@ -45,6 +46,7 @@ pub const KIND: SourceKind = SourceKind {
     formats: &["delta"],
     brings: &[],
     build,
+    tells: tells_nothing,
     by_window: |_| false,
     schema: || schema_for!(Params),
 };

@@ -160,6 +160,7 @@ async fn days_in_folder_names_tell_windows_too() {
     }
 }
 
+/// Proves IL11. A version that is not there yet is waited for.
 #[tokio::test]
 async fn a_version_is_read_as_it_was_and_one_that_is_not_there_is_waited_for() {
     let mut table = HandMade::new();

@@ -12,7 +12,9 @@ use schemars::schema_for;
 use serde_json::Value;
 use windrow_common::{manifest::Input, pipeline::SourceSpec, window::Window};
 
-use super::{ParamError, RowStream, Slice, Source, SourceKind, decode::types::schema_of, template::names_window};
+use super::{
+    ParamError, RowStream, Slice, Source, SourceKind, decode::types::schema_of, tells_nothing, template::names_window,
+};
 use crate::{connection, error::Result};
 
 mod course;
@@ -36,6 +38,7 @@ pub const KIND: SourceKind = SourceKind {
     formats: &[],
     brings: &[connection::kind::<Connection>("http")],
     build,
+    tells: tells_nothing,
     by_window,
     schema: || schema_for!(Params),
 };

@@ -15,6 +15,7 @@ use windrow_common::{
     error,
     manifest::Input,
     pipeline::{Connection, SourceSpec},
+    readiness::Condition,
     window::Window,
 };
 
@@ -41,6 +42,7 @@ mod lines;
 mod params;
 mod pump;
 mod reader;
+mod ready;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -55,9 +57,16 @@ pub const KIND: SourceKind = SourceKind {
     formats: &[],
     brings: &[],
     build,
+    tells,
     by_window: |spec| spec.params.get("path").and_then(serde_json::Value::as_str).is_some_and(names_window),
     schema: || schema_for!(Params),
 };
+
+fn tells(spec: &SourceSpec, condition: &Condition) -> Result<(), String> {
+    let params = params::decode(&spec.params, spec.cursor.as_deref());
+    // What is wrong with the parameters is told where they stand.
+    params.map_or(Ok(()), |config| ready::check(&config.path, condition))
+}
 
 /// A file that is named outright may be absent for a moment while it is being replaced; it is looked for again once.
 const REPLACED_WITHIN: Duration = Duration::from_millis(500);
@@ -103,6 +112,10 @@ impl Source for ObjectSource {
             return Err(self.nothing_found(Some(window)));
         }
         Ok(found.into_iter().map(Slice::from).collect())
+    }
+
+    async fn lacks(&self, condition: &Condition, window: &Window) -> Result<Option<String>> {
+        ready::lacks(self.store()?.as_ref(), &self.config.path, condition, window).await
     }
 
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream> {

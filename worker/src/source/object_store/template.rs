@@ -23,6 +23,16 @@ pub(super) enum Target {
     Matching { folder: Option<Path>, matcher: GlobMatcher, text: String },
 }
 
+impl Target {
+    /// For people.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Object(path) => path.as_ref(),
+            Self::Matching { text, .. } => text,
+        }
+    }
+}
+
 impl PathTemplate {
     /// Reads a path; the error says what is wrong with it.
     pub(super) fn parse(text: &str, zone: TimeZone) -> Result<Self, String> {
@@ -46,6 +56,24 @@ impl PathTemplate {
         !self.by_window() && matches!(target(self.text()), Ok(Target::Object(_)))
     }
 
+    /// Whether the window's end decides which objects are read.
+    pub(super) fn names_end(&self) -> bool {
+        self.0.names_end()
+    }
+
+    /// The path of a marker: as it stands if it has folders, else in the folder of the path's objects.
+    pub(super) fn marker(&self, marker: &str) -> Result<Self, String> {
+        let text = match marker.contains('/') {
+            true => marker.to_owned(),
+            false => format!("{}{marker}", folder(self.text())),
+        };
+        let template = self.0.beside(&text)?;
+        match target(&template.sample()?)? {
+            Target::Object(_) => Ok(Self(template)),
+            Target::Matching { .. } => Err(format!("{text:?} is no single file: write the marker's whole path")),
+        }
+    }
+
     /// What the path means in a window.
     pub(super) fn in_window(&self, window: &Window) -> Result<Target> {
         meant(&self.0.in_window(window, |text| text)?)
@@ -55,6 +83,21 @@ impl PathTemplate {
     pub(super) fn in_any_window(&self) -> Result<Target> {
         meant(&self.0.in_any_window("*"))
     }
+}
+
+/// The text up to its last folder's end, placeholders whole.
+fn folder(text: &str) -> &str {
+    let mut within = 0_usize;
+    let mut end = 0;
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => within += 1,
+            '}' => within = within.saturating_sub(1),
+            '/' if within == 0 => end = at + 1,
+            _ => {}
+        }
+    }
+    &text[..end]
 }
 
 fn meant(text: &str) -> Result<Target> {
@@ -149,6 +192,21 @@ mod tests {
             assert!(parse(text).is_err(), "{text:?}");
         }
         assert!(parse("a/{window.start:..%Y}/../x").is_err());
+    }
+
+    #[test]
+    fn a_marker_lies_beside_the_objects_or_where_it_says() {
+        let marked = |path: &str, marker: &str| {
+            let marker = parse(path).unwrap().marker(marker)?;
+            Ok::<_, String>(marker.in_window(&window()).unwrap().text().to_owned())
+        };
+        assert_eq!(marked("dt={window.start:%Y-%m-%d}/*.json", "_SUCCESS").unwrap(), "dt=2024-03-09/_SUCCESS");
+        assert_eq!(marked("{window.start:%Y/%m/%d}/a.csv", "done").unwrap(), "2024/03/09/done");
+        assert_eq!(marked("all.csv", "all.done").unwrap(), "all.done");
+        assert_eq!(marked("in/*.csv", "ok/{window.start:%d}.ok").unwrap(), "ok/09.ok");
+        for (path, marker) in [("in/*/x.csv", "done"), ("in/x.csv", "*.ok"), ("in/x.csv", "../ok"), ("x.csv", "")] {
+            assert!(marked(path, marker).is_err(), "{path} {marker}");
+        }
     }
 
     #[test]

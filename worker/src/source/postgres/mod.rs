@@ -16,9 +16,10 @@ use windrow_common::{
     window::{Axis, Window},
 };
 
-use super::{ParamError, RowStream, Slice, Source, SourceKind};
+use super::{ParamError, RowStream, Slice, Source, SourceKind, tells_nothing};
 use crate::{
     error::{Result, WorkerError},
+    mapping::Origin,
     postgres::{CONNECTION, Session, Settings, source_error},
 };
 
@@ -27,6 +28,7 @@ mod desk;
 mod discover;
 mod gate;
 mod layout;
+mod origin;
 mod params;
 mod preflight;
 mod read;
@@ -47,6 +49,7 @@ pub const KIND: SourceKind = SourceKind {
     formats: &[],
     brings: &[],
     build,
+    tells: tells_nothing,
     by_window: |_| false,
     schema: || schema_for!(Params),
 };
@@ -70,11 +73,12 @@ struct PostgresSource {
 #[async_trait]
 impl Source for PostgresSource {
     async fn schema(&self) -> Result<SchemaRef> {
-        let known = self.layout.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match known {
-            Some(layout) => Ok(layout.schema.clone()),
-            None => Ok(self.find_layout(&self.session().await?).await?.schema.clone()),
-        }
+        Ok(self.known_layout().await?.schema.clone())
+    }
+
+    async fn origins(&self) -> Result<Vec<Origin>> {
+        let layout = self.known_layout().await?;
+        Ok(layout.columns.iter().map(|column| origin::of(column, self.config.special)).collect())
     }
 
     /// There is no version of a table to pin: what is read later is another snapshot. So the columns are pinned, and it is
@@ -164,6 +168,15 @@ impl PostgresSource {
         let session = Session::open(&settings).await.map_err(|cause| source_error(cause, settings.place()))?;
         preflight::prepare(&session, &self.config).await?;
         Ok(session)
+    }
+
+    /// The columns as they were found last; looked for if they never were.
+    async fn known_layout(&self) -> Result<Arc<Layout>> {
+        let known = self.layout.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match known {
+            Some(layout) => Ok(layout),
+            None => self.find_layout(&self.session().await?).await,
+        }
     }
 
     async fn find_layout(&self, session: &Session) -> Result<Arc<Layout>> {

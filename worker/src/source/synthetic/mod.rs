@@ -19,7 +19,7 @@ use windrow_common::{
     window::{Axis, Window},
 };
 
-use super::{Chunk, ParamError, RowStream, Slice, Source, SourceKind};
+use super::{Chunk, ParamError, RowStream, Slice, Source, SourceKind, tells_nothing};
 use crate::{
     connection,
     error::{Result, WorkerError},
@@ -33,6 +33,7 @@ pub const KIND: SourceKind = SourceKind {
     formats: &[],
     brings: &[connection::kind::<Connection>("synthetic")],
     build,
+    tells: tells_nothing,
     by_window: |_| false,
     schema: || schema_for!(Params),
 };

@@ -74,6 +74,7 @@ fn layout(schema: SchemaRef, format: FileFormat) -> Layout {
         folder: "data".to_owned(),
         cursor: None,
         stats: false,
+        changes: Changes::default(),
     }
 }
 

@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod commits;
+mod evolving;
 mod faults;
 mod going_back;
 mod growth;
@@ -220,12 +221,17 @@ fn load(window: Window, write: WriteMode, rows: &[Row]) -> Load {
 
 /// Stages a task's rows as a worker would: one file for each partition.
 async fn stage(sink: &DeltaSink, load: &Load) -> (IntentTask, Manifest) {
+    stage_batch(sink, load, batch(&load.rows)).await
+}
+
+/// The same with rows of any columns.
+async fn stage_batch(sink: &DeltaSink, load: &Load, batch: RecordBatch) -> (IntentTask, Manifest) {
     let pipeline: windrow_common::id::PipelineName = "flights".parse().unwrap();
     let task = TaskId::of(&pipeline, 0, &load.window, load.revision);
     let token = Token { epoch: 1, revision: 40 + i64::from(load.revision) };
-    let layout = sink.layout(schema()).await.unwrap();
+    let layout = sink.layout(batch.schema()).await.unwrap();
     let attempt = Attempt { task, token, window: load.window };
-    let rows = futures::stream::iter([Ok(batch(&load.rows))]).boxed();
+    let rows = futures::stream::iter([Ok(batch)]).boxed();
     let files = crate::stage::stage(&sink.storage, &layout, &attempt, rows).await.unwrap();
     let counts = Counts { rows_written: load.rows.len() as u64, ..Counts::default() };
     let manifest_ref = ManifestRef { path: format!("_windrow/{task}"), sha256: Digest([1; 32]), counts };
@@ -245,7 +251,7 @@ async fn stage(sink: &DeltaSink, load: &Load) -> (IntentTask, Manifest) {
         sink: sink.id.clone(),
         window: load.window,
         write: load.write,
-        schema: serde_json::to_value(layout.schema.as_ref()).unwrap(),
+        schema: serde_json::to_value(layout.changes.mark(&layout.schema)).unwrap(),
         files,
         dead_letters: Vec::new(),
         inputs: Vec::new(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use futures::{StreamExt, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use windrow_common::{
     claim::Token,
     id::TaskId,
@@ -34,7 +34,18 @@ fn settings() -> Settings {
         target_bytes: 1 << 20,
         cursor: Some("at".to_owned()),
         keep_versions: 1,
+        policy: policy(json!({})),
     }
+}
+
+/// The policy of a pipeline that writes windows.
+fn policy(schema: Value) -> Policy {
+    let pipeline = serde_json::from_value(json!({
+        "name": "p", "pattern": "incremental", "schema": schema,
+        "source": { "from": { "name": "s", "type": "synthetic" } },
+        "sink": { "to": { "name": "l", "type": "local" }, "format": "parquet", "write": "replace_window" },
+    }));
+    Policy::of(&pipeline.unwrap(), schema_changes)
 }
 
 fn sink(place: &Place) -> FilesSink {

@@ -1,0 +1,33 @@
+//! Whether the window's input is complete, by what the pipeline requires. What is not is no error: the window waits.
+
+use windrow_common::{error, readiness::Require, window::Window};
+
+use crate::{
+    error::{Result, WorkerError},
+    source::Source,
+};
+
+pub(super) async fn check(source: &dyn Source, require: &Require, window: &Window) -> Result<()> {
+    for condition in &require.all {
+        if let Some(missing) = source.lacks(condition, window).await? {
+            return Err(not_ready(window, &missing));
+        }
+    }
+    let mut missing = Vec::new();
+    for condition in &require.any {
+        match source.lacks(condition, window).await? {
+            Some(reason) => missing.push(reason),
+            None => return Ok(()),
+        }
+    }
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(not_ready(window, &missing.join(", and "))),
+    }
+}
+
+fn not_ready(window: &Window, missing: &str) -> WorkerError {
+    WorkerError::not_ready(error::NOT_READY, format!("the input of {window} is not complete: {missing}")).fix(
+        "nothing needs to be done if it is still being written; else write the marker, or correct `readiness.require`",
+    )
+}
