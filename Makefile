@@ -20,7 +20,7 @@ help: ## list the targets
 .PHONY: protoc
 protoc: $(PROTOC) ## put the protobuf compiler in place
 $(PROTOC):
-	cargo run --locked --manifest-path proto/protoc/Cargo.toml -- .tools/protoc
+	cargo run --locked --target-dir $(TARGET) --manifest-path proto/protoc/Cargo.toml -- .tools/protoc
 
 .PHONY: build
 build: protoc ## build everything
@@ -71,6 +71,7 @@ fuzz: protoc ## made-up input for all that parses bytes of others, SECONDS=n for
 # `make bench NAME="year claims"` measures some; ARGS=--gate fails when a goal is missed, ARGS=--long takes longer.
 .PHONY: bench
 bench: protoc tools ## measure beside limits and peers, with optimisation
+	@.ci/tools peers
 	cargo build $(ALL) --release --bins
 	$(TARGET)/release/windrow-benches $(NAME) $(ARGS)
 

@@ -63,7 +63,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     match &args.verb {
         Verb::Restore(args) => recover(&args.target, &[]).await,
         Verb::Rebuild(args) => {
-            let options = Options::new(SystemClock::new().now(), args.target.is_local());
+            let options = Options::new(SystemClock::new().now(), args.target.is_local()).asking();
             let loaded = file::load(&args.paths, &options);
             if !loaded.diagnostics.is_empty() {
                 let text = diagnostics::render(&loaded, Style::of(&io::stderr()));

@@ -38,7 +38,7 @@ pub struct Args {
 pub const BATCH: usize = 40;
 
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
-    let loaded = file::load(&args.paths, &Options::new(SystemClock::new().now(), false));
+    let loaded = file::load(&args.paths, &Options::new(SystemClock::new().now(), false).asking());
     if !loaded.diagnostics.is_empty() {
         let text = diagnostics::render(&loaded, Style::of(&io::stderr()));
         io::stderr().write_all(text.as_bytes())?;

@@ -45,7 +45,7 @@ impl Here {
 
 /// The pipelines of the files at `path`, or nothing after their errors were shown.
 pub fn load(path: &PathBuf) -> anyhow::Result<Option<Vec<Pipeline>>> {
-    let loaded = file::load(std::slice::from_ref(path), &Options::new(SystemClock::new().now(), true));
+    let loaded = file::load(std::slice::from_ref(path), &Options::new(SystemClock::new().now(), true).asking());
     if !loaded.diagnostics.is_empty() {
         let text = diagnostics::render(&loaded, Style::of(&io::stderr()));
         io::stderr().write_all(text.as_bytes())?;

@@ -1,6 +1,6 @@
 //! Several files as one document: the connections, defaults and pipelines of all of them together.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
 use windrow_common::{
     error,
@@ -13,7 +13,7 @@ use super::{
     connection::{self, Connections},
     decode::{self, Shape},
     diagnostic::{Findings, Span},
-    pipeline, rules,
+    many, pipeline, rules,
     spec::{DefaultsBlock, FileBlock},
     tree::{self, Entry, Node, Value},
 };
@@ -36,9 +36,13 @@ pub(crate) fn read(files: Vec<SourceFile>, mut findings: Findings, options: &Opt
     let defaults = defaults(&trees, &mut findings);
     let reader = pipeline::Reader { connections: &connections, defaults: &defaults, options };
     let mut pipelines = Vec::new();
-    for entry in named(&trees, "pipelines", &mut findings) {
+    let entries = named(&trees, "pipelines", &mut findings).into_iter();
+    let entries: Vec<_> =
+        entries.flat_map(|entry| many::expanded(entry, &connections, options.list.as_ref(), &mut findings)).collect();
+    for entry in entries.iter().map(Cow::as_ref) {
         pipelines.extend(reader.read(entry, &mut hidden, &mut findings).map(|pipeline| (entry, pipeline)));
     }
+    many::check_names(&pipelines, &mut findings);
     rules::check_shared_sinks(&pipelines, &mut findings);
     let pipelines = pipelines.into_iter().map(|(_, pipeline)| pipeline).collect();
     Loaded { pipelines, diagnostics: findings.into_sorted(), files, hidden }

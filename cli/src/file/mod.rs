@@ -9,11 +9,15 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 use windrow_common::{error, pipeline::Pipeline};
+use windrow_worker::source::postgres::discover;
 
 pub use connector::Connectors;
 use diagnostic::Findings;
 pub use diagnostic::{Diagnostic, Severity, Span};
+pub use many::Lister;
+pub(crate) use many::{is_plain, name as name_of_table, relation};
 pub(crate) use secret::has_password;
 
 mod connection;
@@ -21,6 +25,7 @@ mod connector;
 mod decode;
 mod diagnostic;
 mod document;
+mod many;
 mod pipeline;
 mod policy;
 mod readiness;
@@ -42,11 +47,24 @@ pub struct Options {
     /// worth a warning.
     pub runs_here: bool,
     pub connectors: Connectors,
+    /// Asks databases which tables patterns mean. Without it nothing outside this machine is asked.
+    pub list: Option<Lister>,
 }
 
 impl Options {
     pub fn new(now: Timestamp, runs_here: bool) -> Self {
-        Self { now, runs_here, connectors: Connectors::all() }
+        Self { now, runs_here, connectors: Connectors::all(), list: None }
+    }
+
+    /// The same for pipelines that are to run, so that it has to be known which tables they mean. For use on a runtime of
+    /// several threads.
+    #[must_use]
+    pub fn asking(self) -> Self {
+        let list: Lister = Box::new(|connection, only, except| {
+            let asked = discover(connection, only, except);
+            tokio::task::block_in_place(|| Handle::current().block_on(asked)).map(|(_, found)| found)
+        });
+        Self { list: Some(list), ..self }
     }
 }
 

@@ -4,11 +4,12 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 use windrow_common::manifest::WriteMode;
-use windrow_worker::connection;
+use windrow_worker::{connection, postgres};
 
 use super::{
     Connectors,
     connector::{self, SinkConnector},
+    many,
     spec::FileBlock,
 };
 
@@ -31,7 +32,13 @@ pub(crate) fn build(connectors: &Connectors) -> Value {
     let sources: Vec<_> = connectors
         .sources
         .iter()
-        .map(|kind| definitions.block(kind.kind, (kind.schema)(), Value::Object(base.clone()), &["from"]))
+        .map(|kind| {
+            let mut own = base.clone();
+            if !kind.connections.contains(&postgres::CONNECTION) {
+                many::KEYS.iter().for_each(|key| drop(own.remove(*key)));
+            }
+            definitions.block(kind.kind, (kind.schema)(), Value::Object(own), &["from"])
+        })
         .collect();
     let base = definitions.properties("SinkBlock");
     let sinks: Vec<_> = connectors.sinks.iter().map(|kind| sink(kind, base.clone(), &mut definitions)).collect();

@@ -103,8 +103,26 @@ pub(crate) struct SourceBlock {
     /// The column that tells which window a row belongs to.
     #[serde(default)]
     pub(crate) cursor: Option<String>,
+    /// Instead of `table`: patterns of `schema.table`. Each table they mean becomes a pipeline, and the sink's `path` or
+    /// `table` says by `{schema}` and `{table}` where it goes.
+    #[serde(default)]
+    #[expect(dead_code, reason = "read for its schema: entries with it are taken apart before")]
+    pub(crate) tables: Option<Patterns>,
+    /// Of those, patterns of tables that are left out.
+    #[serde(default)]
+    #[expect(dead_code, reason = "read for its schema")]
+    pub(crate) except: Option<Patterns>,
     #[serde(flatten)]
     pub(crate) params: Map<String, Value>,
+}
+
+/// A pattern or a list of them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "read for its schema")]
+pub(crate) enum Patterns {
+    One(String),
+    Some(Vec<String>),
 }
 
 /// Where and how to write.

@@ -23,7 +23,7 @@ const TELLING: usize = 8;
 pub fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let now: Timestamp = "2024-06-01T00:00:00Z".parse().expect("an instant");
-    let options = Options { now, runs_here: true, connectors: Connectors::unopened() };
+    let options = Options { now, runs_here: true, connectors: Connectors::unopened(), list: None };
     let file = SourceFile { name: "p.yaml".to_owned(), folder: PathBuf::from("/etl"), text: text.to_owned() };
     let loaded = parse(vec![file], &options);
     check_said(&loaded, text);

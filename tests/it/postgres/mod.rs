@@ -20,6 +20,7 @@ mod access;
 mod gate;
 mod limits;
 mod loads;
+mod many;
 mod outages;
 mod shards;
 mod standby;

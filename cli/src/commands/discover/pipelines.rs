@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, fmt::Write};
 
-use windrow_common::id::PipelineName;
-use windrow_worker::postgres::{Listed, identifier};
+use windrow_worker::postgres::Listed;
 
 use super::Format;
+use crate::file::{is_plain, name_of_table, relation};
 
 /// The names of the connections in the file.
 pub(super) const DATABASE: &str = "database";
@@ -40,13 +40,13 @@ pub(super) fn render(place: &str, found: &[Listed], target: &Target<'_>) -> Stri
     );
     let mut names = BTreeSet::new();
     for table in found {
-        pipeline(&mut text, table, &name(table, &mut names), target.format);
+        pipeline(&mut text, table, &name_of_table(table, &mut names), target.format);
     }
     text
 }
 
 fn pipeline(text: &mut String, table: &Listed, name: &str, format: Format) {
-    let relation = format!("{}.{}", part(&table.schema), part(&table.name));
+    let relation = relation(table);
     if !table.readable {
         let _ = writeln!(text, "  # {name}: the user may not read {relation}");
         return;
@@ -93,43 +93,12 @@ fn word(format: Format) -> &'static str {
     }
 }
 
-/// A pipeline's name, and its folder's: the table's, with its schema's before it unless that is `public`. No two differ by
-/// case alone.
-fn name(table: &Listed, taken: &mut BTreeSet<String>) -> String {
-    let whole = match table.schema.as_str() {
-        "public" => table.name.clone(),
-        schema => format!("{schema}.{}", table.name),
-    };
-    let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '-' };
-    let mut base: String = whole.chars().map(safe).take(90).collect();
-    if base.parse::<PipelineName>().is_err() {
-        base.insert(0, 't');
-    }
-    let mut name = base.clone();
-    let mut again = 2;
-    while !taken.insert(name.to_lowercase()) {
-        name = format!("{base}-{again}");
-        again += 1;
-    }
-    name
-}
-
-/// Part of a relation's name as the source takes it.
-fn part(name: &str) -> String {
-    if is_plain(name) { name.to_owned() } else { identifier(name) }
-}
-
 /// Text within `{ .. }` of YAML.
 fn quoted(text: &str) -> String {
     match text.split('.').all(is_plain) {
         true => text.to_owned(),
         false => serde_json::Value::from(text).to_string(),
     }
-}
-
-fn is_plain(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod corpus;
 mod example;
 mod fakes;
 mod files;
+mod many;
 mod render;
 mod windows;
 
@@ -34,7 +35,12 @@ pipelines:
 ";
 
 fn options() -> Options {
-    Options { now: "2024-06-01T00:00:00Z".parse().unwrap(), runs_here: true, connectors: fakes::connectors() }
+    Options {
+        now: "2024-06-01T00:00:00Z".parse().unwrap(),
+        runs_here: true,
+        connectors: fakes::connectors(),
+        list: None,
+    }
 }
 
 fn file(name: &str, text: &str) -> SourceFile {
