@@ -2,6 +2,7 @@
 //! Each bench is one file; it checks what it moved before it prints a figure.
 
 mod claims;
+mod database;
 mod flight;
 mod growth;
 mod machine;
@@ -27,7 +28,7 @@ use self::report::Report;
 #[derive(Debug, Parser)]
 #[command(name = "windrow-benches")]
 struct Args {
-    /// Which benches to run: year, windows, claims, growth, flight, scale; all unless given
+    /// Which benches to run: year, windows, database, claims, growth, flight, scale; all unless given
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Fail when a goal is missed
@@ -56,6 +57,7 @@ struct Settings {
 const BENCHES: &[Bench] = &[
     ("year", year::run),
     ("windows", windows::run),
+    ("database", database::run),
     ("claims", claims::run),
     ("growth", growth::run),
     ("flight", flight::run),

@@ -2,12 +2,13 @@
 //! so that rounds of theirs and of ours alternate.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 use windrow_tests::reader;
 
@@ -24,11 +25,22 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Starts a script on a folder of its own.
+    /// Starts a script on a folder of its own, with the readers that tests have.
     pub(crate) fn start(script: &str, folder: &Path) -> Result<Self> {
-        let mut child = Command::new(python()?)
+        Self::start_with(&python()?, script, &[folder.as_os_str()])
+    }
+
+    /// Starts one whose first argument is its folder with peers of their own versions, which tests have no use for.
+    pub(crate) fn start_apart(script: &str, arguments: &[&OsStr]) -> Result<Self> {
+        let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/peers/bin/python");
+        ensure!(python.is_file(), "there are no peers; `make bench` installs them");
+        Self::start_with(&python, script, arguments)
+    }
+
+    fn start_with(python: &Path, script: &str, arguments: &[&OsStr]) -> Result<Self> {
+        let mut child = Command::new(python)
             .args(["-c", script])
-            .arg(folder)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
