@@ -154,9 +154,7 @@ fn a_foreign_database_goes_to_delta_and_into_another_server_with_equal_rows() {
     };
     let (out, back) = (folder.path().join("out"), folder.path().join("back"));
     declare(&out, &connections(&here), &tables, |Table { name, copy }| {
-        format!(
-            "    source: {{ from: shop, table: {name}, timezone: UTC }}\n    sink: {{ to: lake, format: delta, path: {copy} }}\n"
-        )
+        format!("    source: {{ from: shop, table: {name} }}\n    sink: {{ to: lake, format: delta, path: {copy} }}\n")
     });
     load(&out, tables.len());
     declare(&back, &connections(&there), &tables, |Table { copy, .. }| {

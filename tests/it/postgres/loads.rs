@@ -23,13 +23,13 @@ fn tables_partitions_views_and_queries_are_loaded_whole() {
              CREATE TABLE devices (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, sku sku NOT NULL, size size, tags text[],
                 price numeric(12,2) NOT NULL, vat numeric(12,4) GENERATED ALWAYS AS (price * 0.2) STORED, spec jsonb, photo bytea,
                 key uuid NOT NULL DEFAULT gen_random_uuid(), host inet, opens time, valid daterange, added date, updated timestamptz,
-                warranty interval, dropped int);
+                seen timestamp, warranty interval, dropped int);
              ALTER TABLE devices DROP COLUMN dropped;
-             INSERT INTO devices (sku, size, tags, price, spec, photo, host, opens, valid, added, updated, warranty)
+             INSERT INTO devices (sku, size, tags, price, spec, photo, host, opens, valid, added, updated, seen, warranty)
              SELECT 'SKU' || n, CASE WHEN n % 2 = 0 THEN 'small' ELSE 'large' END::size, ARRAY['a' || n, NULL], n * 1.25,
                 jsonb_build_object('n', n), decode(lpad(to_hex(n), 8, '0'), 'hex'), '10.0.0.0'::inet + n, time '08:00' + n * interval '1 s',
                 daterange(date '2024-01-01', date '2024-01-01' + n), date '2024-01-01' + n % 365,
-                timestamptz '2024-01-01Z' + n * interval '1 minute', make_interval(days => n)
+                timestamptz '2024-01-01Z' + n * interval '1 minute', timestamp '2024-03-31 02:30' + n * interval '1 s', make_interval(days => n)
              FROM generate_series(1, 3000) n;
              CREATE TABLE events (id int, day date NOT NULL, note text) PARTITION BY RANGE (day);
              CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
@@ -68,10 +68,10 @@ fn tables_partitions_views_and_queries_are_loaded_whole() {
             "devices",
             "SELECT count(*), sum(id), sum(price), sum(vat), count(DISTINCT key), min(host(host)), sum(extract(epoch FROM updated))::bigint,
                 min(sku), max(size::text), max(tags[1]), sum((spec->>'n')::int), md5(string_agg(encode(photo, 'hex'), '' ORDER BY id)),
-                max(valid::text), sum(added - date '1970-01-01'), max(opens::text) FROM devices",
+                max(valid::text), sum(added - date '1970-01-01'), max(opens::text), max(seen), upper(pg_typeof(max(seen))::text) FROM devices",
             "SELECT count(*), sum(id), sum(price), sum(vat), count(DISTINCT key), min(host), sum(epoch_us(updated) // 1000000)::BIGINT,
                 min(sku), max(size), max(tags[1]), sum((spec->>'n')::INT), md5(string_agg(lower(hex(photo)), '' ORDER BY id)),
-                max(valid), sum(added - DATE '1970-01-01'), max(opens) FROM t",
+                max(valid), sum(added - DATE '1970-01-01'), max(opens), max(seen), CASE typeof(max(seen)) WHEN 'TIMESTAMP' THEN 'TIMESTAMP WITHOUT TIME ZONE' END FROM t",
         ),
         ("events", "SELECT count(*), sum(id), max(note) FROM events", "SELECT count(*), sum(id), max(note) FROM t"),
         ("cheap", "SELECT count(*), sum(price) FROM cheap", "SELECT count(*), sum(price) FROM t"),

@@ -70,18 +70,12 @@ fn pipeline(text: &mut String, table: &Listed, name: &str, format: Format) {
 
 /// What a table's types need said for the format.
 fn extra(table: &Listed, format: Format) -> String {
-    let of = |data_type: &str| table.columns.iter().filter(|column| column.data_type == data_type).collect::<Vec<_>>();
-    let mut extra = String::new();
-    if format == Format::Delta && !of("timestamp without time zone").is_empty() {
-        // Which zone it is nobody but the database's users knows; it stands there to be seen and changed.
-        extra += ", timezone: UTC";
+    let times = table.columns.iter().filter(|column| column.data_type == "time without time zone");
+    let columns: Vec<_> = times.map(|column| format!("{}: text", quoted(&column.name))).collect();
+    match format {
+        Format::Delta if !columns.is_empty() => format!(", schema: {{ {} }}", columns.join(", ")),
+        _ => String::new(),
     }
-    let times = of("time without time zone");
-    if format == Format::Delta && !times.is_empty() {
-        let columns: Vec<_> = times.iter().map(|column| format!("{}: text", quoted(&column.name))).collect();
-        let _ = write!(extra, ", schema: {{ {} }}", columns.join(", "));
-    }
-    extra
 }
 
 fn word(format: Format) -> &'static str {
@@ -128,7 +122,7 @@ mod tests {
     fn a_file_says_what_each_table_needs() {
         let hidden = Listed { readable: false, ..table("public", "salaries", &[]) };
         let found = [
-            table("public", "visits", &[("at", "timestamp with time zone"), ("local", "timestamp without time zone")]),
+            table("public", "visits", &[("at", "timestamp with time zone")]),
             table("sales", "Daily Sums", &[("opens", "time without time zone")]),
             table("sales", "daily-sums", &[]),
             hidden,
@@ -143,7 +137,7 @@ pipelines:
   visits:
     # in windows instead: pattern: incremental, source.cursor: at, window: { every: 1d, start: .. }
     pattern: full
-    source: { from: database, table: public.visits, timezone: UTC }
+    source: { from: database, table: public.visits }
     sink: { to: lake, format: delta, path: visits }
   sales.Daily-Sums:
     pattern: full

@@ -19,7 +19,7 @@ use super::{
     evolution,
     prepare::schema_of,
     table::{ActiveFile, AppIds, Table},
-    tag,
+    tag, types,
 };
 use crate::error::{Result, WorkerError};
 
@@ -136,7 +136,7 @@ impl Writing<'_> {
 
 const ENGINE: &str = concat!("windrow/", env!("CARGO_PKG_VERSION"));
 
-/// The text of version 0: an empty table, at the lowest protocol there is.
+/// The text of version 0: an empty table, at the lowest protocol that has its types.
 pub(super) fn creation(schema: &SchemaRef, partition_by: &[String], now: i64) -> Result<Bytes> {
     let broken = |cause: Box<dyn std::error::Error + Send + Sync>| {
         WorkerError::never(error::SINK_UNSUPPORTED_TYPE, "the schema has no form in delta").because(cause)
@@ -149,7 +149,14 @@ pub(super) fn creation(schema: &SchemaRef, partition_by: &[String], now: i64) ->
     lines.push(&json!({ "commitInfo": {
         "timestamp": now, "operation": "CREATE TABLE", "operationParameters": {}, "engineInfo": ENGINE,
     }}))?;
-    lines.push(&json!({ "protocol": { "minReaderVersion": 1, "minWriterVersion": 2 } }))?;
+    let protocol = match types::has_local_times(schema) {
+        false => json!({ "minReaderVersion": 1, "minWriterVersion": 2 }),
+        true => {
+            let feature = ["timestampNtz"];
+            json!({ "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": feature, "writerFeatures": feature })
+        }
+    };
+    lines.push(&json!({ "protocol": protocol }))?;
     lines.push(&Action::Metadata(metadata))?;
     Ok(lines.text.into())
 }

@@ -16,6 +16,23 @@ pub(super) fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
+/// Whether values of the type are times without a zone, or hold some. A table may have such columns only if its protocol says
+/// so: <https://github.com/delta-io/delta/blob/master/PROTOCOL.md>, "Timestamp without timezone".
+pub(super) fn is_local_time(kind: &DataType) -> bool {
+    use DataType::{List, Map, Struct, Timestamp};
+    match kind {
+        Timestamp(_, None) => true,
+        List(field) | Map(field, _) => is_local_time(field.data_type()),
+        Struct(fields) => fields.iter().any(|field| is_local_time(field.data_type())),
+        _ => false,
+    }
+}
+
+/// Whether the schema has a column of times without a zone.
+pub(super) fn has_local_times(schema: &Schema) -> bool {
+    schema.fields().iter().any(|field| is_local_time(field.data_type()))
+}
+
 /// The schema a new table gets for rows of `schema`: types widened to what Delta can hold, every column nullable.
 pub(super) fn table_schema(schema: &Schema) -> Result<Schema> {
     let mut seen = HashSet::new();
@@ -44,7 +61,22 @@ pub(super) fn meet(rows: &Schema, table: &Schema, policy: &Policy) -> Result<(Sc
         check_case(field, table)?;
         kept.extend(policy.meet(field, None, |_, _| false)?.staged(None, &mut changes));
     }
+    check_protocol(&kept, table, &changes)?;
     Ok((Arc::new(Schema::new(kept)), changes))
+}
+
+/// A table gets no column its protocol does not allow: another protocol would lock out readers it has now.
+fn check_protocol(kept: &[FieldRef], table: &Schema, changes: &Changes) -> Result<()> {
+    let new = |field: &&FieldRef| is_local_time(field.data_type()) && changes.evolves.contains_key(field.name());
+    match kept.iter().find(new).filter(|_| !has_local_times(table)) {
+        None => Ok(()),
+        Some(field) => {
+            let message = "the table has no times without a zone yet, and would need another protocol for one";
+            Err(WorkerError::never(error::SINK_SCHEMA, message)
+                .at(format!("column {:?}", field.name()))
+                .fix("declare the zone of such times with the source's `timezone`, or write a new table"))
+        }
+    }
 }
 
 /// Fails unless rows may lack the column.
@@ -96,6 +128,7 @@ fn table_type(from: &DataType, place: &str) -> Result<DataType> {
         LargeBinary | BinaryView | FixedSizeBinary(_) => Binary,
         Date64 => Date32,
         Timestamp(_, Some(_)) => timestamp(),
+        Timestamp(_, None) => Timestamp(TimeUnit::Microsecond, None),
         Decimal32(precision, scale) | Decimal64(precision, scale) | Decimal128(precision, scale) if *scale >= 0 => {
             Decimal128(*precision, *scale)
         }
@@ -127,9 +160,6 @@ fn table_entries(entries: &Field, place: &str) -> Result<FieldRef> {
 
 fn no_form(from: &DataType, place: &str) -> WorkerError {
     let fix = match from {
-        DataType::Timestamp(_, None) => {
-            "a time without a zone is ambiguous: declare its zone with the source's `timezone`, or cast it in the transform"
-        }
         DataType::Time32(_) | DataType::Time64(_) => "cast it to BIGINT microseconds or to text in the transform",
         DataType::Duration(_) | DataType::Interval(_) => "cast it to BIGINT or to text in the transform",
         DataType::Decimal256(..) => "cast it to a decimal of at most 38 digits, or to text, in the transform",
@@ -169,6 +199,7 @@ mod tests {
             (Date64, Date32),
             (Timestamp(TimeUnit::Nanosecond, utc()), timestamp()),
             (Timestamp(TimeUnit::Second, Some("+02:00".into())), timestamp()),
+            (Timestamp(TimeUnit::Nanosecond, None), Timestamp(TimeUnit::Microsecond, None)),
             (Timestamp(TimeUnit::Millisecond, Some("Europe/Zurich".into())), timestamp()),
             (Dictionary(Box::new(Int32), Box::new(LargeUtf8)), Utf8),
             (Decimal64(9, 2), Decimal128(9, 2)),
@@ -186,7 +217,6 @@ mod tests {
     #[test]
     fn types_without_a_form_are_refused_with_a_way_out() {
         let refused = [
-            Timestamp(TimeUnit::Microsecond, None),
             Time64(TimeUnit::Microsecond),
             Duration(TimeUnit::Second),
             Interval(arrow_schema::IntervalUnit::MonthDayNano),
@@ -246,6 +276,18 @@ mod tests {
         assert_eq!(changes.evolves, [("fresh".to_owned(), None)].into());
         assert_eq!(changes.doubted, ["id".to_owned()].into());
         assert!(changes.discards());
+    }
+
+    #[test]
+    fn a_table_without_times_without_a_zone_gets_none() {
+        let local = || Field::new("at", Timestamp(TimeUnit::Microsecond, None), true);
+        let rows = Schema::new(vec![Field::new("id", Int32, true), local()]);
+        let evolving = policy(serde_json::json!({ "new_column": "evolve" }));
+        let without = Schema::new(vec![Field::new("id", Int32, true)]);
+        let refused = meet(&rows, &without, &evolving).unwrap_err();
+        assert_eq!(refused.code(), error::SINK_SCHEMA, "{refused}");
+        let with = Schema::new(vec![Field::new("id", Int32, true), Field::new("times", List(Arc::new(local())), true)]);
+        assert_eq!(meet(&rows, &with, &evolving).unwrap().0.fields().len(), 2);
     }
 
     #[test]
