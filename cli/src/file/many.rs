@@ -107,8 +107,11 @@ impl Many<'_> {
             }
         };
         if found.is_empty() || found.len() > MOST_TABLES {
-            let many = if found.is_empty() { "no table".to_owned() } else { format!("{} tables", found.len()) };
-            let message = format!("{many} of {:?} are meant by {}", connection.name, self.only.join(", "));
+            let (name, patterns) = (&connection.name, self.only.join(", "));
+            let message = match found.len() {
+                0 => format!("no table of {name:?} is meant by {patterns}"),
+                many => format!("{many} tables of {name:?} are meant by {patterns}"),
+            };
             let fix = match found.is_empty() {
                 true => "see what there is: windrow discover".to_owned(),
                 false => format!("one entry may mean {MOST_TABLES}: cut it into several"),
