@@ -34,6 +34,8 @@ pub enum Point {
     Finalized,
     /// Committer: has listed files and knows what lives; nothing is deleted yet.
     Sweeping,
+    /// Committer: some of the files it takes away are gone, others not yet.
+    Deleting,
 }
 
 /// What a point that is told to fail gives back.
@@ -42,7 +44,7 @@ pub enum Point {
 pub struct Injected(pub &'static str);
 
 impl Point {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Claimed,
         Self::Reading,
         Self::Staging,
@@ -55,6 +57,7 @@ impl Point {
         Self::Finalizing,
         Self::Finalized,
         Self::Sweeping,
+        Self::Deleting,
     ];
 
     /// What the protocol calls it. F11, before a position is confirmed to a source, belongs to change capture.
@@ -72,6 +75,7 @@ impl Point {
             Self::Finalizing => "F9",
             Self::Finalized => "F10",
             Self::Sweeping => "F12",
+            Self::Deleting => "F12b",
         }
     }
 }

@@ -24,6 +24,7 @@ mod document;
 mod pipeline;
 mod policy;
 mod readiness;
+mod retention;
 mod rules;
 pub mod schema;
 mod secret;
