@@ -9,7 +9,8 @@ use std::{
 
 use windrow_tests::{
     cluster::Cluster,
-    process::{Process, Surroundings, run},
+    http,
+    process::{Process, Surroundings, free_port, run},
     reader,
     skip::skip,
 };
@@ -91,8 +92,8 @@ fn a_committer_that_is_killed_while_it_cleans_leaves_the_rest_to_the_next() {
     assert_eq!(after, BTreeMap::from([pinned, newest].map(|version| (version, before[&version].clone()))));
 }
 
-/// A cluster whose workers have a trap, and the table after three versions, of which the first is old.
-async fn trapped(test: &str, traps: &[&str]) -> Option<(Cluster, Table)> {
+/// A cluster whose worker has a trap, and the table after three versions, of which the first is old.
+async fn trapped(test: &str, trap: &str, metrics: &str) -> Option<(Cluster, Table)> {
     let python = match reader::python() {
         Ok(python) => python,
         Err(reason) => {
@@ -108,9 +109,7 @@ async fn trapped(test: &str, traps: &[&str]) -> Option<(Cluster, Table)> {
         skip(test, "there is no etcd");
         return None;
     };
-    for (number, trap) in traps.iter().enumerate() {
-        cluster.add_worker_armed(&format!("w{}", number + 1), trap).unwrap();
-    }
+    cluster.add_worker_armed_with("w1", trap, &["--slots", "1", "--metrics", metrics]).unwrap();
     cluster.apply(table.pipelines().to_str().unwrap()).unwrap();
     let published = |cluster: &Cluster| {
         let all = cluster.ask(&["get", "pipelines"]).unwrap_or_default();
@@ -158,7 +157,8 @@ fn pinning(version: &str) -> [&str; 6] {
 async fn a_pin_that_comes_while_files_are_deleted_is_held_whole_or_refused() {
     let test = "a_pin_that_comes_while_files_are_deleted_is_held_whole_or_refused";
     let _turn = TURN.lock().await;
-    let Some((cluster, table)) = trapped(test, &["F12=hold"]).await else { return };
+    let metrics = format!("127.0.0.1:{}", free_port().unwrap());
+    let Some((cluster, table)) = trapped(test, "F12=hold", &metrics).await else { return };
     let before = table.read(None);
     let newest = table.newest();
     let (old, last) = ((newest - 2).to_string(), (newest - 1).to_string());
@@ -175,6 +175,10 @@ async fn a_pin_that_comes_while_files_are_deleted_is_held_whole_or_refused() {
     assert_eq!(held, [false, true], "{} {}", pins[0].log(), pins[1].log());
     assert!(pins[0].log().contains("WR-K050"), "{}", pins[0].log());
     check(&table, &before, newest);
+    let page = http::get(&metrics, "/metrics").unwrap().body;
+    let cleaned = |name: &str| page.lines().find(|line| line.starts_with(name)).map(|line| line.ends_with(" 1"));
+    assert_eq!(cleaned("windrow_cleaned_files_total{"), Some(true), "{page}");
+    assert_eq!(cleaned("windrow_cleaned_bytes_total{"), Some(false), "{page}");
 }
 
 /// Proves CO10. A committer stands still with its list in hand, another takes its place and a pin is held; when the first wakes up
@@ -183,7 +187,8 @@ async fn a_pin_that_comes_while_files_are_deleted_is_held_whole_or_refused() {
 async fn a_committer_that_wakes_up_late_deletes_nothing_that_was_pinned_meanwhile() {
     let test = "a_committer_that_wakes_up_late_deletes_nothing_that_was_pinned_meanwhile";
     let _turn = TURN.lock().await;
-    let Some((mut cluster, table)) = trapped(test, &["F12=stop"]).await else { return };
+    let metrics = format!("127.0.0.1:{}", free_port().unwrap());
+    let Some((mut cluster, table)) = trapped(test, "F12=stop", &metrics).await else { return };
     let before = table.read(None);
     let newest = table.newest();
     let mut clean = start(&cluster, &table, &["clean", "days"], "clean");

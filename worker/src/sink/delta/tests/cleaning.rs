@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use windrow_common::{
+    clock::Clock,
     error,
     pin::{Version, Wanted},
 };
