@@ -32,10 +32,9 @@ pub enum Point {
     Finalizing,
     /// Coordinator: the ledger says published; the leader's own table does not yet.
     Finalized,
-    /// Committer: has listed files and knows what lives; nothing is deleted yet.
+    /// Committer: has listed files and knows what lives; nothing is deleted yet. While a table is cleaned once more for each
+    /// part of what goes, but for the first.
     Sweeping,
-    /// Committer: some of the files it takes away are gone, others not yet.
-    Deleting,
 }
 
 /// What a point that is told to fail gives back.
@@ -44,7 +43,7 @@ pub enum Point {
 pub struct Injected(pub &'static str);
 
 impl Point {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 12] = [
         Self::Claimed,
         Self::Reading,
         Self::Staging,
@@ -57,7 +56,6 @@ impl Point {
         Self::Finalizing,
         Self::Finalized,
         Self::Sweeping,
-        Self::Deleting,
     ];
 
     /// What the protocol calls it. F11, before a position is confirmed to a source, belongs to change capture.
@@ -75,7 +73,6 @@ impl Point {
             Self::Finalizing => "F9",
             Self::Finalized => "F10",
             Self::Sweeping => "F12",
-            Self::Deleting => "F12b",
         }
     }
 }

@@ -84,7 +84,7 @@ pub async fn take_away(
 async fn delete((sink, id): (&dyn Sink, &SinkId), objects: &[Object]) -> Result<()> {
     for (number, part) in objects.chunks(DELETES_AT_A_TIME).enumerate() {
         if number > 0 {
-            failpoint::reach(failpoint::Point::Deleting, id.as_str()).await?;
+            failpoint::reach(failpoint::Point::Sweeping, id.as_str()).await?;
         }
         stream::iter(part.iter().map(Ok))
             .try_for_each_concurrent(DELETES_AT_A_TIME, |object| sink.storage().delete(&object.path))

@@ -34,10 +34,8 @@ fn walk(table: &Table, seed: u64) {
         for _ in 0..random.random_range(0..3) {
             let whole: Vec<u64> = before.keys().copied().collect();
             let version = *whole.choose(&mut random).unwrap();
-            if !pins.contains_key(&version) {
-                let pin = table.pin(&version.to_string()).unwrap();
-                pins.insert(version, (pin, before[&version].0.clone()));
-            }
+            pins.entry(version)
+                .or_insert_with(|| (table.pin(&version.to_string()).unwrap(), before[&version].0.clone()));
         }
         if random.random_bool(0.3)
             && let Some(version) = pins.keys().copied().collect::<Vec<_>>().choose(&mut random)

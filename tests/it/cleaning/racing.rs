@@ -73,7 +73,7 @@ fn a_committer_that_is_killed_while_it_cleans_leaves_the_rest_to_the_next() {
     let before = table.read(None);
     let (files, newest) = (table.files(), table.newest());
     assert_eq!(files.len(), 30, "a file for each day of five generations");
-    for (trap, gone) in [("F12=kill", 0..=0), ("F12b=kill", 1..=17)] {
+    for (trap, gone) in [("F12=kill", 0..=0), ("F12@2=kill", 1..=17)] {
         let armed = Surroundings::default()
             .with_env("WINDROW_FAILPOINTS", trap)
             .with_env("WINDROW_PLAY_DAYS_LATER", "8");
