@@ -34,7 +34,10 @@ pub(crate) fn check(pipelines: &[Declared<'_>], findings: &mut Findings) {
                 .error(
                     error::RETENTION_SHORT,
                     place(writer),
-                    format!("`{}` reads this table for up to {deadline}, and files would go after {keep}", reader.1.name),
+                    format!(
+                        "`{}` reads this table for up to {deadline}, and files would go after {keep}",
+                        reader.1.name
+                    ),
                 )
                 .fix(format!("write {deadline} or more, or shorten its `limits.deadline`"));
         }

@@ -98,7 +98,8 @@ pipelines:
     /// The newest version, by the log's names.
     fn newest(&self) -> u64 {
         let all = self.everything();
-        let versions = all.iter().filter_map(|path| path.split("_delta_log/").nth(1)?.strip_suffix(".json")?.parse().ok());
+        let versions =
+            all.iter().filter_map(|path| path.split("_delta_log/").nth(1)?.strip_suffix(".json")?.parse().ok());
         versions.max().unwrap()
     }
 
@@ -184,7 +185,8 @@ print(json.dumps(found))
 
     /// Data files that are there.
     fn files(&self) -> BTreeSet<String> {
-        let data = self.everything().into_iter().filter(|path| path.ends_with(".parquet") && !path.contains("_delta_log"));
+        let data =
+            self.everything().into_iter().filter(|path| path.ends_with(".parquet") && !path.contains("_delta_log"));
         data.map(|path| path.split("table/").last().unwrap().to_owned()).collect()
     }
 

@@ -74,9 +74,8 @@ fn a_committer_that_is_killed_while_it_cleans_leaves_the_rest_to_the_next() {
     let (files, newest) = (table.files(), table.newest());
     assert_eq!(files.len(), 30, "a file for each day of five generations");
     for (trap, gone) in [("F12=kill", 0..=0), ("F12@2=kill", 1..=17)] {
-        let armed = Surroundings::default()
-            .with_env("WINDROW_FAILPOINTS", trap)
-            .with_env("WINDROW_PLAY_DAYS_LATER", "8");
+        let armed =
+            Surroundings::default().with_env("WINDROW_FAILPOINTS", trap).with_env("WINDROW_PLAY_DAYS_LATER", "8");
         let args = ["clean", "days", "--local", table.arg()];
         let mut killed = Process::start_in(&armed, &args, &table.folder.path().join(trap)).unwrap();
         assert!(!wait_for_end(&mut killed), "{trap} was not met: {}", killed.log());

@@ -21,7 +21,10 @@ fn a_retention_that_is_too_short_is_refused_with_its_place() {
     assert!(said.contains("WR-K052") && said.contains("pipelines.yaml:10:") && said.contains("accept_short"), "{said}");
     let (code, said) = refused(", cleaning: { keep: 6h, accept_short: true }");
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("WR-K052") && said.contains("limits.deadline") && said.contains("write 7h or more"), "{said}");
+    assert!(
+        said.contains("WR-K052") && said.contains("limits.deadline") && said.contains("write 7h or more"),
+        "{said}"
+    );
     let (code, said) = refused(", cleaning: { keep: 30d, log: 7d }");
     assert!(code == Some(2) && said.contains("WR-P009"), "{said}");
     let (code, said) = refused(", cleaning: { keep: 1d, accept_short: true }");
@@ -86,7 +89,10 @@ fn a_dry_run_says_what_would_go_and_what_is_held_until_when() {
     let files = table.files();
     let said = table.local(&["clean", "days", "--dry-run"], &later);
     assert!(said.contains("would take away 1 files") && said.contains("part-"), "{said}");
-    assert!(said.contains(&format!("versions before {held} would not be whole any more, but for pinned ones")), "{said}");
+    assert!(
+        said.contains(&format!("versions before {held} would not be whole any more, but for pinned ones")),
+        "{said}"
+    );
     assert!(said.contains(&format!("version {held} holds back 1 files")) && said.contains("until 20"), "{said}");
     assert!(said.contains("do it with: windrow clean days"), "{said}");
     assert_eq!(table.files(), files, "nothing was done");
@@ -96,7 +102,10 @@ fn a_dry_run_says_what_would_go_and_what_is_held_until_when() {
     table.local(&["unpin", &pin], &[]);
     assert!(!table.local(&["get", "pins", "days"], &[]).contains(&pin));
     let said = table.local(&["clean", "days"], &later);
-    assert!(said.contains("took away 1 files") && said.contains(&format!("versions before {newest} are not whole")), "{said}");
+    assert!(
+        said.contains("took away 1 files") && said.contains(&format!("versions before {newest} are not whole")),
+        "{said}"
+    );
 }
 
 /// What makes no sense is refused with what to write instead.

@@ -1,10 +1,6 @@
 //! Dead rows of tables that windrow writes, on a real server whose own autovacuum sleeps.
 
-use windrow_tests::{
-    postgres::Postgres,
-    process::run,
-    skip::skip,
-};
+use windrow_tests::{postgres::Postgres, process::run, skip::skip};
 
 use super::Shop;
 

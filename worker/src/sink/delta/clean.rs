@@ -157,9 +157,8 @@ impl DeltaSink {
         let removals: Removals = self.removals(loaded, log).await?;
         // Sweeps may know of tombstones alone, and of no other time than theirs.
         let swept = if self.tombstones_suffice(state) { Some(self.tombstones(loaded).await?) } else { None };
-        let is_late = |removals: &Removals, path: &String| {
-            removals.get(path).is_some_and(|removal| !removal.is_before(before))
-        };
+        let is_late =
+            |removals: &Removals, path: &String| removals.get(path).is_some_and(|removal| !removal.is_before(before));
         let lately = |path: &String| {
             is_late(&removals, path) && swept.as_ref().is_none_or(|tombstones| is_late(tombstones, path))
         };
