@@ -3,6 +3,7 @@
 use windrow_common::{
     id::SinkId,
     pin::{Version, Wanted},
+    task::{Failure, Retry},
 };
 
 use super::*;
@@ -107,7 +108,7 @@ async fn a_pin_that_cannot_be_held_leaves_nothing() {
     let failure = Failure {
         code: windrow_common::error::PIN_GONE.code.to_owned(),
         message: "gone".to_owned(),
-        retry: windrow_common::task::Retry::Never,
+        retry: Retry::Never,
         at: windrow_common::clock::Clock::now(&SystemClock::new()),
         took: Duration::ZERO,
         worker: None,

@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn only_objects_of_one_version_are_known() {
-        let kind = |name: &str| parse(&format!("{FOLDER}/{name}")).map(|(version, kind)| (version, kind));
+        let kind = |name: &str| parse(&format!("{FOLDER}/{name}"));
         let v = "00000000000000000012";
         assert_eq!(kind(&format!("{v}.json")), Some((12, Kind::Commit)));
         assert_eq!(kind(&format!("{v}.crc")), Some((12, Kind::Checksum)));
