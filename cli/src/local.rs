@@ -37,8 +37,18 @@ pub const STATE: &str = ".windrow";
 const GRACE: Duration = Duration::from_secs(20);
 
 impl Local {
-    /// Starts with the ledger in `state`, which is made if it is missing.
+    /// Starts with the ledger in `state`, which is made if it is missing. A run is over before the first sweep of a cluster would
+    /// be due, so it sweeps at its start.
     pub fn start(state: &Path, slots: u32) -> anyhow::Result<Self> {
+        Self::start_with(state, slots, Timing { first_sweep: Duration::ZERO, ..Timing::default() })
+    }
+
+    /// The same for a command that asks for one thing: nothing is swept at once that it might only want to look at.
+    pub fn start_to_ask(state: &Path, slots: u32) -> anyhow::Result<Self> {
+        Self::start_with(state, slots, Timing::default())
+    }
+
+    fn start_with(state: &Path, slots: u32, timing: Timing) -> anyhow::Result<Self> {
         std::fs::create_dir_all(state).with_context(|| format!("cannot make the folder {}", state.display()))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let store: Arc<dyn MetaStore> = Arc::new(EmbeddedStore::open(&state.join("ledger.redb"))?);
@@ -48,8 +58,7 @@ impl Local {
         let config = coordinator::Config {
             cluster: "local".to_owned(),
             address: "in-process".to_owned(),
-            // A run is over before the first sweep of a cluster would be due, so it sweeps at its start.
-            timing: Timing { first_sweep: Duration::ZERO, claims_are_orphans: true, ..Timing::default() },
+            timing: Timing { claims_are_orphans: true, ..timing },
         };
         let lead = coordinator::run(config, store, Arc::clone(&standing), Arc::clone(&clock), shutdown.clone());
         shutdown.spawn(lead);

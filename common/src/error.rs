@@ -80,6 +80,11 @@ catalogue! {
     GUARDED = "WR-K020": "a load is not what its guard expects";
     VERSION_GONE = "WR-K030": "the version to go back to is not kept";
     NO_VERSIONS = "WR-K031": "the pipeline has no versions to go back to";
+    PIN_GONE = "WR-K050": "the version to pin is not whole any more, or may not stay so";
+    TOO_MANY_PINS = "WR-K051": "a table has as many pins as it may have";
+    RETENTION_SHORT = "WR-K052": "files would be cleaned away while somebody may still read them";
+    NOTHING_TO_PIN = "WR-K053": "the sink keeps no older versions that could be pinned";
+    PIN_BROKEN = "WR-K054": "a pinned version cannot be read, so nothing is cleaned";
     STORE_UNAVAILABLE = "WR-L001": "the store does not answer";
     STORE_FULL = "WR-L002": "the store has no space left";
     STORE_BROKEN = "WR-L003": "the store's content does not make sense";

@@ -32,7 +32,8 @@ pub enum Point {
     Finalizing,
     /// Coordinator: the ledger says published; the leader's own table does not yet.
     Finalized,
-    /// Committer: has listed files and knows what lives; nothing is deleted yet.
+    /// Committer: has listed files and knows what lives; nothing is deleted yet. While a table is cleaned once more for each
+    /// part of what goes, but for the first.
     Sweeping,
 }
 

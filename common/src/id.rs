@@ -80,6 +80,10 @@ name!(
     /// A backfill.
     BackfillId, "backfill id"
 );
+name!(
+    /// A pin: somebody reads a version on.
+    PinId, "pin id"
+);
 
 /// Names become parts of keys, file names and metric labels, so they keep to what is safe in all of them.
 fn check_name(what: &'static str, text: &str) -> Result<(), InvalidName> {

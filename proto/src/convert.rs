@@ -9,6 +9,7 @@ use windrow_common::{
     guard::{Guard, Percent},
     id::{InvalidName, TaskId},
     manifest::{Counts, Digest, ManifestRef},
+    pin,
     task::{Failure, Retry},
     window::{Axis, EmptyWindow, Window},
 };
@@ -67,6 +68,54 @@ pub fn digest_bytes(digest: Option<&Digest>) -> Vec<u8> {
 /// An empty text stands for nothing.
 pub fn optional_text(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
+}
+
+impl From<pin::Version> for v1::PinnedVersion {
+    fn from(version: pin::Version) -> Self {
+        use v1::pinned_version::Of;
+        Self {
+            of: Some(match version {
+                pin::Version::Table(version) => Of::Table(version),
+                pin::Version::Load(version) => Of::Load(version),
+            }),
+        }
+    }
+}
+
+impl TryFrom<v1::PinnedVersion> for pin::Version {
+    type Error = Malformed;
+
+    fn try_from(version: v1::PinnedVersion) -> Result<Self, Malformed> {
+        use v1::pinned_version::Of;
+        Ok(match required(version.of, "version")? {
+            Of::Table(version) => Self::Table(version),
+            Of::Load(version) => Self::Load(version),
+        })
+    }
+}
+
+impl From<pin::Wanted> for v1::PinWanted {
+    fn from(wanted: pin::Wanted) -> Self {
+        use v1::pin_wanted::Wanted;
+        Self {
+            wanted: Some(match wanted {
+                pin::Wanted::Version(version) => Wanted::Version(version.into()),
+                pin::Wanted::At(at) => Wanted::AtUs(at.as_microsecond()),
+            }),
+        }
+    }
+}
+
+impl TryFrom<v1::PinWanted> for pin::Wanted {
+    type Error = Malformed;
+
+    fn try_from(wanted: v1::PinWanted) -> Result<Self, Malformed> {
+        use v1::pin_wanted::Wanted;
+        Ok(match required(wanted.wanted, "version or time")? {
+            Wanted::Version(version) => Self::Version(version.try_into()?),
+            Wanted::AtUs(at) => Self::At(instant(at)?),
+        })
+    }
 }
 
 impl From<Window> for v1::Window {

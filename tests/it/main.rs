@@ -4,6 +4,7 @@
 mod backfill;
 mod bad_input;
 mod bad_sink;
+mod cleaning;
 mod cluster;
 mod columns;
 mod corpora;

@@ -78,5 +78,8 @@ async fn what_is_documented_can_be_scraped_and_what_can_be_scraped_is_documented
     let scraped: BTreeSet<String> = on(&page).union(&on(&worker)).cloned().collect();
     let mut documented = documented();
     assert!(documented.remove("windrow_invariant_violations_total"), "its only samples are violations");
+    for cleaned in ["cleaned_files_total", "cleaned_bytes_total", "vacuums_total", "dead_rows"] {
+        assert!(documented.remove(&format!("windrow_{cleaned}")), "its first samples come with something to clean");
+    }
     assert_eq!(scraped, documented);
 }

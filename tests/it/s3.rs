@@ -218,7 +218,8 @@ async fn what_dead_attempts_left_in_a_bucket_is_swept() {
         let listed = sweep::list(sink.as_ref(), later, Duration::from_secs(3_600)).await.unwrap();
         assert_eq!(listed.len(), 4, "{listed:?}");
         let live_set: LiveSet = [(live, token)].into_iter().collect();
-        let swept = sweep::take_away(sink.as_ref(), &listed, &live_set).await.unwrap();
+        let kept = sweep::kept(sink.as_ref(), &[]).await.unwrap();
+        let swept = sweep::take_away(sink.as_ref(), &listed, &live_set, &kept).await.unwrap();
         assert_eq!(swept.files, 2);
         let left: Vec<String> = s3.keys().unwrap().into_iter().filter(|key| key.contains("swept/visits/")).collect();
         assert_eq!(left, [name(&live, 0).to_string(), "swept/visits/theirs.parquet".to_owned()]);

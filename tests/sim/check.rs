@@ -109,6 +109,7 @@ fn records_of(table: &Table) -> Records {
         records
             .extend(entry.committer.iter().map(|of| (Record::Committer(sink.clone(), of.value.clone()), of.revision)));
         records.extend(entry.rollback.iter().map(|of| (Record::Rollback(sink.clone(), of.value.clone()), of.revision)));
+        records.extend(entry.pins.values().map(|pin| (Record::Pin(sink.clone(), pin.value.clone()), pin.revision)));
     }
     records.into_iter().map(|(record, revision)| (record.key(), (record, revision))).collect()
 }

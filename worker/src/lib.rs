@@ -4,6 +4,7 @@
 //! It may not depend on the coordinator nor on etcd; it meets the coordinator only through `windrow-proto`.
 
 pub mod attempt;
+pub mod clean;
 pub mod commit;
 pub mod connection;
 mod delta;

@@ -6,9 +6,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use windrow_common::{claim::Token, id::TaskId};
+use windrow_common::{claim::Token, id::TaskId, pin::Version};
 
 use crate::{
+    clean::Candidate,
     error::{Result, in_one_line},
     sink::Sink,
     stage::{StagedName, dead_letters},
@@ -31,6 +32,43 @@ impl FromIterator<(TaskId, Token)> for LiveSet {
     }
 }
 
+/// The files that something needs, at the time of the look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    referenced: BTreeSet<String>,
+    pinned: Vec<(Version, BTreeSet<String>)>,
+}
+
+/// Looks at the table and at its pinned versions. A version that cannot be read any more ends it: what it needs is not known.
+pub async fn kept(sink: &dyn Sink, pins: &[Version]) -> Result<Kept> {
+    let mut pinned = Vec::with_capacity(pins.len());
+    for version in pins {
+        pinned.push((*version, sink.needed(*version).await?));
+    }
+    Ok(Kept { referenced: sink.referenced().await?, pinned })
+}
+
+impl Kept {
+    pub fn contains(&self, path: &str) -> bool {
+        self.referenced.contains(path) || self.pinned.iter().any(|(_, files)| files.contains(path))
+    }
+
+    pub fn pins(&self) -> Vec<Version> {
+        self.pinned.iter().map(|(version, _)| *version).collect()
+    }
+
+    /// Of the candidates, how many each pin needs and nothing else does but other pins, and their bytes.
+    pub fn held_back(&self, candidates: &[Candidate]) -> Vec<(Version, u64, u64)> {
+        let held = self.pinned.iter().map(|(version, files)| {
+            let all = candidates.iter().map(|candidate| &candidate.object);
+            let own = all.filter(|object| files.contains(&object.path) && !self.referenced.contains(&object.path));
+            let (count, bytes) = own.fold((0, 0), |(count, bytes), object| (count + 1, bytes + object.bytes));
+            (*version, count, bytes)
+        });
+        held.filter(|(_, count, _)| *count > 0).collect()
+    }
+}
+
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -47,11 +85,10 @@ pub struct Listed {
     pub upload: Option<String>,
 }
 
-/// Takes away what was listed and is neither live nor part of the table. `live` must have been asked for after the
-/// listing.
-pub async fn take_away(sink: &dyn Sink, listed: &[Listed], live: &LiveSet) -> Result<Swept> {
-    let referenced = sink.referenced().await?;
-    let doomed = doomed(listed, live, &referenced);
+/// Takes away what was listed and is neither live nor needed. `live` must have been asked for after the listing, and `kept`
+/// found out then.
+pub async fn take_away(sink: &dyn Sink, listed: &[Listed], live: &LiveSet, kept: &Kept) -> Result<Swept> {
+    let doomed = doomed(listed, live, kept);
     let swept = Swept { files: doomed.len() as u64, bytes: doomed.iter().map(|file| file.bytes).sum() };
     let doomed: Vec<Listed> = doomed.into_iter().cloned().collect();
     stream::iter(doomed.into_iter().map(Ok))
@@ -67,12 +104,12 @@ pub async fn take_away(sink: &dyn Sink, listed: &[Listed], live: &LiveSet) -> Re
 
 /// The listed files in neither set. Dead letters stay: published ones are no part of the table. An upload is not the
 /// file it was to become, so only a live attempt keeps it.
-pub fn doomed<'a>(listed: &'a [Listed], live: &LiveSet, referenced: &BTreeSet<String>) -> Vec<&'a Listed> {
+pub fn doomed<'a>(listed: &'a [Listed], live: &LiveSet, kept: &Kept) -> Vec<&'a Listed> {
     let is_live = |name: &StagedName| live.attempts.contains(&(name.task16.clone(), name.token));
     let letters = |path: &str| path.strip_prefix(dead_letters::FOLDER).is_some_and(|rest| rest.starts_with('/'));
     let orphan = |file: &&Listed| match StagedName::parse(&file.path) {
         Some(name) if file.upload.is_some() => !is_live(&name),
-        Some(name) => !is_live(&name) && !referenced.contains(&file.path) && !letters(&file.path),
+        Some(name) => !is_live(&name) && !kept.contains(&file.path) && !letters(&file.path),
         // Not windrow's own.
         None => false,
     };
@@ -126,16 +163,19 @@ mod tests {
     #[test]
     fn only_files_of_dead_attempts_that_no_table_refers_to_are_doomed() {
         let listed = [staged(1, 10), staged(1, 20), staged(2, 30), staged(3, 40)];
-        let referenced = BTreeSet::from([listed[2].path.clone()]);
-        assert_eq!(doomed(&listed, &live(&[(1, 20)]), &referenced), [&listed[0], &listed[3]]);
+        let kept = Kept { referenced: BTreeSet::from([listed[2].path.clone()]), pinned: Vec::new() };
+        assert_eq!(doomed(&listed, &live(&[(1, 20)]), &kept), [&listed[0], &listed[3]]);
+        let pinned = vec![(Version::Table(7), BTreeSet::from([listed[3].path.clone()]))];
+        let kept = Kept { pinned, ..kept };
+        assert_eq!(doomed(&listed, &live(&[(1, 20)]), &kept), [&listed[0]], "a pinned version needs the other");
     }
 
     #[test]
     fn an_upload_is_kept_by_a_live_attempt_alone() {
         let upload = |task, revision| Listed { upload: Some("u".to_owned()), ..staged(task, revision) };
         let listed = [upload(1, 10), upload(1, 20)];
-        let referenced = BTreeSet::from([listed[0].path.clone()]);
-        assert_eq!(doomed(&listed, &live(&[(1, 20)]), &referenced), [&listed[0]]);
+        let kept = Kept { referenced: BTreeSet::from([listed[0].path.clone()]), pinned: Vec::new() };
+        assert_eq!(doomed(&listed, &live(&[(1, 20)]), &kept), [&listed[0]]);
     }
 
     #[test]
@@ -145,6 +185,6 @@ mod tests {
         letter.path = letter.path.replace("day=1", dead_letters::FOLDER);
         let listed =
             [strange("_delta_log/00000000000000000000.json"), strange("part-0001.parquet"), strange("x.csv"), letter];
-        assert!(doomed(&listed, &LiveSet::default(), &BTreeSet::new()).is_empty());
+        assert!(doomed(&listed, &LiveSet::default(), &Kept::default()).is_empty());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use opentelemetry::{
     Context, KeyValue, global,
-    metrics::Counter,
+    metrics::{Counter, Gauge},
     trace::{Status, TraceContextExt},
 };
 use tracing::Span;
@@ -19,6 +19,10 @@ pub struct Metrics {
     fenced_writes: Counter<u64>,
     attempts: Counter<u64>,
     commit_retries: Counter<u64>,
+    cleaned_files: Counter<u64>,
+    cleaned_bytes: Counter<u64>,
+    vacuums: Counter<u64>,
+    dead_rows: Gauge<u64>,
 }
 
 /// The key W3C trace context travels under.
@@ -48,6 +52,32 @@ impl Metrics {
             fenced_writes: counter("windrow_fenced_writes", "seals refused because the claim had passed on"),
             attempts: counter("windrow_attempts", "attempts by how they ended"),
             commit_retries: counter("windrow_commit_retries", "commits whose outcome was unknown"),
+            cleaned_files: counter("windrow_cleaned_files", "files and entries of logs that cleaning took away"),
+            cleaned_bytes: counter("windrow_cleaned_bytes", "bytes that cleaning took away"),
+            vacuums: counter("windrow_vacuums", "vacuums of a database's tables"),
+            dead_rows: meter
+                .u64_gauge("windrow_dead_rows")
+                .with_description("dead rows of a database's table before and after it was looked at")
+                .build(),
+        }
+    }
+
+    /// Counts what a sink was cleaned of.
+    pub fn cleaned(&self, sink: &str, files: u64, bytes: u64) {
+        let sink = [KeyValue::new("sink", sink.to_owned())];
+        self.cleaned_files.add(files, &sink);
+        self.cleaned_bytes.add(bytes, &sink);
+    }
+
+    /// Measures a table of a database that was vacuumed, or was not.
+    pub fn dead_rows(&self, sink: &str, table: &str, (before, after): (u64, u64), vacuumed: bool) {
+        let sink = KeyValue::new("sink", sink.to_owned());
+        let when =
+            |when: &'static str| [sink.clone(), KeyValue::new("table", table.to_owned()), KeyValue::new("when", when)];
+        self.dead_rows.record(before, &when("before"));
+        self.dead_rows.record(after, &when("after"));
+        if vacuumed {
+            self.vacuums.add(1, &[sink]);
         }
     }
 

@@ -6,13 +6,13 @@ use clap::ValueEnum;
 use windrow_common::pipeline::Pipeline;
 use windrow_proto::v1;
 
-use super::{exit::Exit, failure::Mistake, target::Target};
+use super::{exit::Exit, failure::Mistake, pin, target::Target};
 use crate::{
     client::{Admin, ClientError},
     show::{self, Output, instant, number::grouped, state, table::table},
 };
 
-/// List pipelines, windows, versions, tasks, backfills or workers
+/// List pipelines, windows, versions, pins, tasks, backfills or workers
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[arg(value_enum)]
@@ -37,6 +37,7 @@ enum What {
     Pipelines,
     Windows,
     Versions,
+    Pins,
     Tasks,
     Backfills,
     Workers,
@@ -79,6 +80,11 @@ async fn list(args: &Args, admin: &Admin) -> anyhow::Result<Listing> {
             let request = v1::ListVersionsRequest { pipeline };
             let found = admin.call(request, |mut client, request| async move { client.list_versions(request).await });
             versions(found.await?.versions)
+        }
+        What::Pins => {
+            let request = v1::ListPinsRequest { pipeline };
+            let found = admin.call(request, |mut client, request| async move { client.list_pins(request).await });
+            pins(found.await?.pins)
         }
         What::Tasks => tasks(fetch_tasks(admin, pipeline).await?),
         What::Backfills => {
@@ -297,6 +303,14 @@ fn versions(found: Vec<v1::Version>) -> Listing {
         values: found.iter().map(value).collect(),
         headings: &["VERSION", "STATE", "ROWS", "LOADED", "ATTEMPT", "COMMIT"],
         rows: found.iter().map(row).collect(),
+    }
+}
+
+fn pins(found: Vec<v1::Pin>) -> Listing {
+    Listing {
+        values: found.iter().map(pin::value).collect(),
+        headings: &["PIN", "PIPELINE", "VERSION", "STATE", "UNTIL", "SIZE", "REASON"],
+        rows: found.iter().map(pin::row).collect(),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::telemetry::Telemetry;
 pub mod admin;
 pub mod apply;
 pub mod backfill;
+pub mod clean;
 pub mod coordinator;
 pub mod describe;
 pub mod dev;
@@ -20,6 +21,7 @@ pub mod failure;
 pub mod get;
 pub mod here;
 mod mapping;
+pub mod pin;
 pub mod pipeline;
 pub mod plan;
 pub mod range;
@@ -44,6 +46,9 @@ pub enum Command {
     Explain(explain::Args),
     Backfill(backfill::Args),
     Rollback(rollback::Args),
+    Pin(pin::PinArgs),
+    Unpin(pin::UnpinArgs),
+    Clean(clean::Args),
     Pause(pipeline::PauseArgs),
     Resume(pipeline::ResumeArgs),
     Admin(admin::Args),
@@ -77,6 +82,9 @@ impl Command {
             Self::Explain(_) => "explain",
             Self::Backfill(args) => args.verb(),
             Self::Rollback(_) => "rollback",
+            Self::Pin(_) => "pin",
+            Self::Unpin(_) => "unpin",
+            Self::Clean(_) => "clean",
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
             Self::Admin(args) => args.verb(),
@@ -109,6 +117,9 @@ impl Command {
             Self::Explain(args) => explain::run(args).await,
             Self::Backfill(args) => backfill::run(args).await.map(Into::into),
             Self::Rollback(args) => rollback::run(args).await.map(Into::into),
+            Self::Pin(args) => pin::pin(args).await.map(Into::into),
+            Self::Unpin(args) => pin::unpin(args).await.map(Into::into),
+            Self::Clean(args) => clean::run(args).await.map(Into::into),
             Self::Pause(args) => pipeline::pause(args).await.map(Into::into),
             Self::Resume(args) => pipeline::resume(args).await.map(Into::into),
             Self::Admin(args) => admin::run(args).await.map(Into::into),

@@ -50,6 +50,8 @@ struct Plan {
     /// What becomes of rows with a column that the table has not, and with values its columns have no equal for.
     new_column: &'static str,
     type_change: &'static str,
+    /// What becomes of older versions.
+    lifecycle: Vec<String>,
     columns: Vec<Column>,
     /// Why the columns are not known.
     columns_unknown: Option<String>,
@@ -99,6 +101,7 @@ async fn plan(pipeline: &Pipeline) -> Plan {
         next_window_closes: next.map(|at| instant(at.as_microsecond())),
         new_column: pipeline.schema.new_column.unwrap_or(usual).word(),
         type_change: pipeline.schema.type_change.unwrap_or(usual).word(),
+        lifecycle: sink::find(&pipeline.sink).map(|kind| (kind.lifecycle)(pipeline)).unwrap_or_default(),
         columns,
         columns_unknown,
         refused,
@@ -120,6 +123,9 @@ fn render(plan: &Plan) -> String {
         text.push_str(&format!("  next window closes {next}\n"));
     }
     text.push_str(&format!("  columns that change: new {}, of another type {}\n", plan.new_column, plan.type_change));
+    for sentence in &plan.lifecycle {
+        text.push_str(&format!("  {sentence}\n"));
+    }
     if let Some(unknown) = &plan.columns_unknown {
         text.push_str(&format!("  columns: {}\n", style.yellow(unknown)));
     }

@@ -41,7 +41,7 @@ pub enum Opened {
 impl Target {
     pub fn open(&self) -> anyhow::Result<Opened> {
         Ok(match &self.local {
-            Some(path) => Opened::Here(Box::new(Local::start(&state_of(path), default_slots())?)),
+            Some(path) => Opened::Here(Box::new(Local::start_to_ask(&state_of(path), default_slots())?)),
             None => Opened::Cluster(Admin::connect(&self.cluster.coordinator)?),
         })
     }

@@ -13,7 +13,7 @@ use super::{
     connection::{self, Connections},
     decode::{self, Shape},
     diagnostic::{Findings, Span},
-    many, pipeline, rules,
+    many, pipeline, retention, rules,
     spec::{DefaultsBlock, FileBlock},
     tree::{self, Entry, Node, Value},
 };
@@ -44,6 +44,7 @@ pub(crate) fn read(files: Vec<SourceFile>, mut findings: Findings, options: &Opt
     }
     many::check_names(&pipelines, &mut findings);
     rules::check_shared_sinks(&pipelines, &mut findings);
+    retention::check(&pipelines, &mut findings);
     let pipelines = pipelines.into_iter().map(|(_, pipeline)| pipeline).collect();
     Loaded { pipelines, diagnostics: findings.into_sorted(), files, hidden }
 }

@@ -29,6 +29,7 @@ mod many;
 mod pipeline;
 mod policy;
 mod readiness;
+mod retention;
 mod rules;
 pub mod schema;
 mod secret;

@@ -1,15 +1,18 @@
 //! The users' side of the API.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 use windrow_common::{
-    id::{BackfillId, PipelineName},
+    id::{BackfillId, PipelineName, SinkId},
     pipeline::Pipeline,
     window::Window,
 };
-use windrow_proto::v1::{self, admin_service_server::AdminService, applied_pipeline::Change};
+use windrow_proto::{
+    convert::Malformed,
+    v1::{self, admin_service_server::AdminService, applied_pipeline::Change},
+};
 
 use super::{
     leading,
@@ -21,7 +24,7 @@ use crate::{
     core::{
         apply::Applied,
         backfill::{self, Origin},
-        report, rollback,
+        pins, report, rollback,
         timeline::Standing as WindowStanding,
     },
     ledger::{choice_in, order_in},
@@ -291,6 +294,56 @@ impl AdminService for Admin {
         Ok(Response::new(v1::GetRollbackResponse { rollback }))
     }
 
+    async fn create_pin(
+        &self,
+        request: Request<v1::CreatePinRequest>,
+    ) -> Result<Response<v1::CreatePinResponse>, Status> {
+        let body = request.into_inner();
+        let wanted = body.wanted.ok_or_else(|| bad("wanted", "says neither a version nor a time".to_owned()))?;
+        let request = pins::Request {
+            request_id: request_id(body.request_id)?,
+            pipeline: name_in("pipeline", &body.pipeline)?,
+            wanted: wanted.try_into().map_err(|error: Malformed| bad("wanted", error.to_string()))?,
+            keep: Duration::from_millis(body.for_ms),
+            reason: body.reason,
+        };
+        let pin = leading(&self.standing)?.command(|reply| Command::Pin { request, reply }).await.map_err(refused)?;
+        let pin =
+            self.read(move |found| pins_of(found, None).into_iter().find(|one| one.id == pin.id.as_str())).await?;
+        Ok(Response::new(v1::CreatePinResponse { pin }))
+    }
+
+    async fn list_pins(&self, request: Request<v1::ListPinsRequest>) -> Result<Response<v1::ListPinsResponse>, Status> {
+        let pipeline = request.into_inner().pipeline;
+        if pipeline.is_empty() {
+            return Ok(Response::new(v1::ListPinsResponse { pins: self.read(|found| pins_of(found, None)).await? }));
+        }
+        let name: PipelineName = name_in("pipeline", &pipeline)?;
+        let pins = self.read(move |found| found.table.pipeline(&name).map(|entry| pins_of(found, Some(&entry.sink))));
+        let pins = pins.await?.ok_or_else(|| missing("pipeline", &pipeline))?;
+        Ok(Response::new(v1::ListPinsResponse { pins }))
+    }
+
+    async fn delete_pin(
+        &self,
+        request: Request<v1::DeletePinRequest>,
+    ) -> Result<Response<v1::DeletePinResponse>, Status> {
+        let id = name_in("id", &request.into_inner().id)?;
+        leading(&self.standing)?.command(|reply| Command::Unpin { id, reply }).await.map_err(refused)?;
+        Ok(Response::new(v1::DeletePinResponse {}))
+    }
+
+    async fn clean(&self, request: Request<v1::CleanRequest>) -> Result<Response<v1::CleanResponse>, Status> {
+        let v1::CleanRequest { pipeline, only_look } = request.into_inner();
+        let name: PipelineName = name_in("pipeline", &pipeline)?;
+        let (pipeline, controller) = (name.clone(), leading(&self.standing)?);
+        let report =
+            controller.command(|reply| Command::Clean { pipeline, only_look, reply }).await.map_err(refused)?;
+        let look = move |found: &View<'_>| found.table.pipeline(&name).map(|entry| pins_of(found, Some(&entry.sink)));
+        let pins = self.read(look).await?.unwrap_or_default();
+        Ok(Response::new(v1::CleanResponse { report: Some(report), pins }))
+    }
+
     async fn recover(&self, request: Request<v1::RecoverRequest>) -> Result<Response<v1::RecoverResponse>, Status> {
         let request = request.into_inner();
         let pipelines = request.pipelines.iter().enumerate().map(|(i, spec)| pipeline_in(i, spec));
@@ -339,6 +392,12 @@ fn pipeline_in(i: usize, spec: &[u8]) -> Result<Pipeline, Status> {
     let decoder = &mut serde_json::Deserializer::from_slice(spec);
     serde_path_to_error::deserialize(decoder)
         .map_err(|cause| bad_pipeline(i, &cause.path().to_string(), cause.inner().to_string()))
+}
+
+/// Pins, of one sink or of all.
+fn pins_of(found: &View<'_>, sink: Option<&SinkId>) -> Vec<v1::Pin> {
+    let sinks = found.table.sinks().filter(|(id, _)| sink.is_none_or(|wanted| wanted == *id));
+    sinks.flat_map(|(id, entry)| entry.pins.values().map(move |pin| view::pin(id, &pin.value))).collect()
 }
 
 fn change_out(applied: Applied) -> Change {

@@ -16,6 +16,7 @@ use crate::{
     core::{
         apply::BadPipeline,
         backfill::{BadCommand, BadRequest},
+        pins::BadPin,
         rollback::BadRollback,
     },
 };
@@ -82,6 +83,16 @@ pub(super) fn refused_of(error: CommandError, pipelines: &[Pipeline]) -> Status 
         }
         CommandError::Rollback(BadRollback::UnknownPipeline(name)) => return missing("pipeline", name.as_str()),
         CommandError::Rollback(refused) => return no_way_back(refused, error.code(), error.to_string()),
+        CommandError::Pin(BadPin::UnknownPipeline(name)) => return missing("pipeline", name.as_str()),
+        CommandError::Pin(refused) if refused.is_of_the_request() => {
+            let key = if matches!(refused, BadPin::Length) { "for" } else { "reason" };
+            (Code::InvalidArgument, Vec::new(), field(key))
+        }
+        CommandError::Pin(_) => {
+            let fix = Some("let go of one that nobody needs: windrow get pins, windrow unpin ID");
+            let about = About { fix, ..About::default() };
+            return status_about(Code::FailedPrecondition, error.code(), error.to_string(), about);
+        }
         CommandError::Worker(failure) => {
             let facts = failure.worker.iter().map(|worker| ("worker", worker.to_string())).collect();
             (Code::FailedPrecondition, facts, Vec::new())

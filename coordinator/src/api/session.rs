@@ -24,7 +24,7 @@ use windrow_proto::{
 };
 
 use crate::{
-    controller::{Draft, Handle, Outbox, PrepareFailed, Progress, Recalled, SessionEvent},
+    controller::{Draft, Handle, Outbox, PrepareFailed, Progress, Recalled, SessionEvent, Whole},
     core::{
         commit::Answer,
         lifecycle::HeldClaim,
@@ -179,17 +179,28 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
         },
         In::Listed(listed) => {
             tell_failure(&listed.sink, listed.failure.as_ref());
-            SessionEvent::Listed { request: listed.request, sink: listed.sink.parse()?, files: listed.files }
+            let (request, sink) = (listed.request, listed.sink.parse()?);
+            let failure = listed.failure.map(Failure::try_from).transpose()?;
+            SessionEvent::Listed { request, sink, listed: failure.map_or(Ok((listed.files, listed.tables)), Err) }
         }
         In::Swept(swept) => {
             tell_failure(&swept.sink, swept.failure.as_ref());
-            SessionEvent::Swept {
-                request: swept.request,
-                sink: swept.sink.parse()?,
-                files: swept.files,
-                bytes: swept.bytes,
-            }
+            let (request, sink) = (swept.request, swept.sink.parse()?);
+            let failure = swept.failure.map(Failure::try_from).transpose()?;
+            let done = (swept.files, swept.bytes, swept.report);
+            SessionEvent::Swept { request, sink, swept: failure.map_or(Ok(done), Err) }
         }
+        In::PinChecked(checked) => SessionEvent::PinChecked {
+            request: checked.request,
+            found: match checked.failure {
+                Some(failure) => Err(failure.try_into()?),
+                None => Ok(Whole {
+                    version: required(checked.version, "version")?.try_into()?,
+                    files: checked.files,
+                    bytes: checked.bytes,
+                }),
+            },
+        },
         In::Recalled(recalled) => SessionEvent::Recalled {
             request: recalled.request,
             sink: recalled.sink.parse()?,

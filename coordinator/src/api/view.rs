@@ -15,6 +15,7 @@ use crate::{
         assign,
         backfill::{Backfill, Preview},
         commit::Trouble,
+        pins::{self, Pin},
         report::{self, WindowReport},
         rollback::{Phase, Rollback},
         table::{PipelineEntry, Versioned},
@@ -237,6 +238,25 @@ pub(super) fn rollback(view: &View<'_>, found: &Rollback) -> v1::Rollback {
         failure: failure.as_ref().map(Into::into),
         created_us: found.created.as_microsecond(),
         trace: found.trace.clone().unwrap_or_default(),
+    }
+}
+
+pub(super) fn pin(sink: &SinkId, pin: &Pin) -> v1::Pin {
+    let (version, files, bytes) = match pin.phase {
+        pins::Phase::Asked => (None, 0, 0),
+        pins::Phase::Held { version, files, bytes } => (Some(version.into()), files, bytes),
+    };
+    v1::Pin {
+        id: pin.id.to_string(),
+        pipeline: pin.pipeline.to_string(),
+        sink: sink.to_string(),
+        held: version.is_some(),
+        version,
+        reason: pin.reason.clone(),
+        until_us: pin.until.as_microsecond(),
+        created_us: pin.created.as_microsecond(),
+        files,
+        bytes,
     }
 }
 

@@ -37,6 +37,12 @@ impl Controller {
             Command::RollBack { request, validate_only, reply } => {
                 self.wish_for_rollback(request, validate_only, reply)
             }
+            Command::Pin { request, reply } => self.wish_for_pin(&request, reply).await,
+            Command::Unpin { id, reply } => {
+                let answer = self.unpin(&id).await;
+                respond(reply, answer)
+            }
+            Command::Clean { pipeline, only_look, reply } => self.wish_for_cleaning(&pipeline, only_look, reply),
             Command::Steer { id, command, reply } => {
                 let answer = self.steer(&id, command).await;
                 respond(reply, answer)

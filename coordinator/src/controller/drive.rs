@@ -41,6 +41,7 @@ impl Controller {
         }
         if look {
             self.reap().await?;
+            self.end_pins().await?;
             while let Some(change) = shards::give_up(&self.table, self.now()) {
                 self.persist(&change).await?;
             }
@@ -51,6 +52,8 @@ impl Controller {
         }
         self.commit().await?;
         self.ask_for_versions().await?;
+        self.ask_about_pins().await?;
+        self.ask_to_clean().await?;
         self.sweep();
         self.assign().await?;
         if look {

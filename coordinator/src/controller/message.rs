@@ -3,7 +3,7 @@
 use tokio::sync::{mpsc, oneshot};
 use windrow_common::{
     error::{self, ErrorCode},
-    id::{BackfillId, PipelineName, TaskId, WorkerId},
+    id::{BackfillId, PinId, PipelineName, TaskId, WorkerId},
     intent::Seq,
     manifest::{Digest, ManifestRef},
     pipeline::Pipeline,
@@ -11,13 +11,14 @@ use windrow_common::{
 };
 use windrow_proto::v1;
 
-use super::View;
+use super::{View, Whole};
 use crate::{
     core::{
         apply::{Applied, BadPipeline},
         backfill::{self, Backfill, BadCommand, BadRequest},
         commit::Answer,
         lifecycle::HeldClaim,
+        pins::{self, BadPin, Pin},
         recovery::PastCommit,
         rollback::{self, BadRollback, Rollback},
         workers::WorkerInfo,
@@ -126,13 +127,19 @@ pub enum SessionEvent {
     Listed {
         request: u64,
         sink: windrow_common::id::SinkId,
-        files: u64,
+        /// How many, and what was vacuumed meanwhile.
+        listed: Result<(u64, Vec<v1::VacuumedTable>), Failure>,
     },
     Swept {
         request: u64,
         sink: windrow_common::id::SinkId,
-        files: u64,
-        bytes: u64,
+        /// Files and bytes of attempts, and what else.
+        swept: Result<(u64, u64, Option<v1::CleanReport>), Failure>,
+    },
+    /// Whether a version is whole and certain to stay so.
+    PinChecked {
+        request: u64,
+        found: Result<Whole, Failure>,
     },
     /// What a sink knows of windrow's commits.
     Recalled {
@@ -222,6 +229,20 @@ pub enum Command {
         validate_only: bool,
         reply: Reply<Rollback>,
     },
+    Pin {
+        request: pins::Request,
+        reply: Reply<Pin>,
+    },
+    Unpin {
+        id: PinId,
+        reply: Reply<()>,
+    },
+    /// Takes away what a sink needs no more, or says what would be.
+    Clean {
+        pipeline: PipelineName,
+        only_look: bool,
+        reply: Reply<v1::CleanReport>,
+    },
 }
 
 pub type Reply<T> = oneshot::Sender<Result<T, CommandError>>;
@@ -239,6 +260,8 @@ pub enum CommandError {
     Steering(#[from] BadCommand),
     #[error(transparent)]
     Rollback(#[from] BadRollback),
+    #[error(transparent)]
+    Pin(#[from] BadPin),
     /// What a worker said to a question.
     #[error("{}", .0.message)]
     Worker(Failure),
@@ -259,6 +282,7 @@ impl CommandError {
             Self::NotFound { .. }
             | Self::Backfill(BadRequest::UnknownPipeline(_))
             | Self::Rollback(BadRollback::UnknownPipeline(_))
+            | Self::Pin(BadPin::UnknownPipeline(_))
             | Self::Steering(BadCommand::Unknown(_)) => error::NOT_FOUND,
             Self::Rollback(BadRollback::Windows(_) | BadRollback::AddsUp(_) | BadRollback::Shared { .. }) => {
                 error::NO_VERSIONS
@@ -267,6 +291,8 @@ impl CommandError {
                 error::CONFLICT
             }
             Self::Rollback(_) => error::VERSION_GONE,
+            Self::Pin(BadPin::TooMany { .. }) => error::TOO_MANY_PINS,
+            Self::Pin(_) => error::USAGE,
             Self::Worker(failure) => error::find(&failure.code).copied().unwrap_or(error::INTERNAL),
             Self::NoCommitter => error::SINK_UNREACHABLE,
             Self::Steering(_) | Self::Pipeline(BadPipeline::Frozen { .. }) | Self::Recovering => error::CONFLICT,

@@ -1,11 +1,13 @@
 //! The controller: sole owner of the table while this coordinator leads. It takes messages from one bounded inbox and
 //! ticks; each round is decide, persist, apply, reply. Decisions are made in `core`; here they are carried out.
 
+mod cleaning;
 mod commands;
 mod cutting;
 mod drive;
 mod measuring;
 mod message;
+mod pins;
 mod recovery;
 mod rollbacks;
 mod sessions;
@@ -29,9 +31,13 @@ use windrow_common::{
 };
 use windrow_proto::v1;
 
-use self::{cutting::HeldSeals, measuring::Measuring, rollbacks::Wishes, sweeps::Sweep, together::Together};
+use self::{
+    cleaning::CleanWishes, cutting::HeldSeals, measuring::Measuring, pins::PinWishes, rollbacks::Wishes, sweeps::Sweep,
+    together::Together,
+};
 pub use self::{
     message::{Command, CommandError, Draft, Message, Outbox, PrepareFailed, Progress, Recalled, Reply, SessionEvent},
+    pins::Whole,
     recovery::Recovering,
 };
 use crate::{
@@ -91,6 +97,8 @@ pub struct Controller {
     /// How far each sink is while the ledger is being made good.
     recovering: Recovering,
     wishes: Wishes,
+    pin_wishes: PinWishes,
+    clean_wishes: CleanWishes,
     sessions: BTreeMap<WorkerId, Session>,
     progress: BTreeMap<TaskId, Progress>,
     together: Together,
@@ -187,6 +195,8 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         sweeps: BTreeMap::new(),
         recovering: Recovering::default(),
         wishes: Wishes::default(),
+        pin_wishes: PinWishes::default(),
+        clean_wishes: CleanWishes::default(),
         sessions: BTreeMap::new(),
         progress: BTreeMap::new(),
         together: Together::default(),
@@ -376,6 +386,8 @@ impl Controller {
         self.sinks.values_mut().for_each(|run| run.lost(worker, now));
         self.recovering.lost(worker);
         self.wishes.lost(worker);
+        self.pin_wishes.lost(worker);
+        self.clean_wishes.lost(worker);
     }
 
     fn now(&self) -> Now {

@@ -64,11 +64,9 @@ impl Controller {
             SessionEvent::Settled { request, sink, answer, trace } => {
                 self.settled(&sink, request, answer, trace.as_deref()).await
             }
-            SessionEvent::Listed { request, sink, files } => self.listed(&worker, &sink, request, files).await,
-            SessionEvent::Swept { request, sink, files, bytes } => {
-                self.swept(&sink, request, files, bytes);
-                Ok(())
-            }
+            SessionEvent::Listed { request, sink, listed } => self.listed(&worker, &sink, request, listed).await,
+            SessionEvent::Swept { request, sink, swept } => self.swept(&sink, request, swept),
+            SessionEvent::PinChecked { request, found } => self.pin_checked(&worker, request, found).await,
             SessionEvent::Recalled { request, sink, recalled } => self.recalled(&sink, request, recalled).await,
             SessionEvent::Versions { request, versions } => self.versions_listed(&worker, request, versions).await,
             SessionEvent::Goodbye => self.goodbye(&worker).await,

@@ -8,12 +8,12 @@ use tracing::{debug, info};
 use windrow_common::{
     claim::Token,
     id::{SinkId, WorkerId},
-    task::TaskState,
+    task::{Failure, TaskState},
 };
 use windrow_proto::v1::{self, session_response::Message as Out};
 
 use super::Controller;
-use crate::{core::rollback, ledger::LedgerError};
+use crate::{core::pins, ledger::LedgerError};
 
 /// A sink's sweep.
 pub(super) struct Sweep {
@@ -37,17 +37,24 @@ impl Controller {
             if self.sweeps.entry(sink.clone()).or_insert(Sweep { due: first, request: None }).due > now {
                 continue;
             }
-            // What a rollback brings back may be nothing's any more until its commit is made.
-            if rollback::open(&self.table, &sink).is_some() {
+            let unsafe_for_pins = || !self.knows_pins(&worker) && !pins::held(&self.table, &sink).is_empty();
+            if self.may_not_clean(&sink) || unsafe_for_pins() {
                 continue;
             }
-            let Some(pipeline) = self.any_pipeline_of(&sink) else { continue };
-            let request = self.next_request();
-            self.sweeps.insert(sink.clone(), Sweep { due: now + self.timing.sweep_every, request: Some(request) });
-            let grace_ms = u64::try_from(self.timing.sweep_grace.as_millis()).unwrap_or(u64::MAX);
-            let list = v1::SweepList { request, sink: sink.to_string(), pipeline, grace_ms };
-            self.tell(&worker, Out::SweepList(list));
+            self.begin_sweep(&sink, &worker, v1::CleanExtent::Declared);
         }
+    }
+
+    /// The next one by itself follows when its time has come, from now on. Its request; `None` if nothing writes there.
+    pub(super) fn begin_sweep(&mut self, sink: &SinkId, worker: &WorkerId, clean: v1::CleanExtent) -> Option<u64> {
+        let pipeline = self.any_pipeline_of(sink)?;
+        let request = self.next_request();
+        let due = self.clock.elapsed() + self.timing.sweep_every;
+        self.sweeps.insert(sink.clone(), Sweep { due, request: Some(request) });
+        let grace_ms = u64::try_from(self.timing.sweep_grace.as_millis()).unwrap_or(u64::MAX);
+        let list = v1::SweepList { request, sink: sink.to_string(), pipeline, grace_ms, clean: clean.into() };
+        self.tell(worker, Out::SweepList(list));
+        Some(request)
     }
 
     /// The committer has its list: now it may know what lives.
@@ -56,30 +63,59 @@ impl Controller {
         worker: &WorkerId,
         sink: &SinkId,
         request: u64,
-        files: u64,
+        listed: Result<(u64, Vec<v1::VacuumedTable>), Failure>,
     ) -> Result<(), LedgerError> {
-        if self.sweeps.get(sink).and_then(|sweep| sweep.request) != Some(request) || files == 0 {
-            return Ok(());
-        }
-        if rollback::open(&self.table, sink).is_some() {
+        let (files, tables) = match listed {
+            Ok(listed) => listed,
+            Err(failure) => return self.cleaned(request, Err(failure)),
+        };
+        self.clean_wishes.vacuumed(request, tables);
+        let only_look = self.clean_wishes.only_looks(request);
+        let current = self.sweeps.get(sink).and_then(|sweep| sweep.request) == Some(request);
+        if !current || (files == 0 && only_look.is_none()) || self.may_not_clean(sink) {
+            self.clean_wishes.postpone(request);
             return Ok(());
         }
         if !self.ledger.still_leads().await? {
             return Err(LedgerError::NotLeader);
         }
         let Some(pipeline) = self.any_pipeline_of(sink) else { return Ok(()) };
-        let delete = v1::SweepDelete { request, sink: sink.to_string(), pipeline, live: self.live_attempts(sink) };
-        debug!(%sink, files, live = delete.live.len(), "sweeps");
+        let delete = v1::SweepDelete {
+            request,
+            sink: sink.to_string(),
+            pipeline,
+            live: self.live_attempts(sink),
+            pinned: pins::held(&self.table, sink).into_iter().map(Into::into).collect(),
+            only_look: only_look.unwrap_or(false),
+        };
+        debug!(%sink, files, live = delete.live.len(), pinned = delete.pinned.len(), "sweeps");
         self.tell(worker, Out::SweepDelete(delete));
         Ok(())
     }
 
-    pub(super) fn swept(&mut self, sink: &SinkId, request: u64, files: u64, bytes: u64) {
-        let Some(sweep) = self.sweeps.get_mut(sink).filter(|sweep| sweep.request == Some(request)) else { return };
-        sweep.request = None;
+    /// How much was taken away of what attempts had left behind, and what of the rest.
+    pub(super) fn swept(
+        &mut self,
+        sink: &SinkId,
+        request: u64,
+        swept: Result<(u64, u64, Option<v1::CleanReport>), Failure>,
+    ) -> Result<(), LedgerError> {
+        if let Some(sweep) = self.sweeps.get_mut(sink).filter(|sweep| sweep.request == Some(request)) {
+            sweep.request = None;
+        }
+        let (files, bytes, report) = match swept {
+            Ok(swept) => swept,
+            Err(failure) => return self.cleaned(request, Err(failure)),
+        };
         if files > 0 {
             info!(%sink, files, bytes, "took away what attempts had left behind");
         }
+        let report = report.unwrap_or_default();
+        if self.clean_wishes.only_looks(request) != Some(true) && report.files + report.log_files > 0 {
+            let v1::CleanReport { files, bytes, log_files, whole_from, .. } = report;
+            info!(%sink, files, bytes, log_files, whole_from, "took away what the table had given up");
+        }
+        self.cleaned(request, Ok(report))
     }
 
     /// The attempts whose files may still be published: of claimed tasks and of sealed ones, with or without an intent.

@@ -1,6 +1,8 @@
 //! Rounds of a leader on a real store, spoken to as workers speak.
 #![allow(clippy::unwrap_used)]
 
+mod cleaning;
+
 use tokio::task::JoinHandle;
 use windrow_common::{
     clock::SystemClock,
@@ -33,25 +35,34 @@ const SLOTS: usize = 4;
 
 impl Led {
     async fn begin() -> Self {
+        Self::begin_with(Timing::default(), windrow_proto::version::NEWEST).await
+    }
+
+    fn info(protocol: u32) -> WorkerInfo {
+        WorkerInfo {
+            id: worker(),
+            roles: [Role::Ingest, Role::Sink].into(),
+            slots: u32::try_from(SLOTS).unwrap(),
+            version: "test".to_owned(),
+            protocol,
+            flight_endpoint: String::new(),
+        }
+    }
+
+    /// The same with a worker that speaks this version.
+    async fn begin_with(timing: Timing, protocol: u32) -> Self {
         let store: Arc<dyn MetaStore> = Arc::new(EmbeddedStore::in_memory());
         let keys = Keys::of_cluster("test");
         let put = |key: Vec<u8>, value: &str| Op::Put { key, value: value.as_bytes().to_vec(), lease: None };
         store.txn(Vec::new(), vec![put(keys.epoch(), "1")]).await.unwrap();
         let leader = store.txn(Vec::new(), vec![put(keys.leader(), "http://c1")]).await.unwrap().revision;
         let ledger = Ledger::new(store.clone(), keys, Guard { leader, epoch: 1 });
-        let (handle, running) = start(ledger.clone(), Arc::new(SystemClock::new()), Timing::default()).await.unwrap();
+        let (handle, running) = start(ledger.clone(), Arc::new(SystemClock::new()), timing).await.unwrap();
         let leading = tokio::spawn(running.run(std::future::pending()));
         let apply = |reply| Command::Apply { pipelines: vec![hourly()], validate_only: false, reply };
         handle.command(apply).await.unwrap();
         let (out, answers) = mpsc::channel(64);
-        let info = WorkerInfo {
-            id: worker(),
-            roles: [Role::Ingest, Role::Sink].into(),
-            slots: u32::try_from(SLOTS).unwrap(),
-            version: "test".to_owned(),
-            protocol: windrow_proto::version::NEWEST,
-            flight_endpoint: String::new(),
-        };
+        let info = Self::info(protocol);
         handle.session(worker(), 1, SessionEvent::Hello { info, protocol: 1, held: Vec::new(), out }).await.unwrap();
         let mut led = Self { store, ledger, handle, leading, answers, claims: Vec::new() };
         while led.claims.len() < SLOTS {

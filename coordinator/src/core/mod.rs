@@ -12,6 +12,7 @@ pub mod calendar;
 pub mod commit;
 pub mod coverage;
 pub mod lifecycle;
+pub mod pins;
 pub mod plan;
 pub mod recovery;
 pub mod report;

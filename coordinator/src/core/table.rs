@@ -4,11 +4,13 @@
 //! transaction; then, and only then, [`Table::apply`] takes it over with the revision the store gave it. So the table
 //! always equals the records in the store at one revision.
 
+mod index;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use windrow_common::{
-    id::{BackfillId, PipelineName, SinkId, SourceId, TaskId, WorkerId},
+    id::{BackfillId, PinId, PipelineName, SinkId, SourceId, TaskId, WorkerId},
     intent::{IntentRef, Seq},
     manifest::{Counts, Digest},
     pipeline::Pipeline,
@@ -16,7 +18,8 @@ use windrow_common::{
     window::{Axis, Window},
 };
 
-use super::{backfill::Backfill, calendar::Tiling, coverage::IntervalSet, rollback::Rollback};
+use self::index::Index;
+use super::{backfill::Backfill, calendar::Tiling, coverage::IntervalSet, pins::Pin, rollback::Rollback};
 
 /// A record and the revision of the transaction that wrote it.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +39,7 @@ pub enum Key {
     Intent(SinkId),
     Committer(SinkId),
     Rollback(SinkId),
+    Pin(SinkId, PinId),
     Backfill(BackfillId),
     Recovery,
 }
@@ -51,6 +55,7 @@ pub enum Record {
     Intent(SinkId, IntentRef),
     Committer(SinkId, WorkerId),
     Rollback(SinkId, Rollback),
+    Pin(SinkId, Pin),
     Backfill(Backfill),
     Recovery(Recovery),
 }
@@ -126,6 +131,8 @@ pub struct SinkEntry {
     pub committer: Option<Versioned<WorkerId>>,
     /// The newest one, settled or not.
     pub rollback: Option<Versioned<Rollback>>,
+    /// Held or asked for.
+    pub pins: BTreeMap<PinId, Versioned<Pin>>,
 }
 
 /// The ledger in memory.
@@ -152,17 +159,6 @@ struct PartialPipeline {
     coverage: Option<Versioned<Coverage>>,
     whole: Option<Box<PipelineEntry>>,
 }
-
-/// Tasks by what may happen to them next.
-#[derive(Clone, Debug, Default)]
-struct Index {
-    lanes: BTreeMap<PipelineName, BTreeMap<Lane, Phases>>,
-    /// Sealed tasks in the order of their seals.
-    sealed: BTreeMap<SinkId, BTreeSet<(i64, TaskId)>>,
-}
-
-/// A lane's tasks by phase, ordered by window. There is no lane and no phase without a task.
-type Phases = BTreeMap<TaskPhase, BTreeSet<(i64, TaskId)>>;
 
 impl Table {
     pub fn pipeline(&self, name: &PipelineName) -> Option<&PipelineEntry> {
@@ -307,6 +303,10 @@ impl Table {
             Record::Rollback(sink, value) => {
                 self.sinks.entry(sink).or_default().rollback = Some(Versioned { value, revision });
             }
+            Record::Pin(sink, value) => {
+                let pins = &mut self.sinks.entry(sink).or_default().pins;
+                pins.insert(value.id.clone(), Versioned { value, revision });
+            }
             Record::Backfill(value) => {
                 self.backfills.insert(value.id.clone(), Versioned { value, revision });
             }
@@ -324,6 +324,9 @@ impl Table {
             Key::Intent(sink) => self.sinks.entry(sink.clone()).or_default().intent = None,
             Key::Committer(sink) => self.sinks.entry(sink.clone()).or_default().committer = None,
             Key::Rollback(sink) => self.sinks.entry(sink.clone()).or_default().rollback = None,
+            Key::Pin(sink, id) => {
+                self.sinks.entry(sink.clone()).or_default().pins.remove(id);
+            }
             Key::Backfill(id) => {
                 self.backfills.remove(id);
             }
@@ -361,39 +364,6 @@ impl Table {
                 self.pipelines.remove(name);
             }
             _ => partial.whole = None,
-        }
-    }
-}
-
-impl Index {
-    fn insert(&mut self, task: &Task, revision: i64) {
-        let phases = self.lanes.entry(task.pipeline.clone()).or_default().entry(task.lane.clone()).or_default();
-        phases.entry(task.state.phase()).or_default().insert((task.window.start(), task.id));
-        if matches!(task.state, TaskState::Sealed { .. }) {
-            self.sealed.entry(task.sink.clone()).or_default().insert((revision, task.id));
-        }
-    }
-
-    fn remove(&mut self, task: &Task, revision: i64) {
-        remove_from(&mut self.sealed, &task.sink, &(revision, task.id));
-        let Some(lanes) = self.lanes.get_mut(&task.pipeline) else { return };
-        let Some(phases) = lanes.get_mut(&task.lane) else { return };
-        remove_from(phases, &task.state.phase(), &(task.window.start(), task.id));
-        if phases.is_empty() {
-            lanes.remove(&task.lane);
-        }
-        if lanes.is_empty() {
-            self.lanes.remove(&task.pipeline);
-        }
-    }
-}
-
-/// Removes a task from a set and the set from the map when it was the last, so that the map holds only what there is.
-fn remove_from<K: Ord>(map: &mut BTreeMap<K, BTreeSet<(i64, TaskId)>>, key: &K, task: &(i64, TaskId)) {
-    if let Some(tasks) = map.get_mut(key) {
-        tasks.remove(task);
-        if tasks.is_empty() {
-            map.remove(key);
         }
     }
 }
@@ -451,7 +421,9 @@ impl Change {
     pub fn may_be_followed_by_tasks(&self) -> bool {
         let may = |record: &Record| match record {
             Record::Task(task) => matches!(task.state, TaskState::Quarantined { .. }),
-            Record::Head(..) | Record::Intent(..) | Record::Committer(..) | Record::Rollback(..) => false,
+            Record::Head(..) | Record::Intent(..) | Record::Committer(..) | Record::Rollback(..) | Record::Pin(..) => {
+                false
+            }
             _ => true,
         };
         !self.delete.is_empty() || self.put.iter().any(may)
@@ -469,6 +441,7 @@ impl Record {
             Self::Intent(sink, _) => Key::Intent(sink.clone()),
             Self::Committer(sink, _) => Key::Committer(sink.clone()),
             Self::Rollback(sink, _) => Key::Rollback(sink.clone()),
+            Self::Pin(sink, pin) => Key::Pin(sink.clone(), pin.id.clone()),
             Self::Backfill(backfill) => Key::Backfill(backfill.id.clone()),
             Self::Recovery(_) => Key::Recovery,
         }

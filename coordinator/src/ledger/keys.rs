@@ -1,6 +1,6 @@
 //! Where each record lies in the store.
 
-use windrow_common::id::{BackfillId, PipelineName, SinkId, TaskId};
+use windrow_common::id::{BackfillId, PinId, PipelineName, SinkId, TaskId};
 
 use crate::core::table::Key;
 
@@ -45,6 +45,7 @@ impl Keys {
             Key::Intent(sink) => format!("s/{sink}/intent"),
             Key::Committer(sink) => format!("s/{sink}/com"),
             Key::Rollback(sink) => format!("s/{sink}/rollback"),
+            Key::Pin(sink, id) => format!("s/{sink}/pins/{id}"),
             Key::Backfill(id) => format!("b/{id}"),
             Key::Recovery => "meta/recovery".to_owned(),
         })
@@ -65,6 +66,7 @@ impl Keys {
             ["s", name, "intent"] => Some(Key::Intent(sink(name)?)),
             ["s", name, "com"] => Some(Key::Committer(sink(name)?)),
             ["s", name, "rollback"] => Some(Key::Rollback(sink(name)?)),
+            ["s", name, "pins", id] => Some(Key::Pin(sink(name)?, id.parse::<PinId>().ok()?)),
             ["meta", "recovery"] => Some(Key::Recovery),
             ["b", id] => Some(Key::Backfill(id.parse::<BackfillId>().ok()?)),
             _ => None,
@@ -97,7 +99,8 @@ mod tests {
             Key::Head(sink.clone()),
             Key::Intent(sink.clone()),
             Key::Committer(sink.clone()),
-            Key::Rollback(sink),
+            Key::Rollback(sink.clone()),
+            Key::Pin(sink, "pin-1".parse().unwrap()),
             Key::Backfill("bf-1".parse().unwrap()),
             Key::Recovery,
         ];

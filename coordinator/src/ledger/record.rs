@@ -11,6 +11,7 @@ use windrow_proto::{
 use crate::core::{
     backfill::{Backfill, Choice, Order, Phase},
     coverage::IntervalSet,
+    pins::{self, Pin},
     rollback::{self, Rollback},
     table::{Coverage, Cursor, Head, Key, PipelineState, Record, Recovery},
 };
@@ -29,6 +30,7 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, Malformed> {
         Record::Intent(_, intent) => v1::IntentRecord::from(intent).encode_to_vec(),
         Record::Committer(_, worker) => v1::CommitterRecord { worker: worker.to_string() }.encode_to_vec(),
         Record::Rollback(_, rollback) => rollback_out(rollback).encode_to_vec(),
+        Record::Pin(_, pin) => pin_out(pin).encode_to_vec(),
         Record::Backfill(backfill) => backfill_out(backfill).encode_to_vec(),
         Record::Recovery(recovery) => v1::RecoveryRecord { since_us: recovery.since.as_microsecond() }.encode_to_vec(),
     })
@@ -57,6 +59,7 @@ pub(super) fn decode(key: Key, bytes: &[u8]) -> Result<Record, Malformed> {
             Record::Committer(sink, record.worker.parse()?)
         }
         Key::Rollback(sink) => Record::Rollback(sink, rollback_in(decode_message(bytes)?)?),
+        Key::Pin(sink, _) => Record::Pin(sink, pin_in(decode_message(bytes)?)?),
         Key::Backfill(_) => Record::Backfill(backfill_in(decode_message(bytes)?)?),
         Key::Recovery => {
             let record: v1::RecoveryRecord = decode_message(bytes)?;
@@ -184,6 +187,46 @@ fn rollback_in(record: v1::RollbackRecord) -> Result<Rollback, Malformed> {
             State::Intended(intended) => rollback::Phase::Intended { seq: intended.seq },
             State::Done(done) => rollback::Phase::Done { seq: done.seq },
             State::Failed(failure) => rollback::Phase::Failed { failure: failure.try_into()? },
+        },
+    })
+}
+
+fn pin_out(pin: &Pin) -> v1::PinRecord {
+    use v1::pin_record::State;
+    v1::PinRecord {
+        id: pin.id.to_string(),
+        request_id: pin.request_id.clone(),
+        pipeline: pin.pipeline.to_string(),
+        wanted: Some(pin.wanted.into()),
+        reason: pin.reason.clone(),
+        until_us: pin.until.as_microsecond(),
+        created_us: pin.created.as_microsecond(),
+        state: Some(match pin.phase {
+            pins::Phase::Asked => State::Asked(v1::PinAsked {}),
+            pins::Phase::Held { version, files, bytes } => {
+                State::Held(v1::PinHeld { version: Some(version.into()), files, bytes })
+            }
+        }),
+    }
+}
+
+fn pin_in(record: v1::PinRecord) -> Result<Pin, Malformed> {
+    use v1::pin_record::State;
+    Ok(Pin {
+        id: record.id.parse()?,
+        request_id: record.request_id,
+        pipeline: record.pipeline.parse()?,
+        wanted: required(record.wanted, "wanted")?.try_into()?,
+        reason: record.reason,
+        until: instant(record.until_us)?,
+        created: instant(record.created_us)?,
+        phase: match required(record.state, "state")? {
+            State::Asked(_) => pins::Phase::Asked,
+            State::Held(held) => pins::Phase::Held {
+                version: required(held.version, "version")?.try_into()?,
+                files: held.files,
+                bytes: held.bytes,
+            },
         },
     })
 }

@@ -26,6 +26,7 @@ mod replacing;
 mod rollback;
 mod types;
 mod upserting;
+mod vacuuming;
 mod versions;
 
 /// How long anything may take.

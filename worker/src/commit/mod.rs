@@ -20,12 +20,14 @@ use crate::{
     attempt::failure::{caught, failure_of},
     error::{Result, WorkerError},
     open::Connectors,
+    sink::cleaning::Extent,
     telemetry::{self, Metrics},
 };
 
 mod apply;
 mod guarded;
 mod history;
+mod pins;
 mod prepare;
 mod sweep;
 #[cfg(test)]
@@ -84,15 +86,41 @@ impl Committer {
         v1::Prepared { request, sink, outcome: Some(outcome) }
     }
 
-    /// Lists what was staged at a sink long ago, and keeps the list for [`Self::sweep_delete`].
+    /// Lists what was staged at a sink long ago and what its table has given up, and keeps the list for
+    /// [`Self::sweep_delete`]. What needs nobody's word is done at once.
     pub async fn sweep_list(&self, asked: v1::SweepList) -> v1::Listed {
         let (request, sink) = (asked.request, asked.sink.clone());
-        let listed = caught(self.lists.list(&self.connectors, &asked, self.clock.now())).await.unwrap_or_else(Err);
+        let listed = async {
+            let tables = self.maintain(&asked).await?;
+            Ok((self.lists.list(&self.connectors, &asked, self.clock.now()).await?, tables))
+        };
+        let listed = caught(listed).await.unwrap_or_else(Err);
         let failure = listed.as_ref().err().map(|error| (&failure_of(error, self.clock.now(), &self.worker)).into());
-        v1::Listed { request, sink, files: listed.unwrap_or_default(), failure }
+        let (files, tables) = listed.unwrap_or_default();
+        v1::Listed { request, sink, files, failure, tables }
     }
 
-    /// Takes away what of the list is neither live nor part of the table.
+    /// Beside commits, not between them: none waits for it. Nothing depends on it, so only who asked for it is told of a failure.
+    async fn maintain(&self, asked: &v1::SweepList) -> Result<Vec<v1::VacuumedTable>> {
+        let Some(extent) = sweep::extent(asked) else { return Ok(Vec::new()) };
+        let pipeline = crate::open::read_pipeline(&asked.pipeline)?;
+        checked_sink(&asked.sink, &pipeline)?;
+        let sink = self.connectors.sink(&pipeline)?;
+        let tables = match sink.maintain(extent).await {
+            Err(error) if extent == Extent::Declared => {
+                tracing::warn!(sink = asked.sink, %error, "a table is not vacuumed; the next time makes up for it");
+                Vec::new()
+            }
+            done => done?,
+        };
+        for table in &tables {
+            let dead = (table.dead_before, table.dead_after);
+            self.metrics.dead_rows(&asked.sink, &table.table, dead, table.left.is_none());
+        }
+        Ok(tables.into_iter().map(sweep::vacuumed).collect())
+    }
+
+    /// Takes away what of the list is neither live nor needed.
     pub async fn sweep_delete(&self, asked: v1::SweepDelete) -> v1::Swept {
         let (request, sink) = (asked.request, asked.sink.clone());
         let taken = async {
@@ -102,8 +130,32 @@ impl Committer {
         };
         let swept = caught(taken).await.unwrap_or_else(Err);
         let failure = swept.as_ref().err().map(|error| (&failure_of(error, self.clock.now(), &self.worker)).into());
-        let swept = swept.unwrap_or_default();
-        v1::Swept { request, sink, files: swept.files, bytes: swept.bytes, failure }
+        let (swept, report) = swept.unwrap_or_default();
+        if let Some(report) = report.as_ref().filter(|_| !asked.only_look) {
+            self.metrics.cleaned(&sink, report.files + report.log_files, report.bytes);
+        }
+        v1::Swept { request, sink, files: swept.files, bytes: swept.bytes, failure, report }
+    }
+
+    /// Tells whether a version is whole and certain to stay, now that its pin is recorded.
+    pub async fn check_pin(&self, asked: v1::CheckPin) -> v1::PinChecked {
+        let (request, sink) = (asked.request, asked.sink.clone());
+        let looked = async {
+            // Not while files are deleted: what goes is gone when it is looked for.
+            let _turn = self.lanes.turn(&sink).await?;
+            pins::check(&self.connectors, &asked).await
+        };
+        let found = caught(looked).await.unwrap_or_else(Err);
+        let failure = found.as_ref().err().map(|error| (&failure_of(error, self.clock.now(), &self.worker)).into());
+        let found = found.ok();
+        v1::PinChecked {
+            request,
+            sink,
+            version: found.map(|whole| whole.version.into()),
+            files: found.map_or(0, |whole| whole.files),
+            bytes: found.map_or(0, |whole| whole.bytes),
+            failure,
+        }
     }
 
     /// Tells what the sink itself knows of windrow's commits.

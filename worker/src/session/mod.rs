@@ -272,6 +272,7 @@ impl Session {
             Heard::SweepList(sweep) => return self.order(Order::SweepList(sweep, self.answerer())),
             Heard::SweepDelete(sweep) => return self.order(Order::SweepDelete(sweep, self.answerer())),
             Heard::Recall(recall) => return self.order(Order::Recall(recall, self.answerer())),
+            Heard::CheckPin(check) => return self.order(Order::CheckPin(check, self.answerer())),
             Heard::ListVersions(list) => return self.order(Order::ListVersions(list, self.answerer())),
             Heard::NotLeader(hint) => return Err(link::not_leader(hint)),
             Heard::Welcome(_) => {}

@@ -27,6 +27,8 @@ pub enum Order {
     Recall(v1::Recall, Answerer),
     /// Tell which versions of a full load there are.
     ListVersions(v1::ListVersions, Answerer),
+    /// Tell whether a version is whole and certain to stay.
+    CheckPin(v1::CheckPin, Answerer),
 }
 
 /// A claimed task.

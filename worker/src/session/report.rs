@@ -166,6 +166,10 @@ impl Answerer {
         self.send(Message::Versions(versions)).await;
     }
 
+    pub async fn pin_checked(self, checked: v1::PinChecked) {
+        self.send(Message::PinChecked(checked)).await;
+    }
+
     async fn send(self, message: Message) {
         // A session that is gone needs no answer.
         let _ = self.queue.send(Report::Reply(self.session, Box::new(message))).await;

@@ -25,6 +25,14 @@ impl Default for Expose {
 }
 
 impl Expose {
+    /// How many versions are kept, for plans.
+    pub(super) fn in_words(&self) -> String {
+        match self.keep_versions {
+            1 => "no version is kept beside the shown one".to_owned(),
+            kept => format!("{kept} versions are kept, the shown one among them"),
+        }
+    }
+
     /// How many versions are kept, or what is wrong with it.
     pub(super) fn keep(&self) -> Result<u32, ParamError> {
         if (1..=MOST_VERSIONS).contains(&self.keep_versions) {

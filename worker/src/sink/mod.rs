@@ -12,10 +12,14 @@ use windrow_common::{
     id::TaskId,
     intent::{Committed, IntentBody, IntentTask, Seq},
     manifest::{Digest, Manifest, StagedFile, WriteMode},
+    pin,
     pipeline::{Pipeline, SinkSpec},
 };
 
-use self::versions::Version;
+use self::{
+    cleaning::{Extent, Object, Stale, Vacuumed, Whole},
+    versions::Version,
+};
 use crate::{
     error::{Result, WorkerError},
     mapping::{Stored, losses},
@@ -25,6 +29,7 @@ use crate::{
 };
 
 mod change;
+pub mod cleaning;
 pub mod delta;
 mod expose;
 pub mod files;
@@ -98,6 +103,33 @@ pub trait Sink: Send + Sync + 'static {
     /// Paths, relative to the root, of all files the table refers to, removed but retained ones included: what a sweep
     /// must keep besides what the ledger holds.
     async fn referenced(&self) -> Result<BTreeSet<String>>;
+
+    /// What the table's own records say was removed from it longer ago than it is kept. Some of it may be needed all the
+    /// same, by what is referred to then and by pinned versions.
+    async fn stale(&self, _extent: Extent) -> Result<Stale> {
+        Ok(Stale::default())
+    }
+
+    /// Objects of the table's log that neither readers of newer versions nor of these need.
+    async fn expired(&self, _pins: &[pin::Version]) -> Result<Vec<Object>> {
+        Ok(Vec::new())
+    }
+
+    /// The files of a pinned version. Fails with `PIN_BROKEN` if they cannot be told any more.
+    async fn needed(&self, _version: pin::Version) -> Result<BTreeSet<String>> {
+        Ok(BTreeSet::new())
+    }
+
+    /// The version, if all it needs is there, and is certain to stay whatever cleaning was decided on before. `pins` are
+    /// held already. Fails with `PIN_GONE` where it is not.
+    async fn whole(&self, _wanted: pin::Wanted, _pins: &[pin::Version]) -> Result<Whole> {
+        Err(WorkerError::never(error::NOTHING_TO_PIN, "this sink keeps no older versions that could be pinned"))
+    }
+
+    /// What is done for its readers besides commits, such as a database's vacuum. Takes a bounded time, and holds up no commit.
+    async fn maintain(&self, _extent: Extent) -> Result<Vec<Vacuumed>> {
+        Ok(Vec::new())
+    }
 }
 
 /// What the next intent is made of.
@@ -166,6 +198,8 @@ pub struct SinkKind {
     pub capabilities: Capabilities,
     /// The policies on changing columns it can follow for what a pipeline writes.
     pub schema_changes: fn(&SinkSpec) -> SchemaChanges,
+    /// What becomes of older versions, in words, for plans.
+    pub lifecycle: fn(&Pipeline) -> Vec<String>,
     /// Opens it. The pipeline tells the cursor column, by which rows of a replaced window are found.
     pub build: fn(&Pipeline) -> Built<dyn Sink>,
     /// JSON Schema (draft-07) of its parameters beside `to`, `format`, `write` and `staging`.

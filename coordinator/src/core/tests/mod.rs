@@ -9,6 +9,7 @@ mod bench;
 mod blame;
 mod commit;
 mod lifecycle;
+mod pins;
 mod plan;
 mod recovery;
 mod report;

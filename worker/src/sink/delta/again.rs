@@ -4,7 +4,6 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use futures::StreamExt;
 use windrow_common::{
     error,
     intent::{Committed, IntentBody},
@@ -12,7 +11,7 @@ use windrow_common::{
 };
 
 use super::{
-    DeltaSink, checkpoint, layout,
+    DeltaSink, clean, expired, layout,
     log::broken,
     prepare::{check_removals, schema_of},
     table::Table,
@@ -22,29 +21,34 @@ use crate::{
     error::{Result, WorkerError},
     sink::{
         Again, Sink,
+        cleaning::margin,
         versions::{self, Version},
     },
     stage::manifest,
 };
 
-/// How long before the table would give a removed file up it counts as given up: more than clocks differ.
-const MARGIN: Duration = Duration::from_secs(3_600);
+/// At which time it is looked what is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ahead {
+    Now,
+    /// Later by more than clocks differ: what is not given up then is certain to stay.
+    Certain,
+}
 
 impl DeltaSink {
     /// Files of the table, files it has given up not longer ago than it keeps such, and files of the versions that are kept.
-    /// All of them as they will be after `ahead`.
-    pub(super) async fn referred_to(&self, newest: Option<Committed>, ahead: Duration) -> Result<BTreeSet<String>> {
+    pub(super) async fn referred_to(&self, newest: Option<Committed>, ahead: Ahead) -> Result<BTreeSet<String>> {
         let Some(loaded) = self.log.open(None).await? else { return Ok(BTreeSet::new()) };
-        let (state, log_store) = (loaded.snapshot().map_err(broken)?, loaded.log_store());
-        let mut paths: BTreeSet<String> = state.log_data().iter().map(|file| file.path().into_owned()).collect();
-        let since = self.now() + ahead.as_millis() as i64 - checkpoint::removed_retention(state).as_millis() as i64;
-        let mut tombstones = state.all_tombstones(&log_store);
-        while let Some(tombstone) = tombstones.next().await {
-            let tombstone = tombstone.map_err(broken)?;
-            if tombstone.deletion_timestamp().is_none_or(|at| at > since) {
-                paths.insert(tombstone.path().into_owned());
-            }
-        }
+        let state = loaded.snapshot().map_err(broken)?;
+        let mut paths: BTreeSet<String> = clean::active(&loaded)?.into_keys().collect();
+        let keep = self.keep(state);
+        let sooner = if ahead == Ahead::Certain { margin(keep) } else { Duration::ZERO };
+        let before = self.now() + sooner.as_millis() as i64 - keep.as_millis() as i64;
+        let removals = match self.tombstones_suffice(state) {
+            true => self.tombstones(&loaded).await?,
+            false => self.removals(&loaded, &expired::list(&self.storage).await?).await?,
+        };
+        paths.extend(removals.into_iter().filter(|(_, removal)| !removal.is_before(before)).map(|(path, _)| path));
         if self.write == WriteMode::ReplaceAll && self.params.expose.keep_versions > 1 {
             let kept = versions::walk(&self.storage, newest, self.params.expose.keep_versions as usize).await?;
             paths.extend(kept.iter().flat_map(loaded_files).map(|file| file.path.clone()));
@@ -53,7 +57,7 @@ impl DeltaSink {
     }
 
     pub(super) async fn why_gone(&self, versions: &[Version]) -> Result<Vec<Option<String>>> {
-        let kept = self.referred_to(self.probe().await?, MARGIN).await?;
+        let kept = self.referred_to(self.probe().await?, Ahead::Certain).await?;
         let mut answers = Vec::with_capacity(versions.len());
         for version in versions {
             answers.push(self.why_one_is_gone(version, &kept).await?);
@@ -116,7 +120,7 @@ impl DeltaSink {
 
     /// Whether the files a rollback adds again are certain to stay; looked at once more before they are committed.
     pub(super) async fn stay(&self, table: &Table, body: &IntentBody) -> Result<bool> {
-        let kept = self.referred_to(self.committed(table)?, MARGIN).await?;
+        let kept = self.referred_to(self.committed(table)?, Ahead::Certain).await?;
         if body.add.iter().any(|file| !kept.contains(&file.path)) {
             return Ok(false);
         }

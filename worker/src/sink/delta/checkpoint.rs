@@ -1,18 +1,12 @@
-//! Checkpoints and the removal of expired log entries: made after a commit has returned, in the background, one at a
-//! time. Readers need them, commits do not, so a failure is logged and no more.
+//! Checkpoints: made after a commit has returned, in the background, one at a time. Readers need them, commits do not, so a
+//! failure is logged and no more. What they make superfluous in the log goes with a cleaning, which knows what is pinned.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
-use deltalake_core::{
-    checkpoints::{cleanup_metadata, create_checkpoint},
-    table::{config::TablePropertiesExt, state::DeltaTableState},
-};
+use deltalake_core::checkpoints::create_checkpoint;
 use tokio::sync::Mutex;
 
 use super::{
@@ -70,19 +64,10 @@ impl Checkpoints {
 
 async fn checkpoint(log: &Log, version: u64) -> Result<()> {
     let Some(table) = log.open(Some(version)).await? else { return Ok(()) };
-    create_checkpoint(&table, None).await.map_err(broken)?;
-    if table.snapshot().map_err(broken)?.table_config().enable_expired_log_cleanup() {
-        cleanup_metadata(&table, None).await.map_err(broken)?;
-    }
-    Ok(())
+    create_checkpoint(&table, None).await.map_err(broken)
 }
 
 fn interval(table: &Table) -> u64 {
     let told = table.configuration.get("delta.checkpointInterval").and_then(|text| text.parse().ok());
     told.filter(|interval| *interval > 0).unwrap_or(INTERVAL)
-}
-
-/// How long the table keeps files after they were removed from it.
-pub(super) fn removed_retention(state: &DeltaTableState) -> Duration {
-    state.table_config().deleted_file_retention_duration()
 }

@@ -4,24 +4,27 @@
 //!
 //! `params` what the pipeline may say; `types` and `guard` which rows and tables fit; `log`, `actions`, `table` the
 //! log in storage, as text, in memory; `prepare` the next commit worked out, by `sink::change`; `again` that of a rollback; `commit` the commit; `evolution`
-//! a commit that changes the table's columns; `planned` what columns become, for plans; `checkpoint` what is done after it.
+//! a commit that changes the table's columns; `planned` what columns become, for plans; `checkpoint` what is done after it;
+//! `removed`, `expired` and `clean` what goes and what pinned versions need.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use tokio::sync::{Mutex, MutexGuard};
 use windrow_common::{
     clock::{Clock, SystemClock},
-    error,
+    error, failpoint,
     id::SinkId,
     intent::{Committed, IntentBody},
     manifest::{Digest, WriteMode},
+    pin,
     pipeline::{Pipeline, SinkSpec},
 };
 
 use self::{
     actions::Deed,
+    again::Ahead,
     checkpoint::Checkpoints,
     log::Log,
     params::Params,
@@ -29,6 +32,7 @@ use self::{
 };
 use super::{
     Again, Applied, Capabilities, Next, Sink, SinkKind,
+    cleaning::{Extent, Object, Stale, Whole},
     policy::{Policy, SchemaChanges},
     versions::Version,
 };
@@ -43,14 +47,17 @@ use crate::{
 mod actions;
 mod again;
 mod checkpoint;
+mod clean;
 mod commit;
 mod evolution;
+mod expired;
 mod guard;
 mod layout;
 mod log;
 mod params;
 mod planned;
 mod prepare;
+mod removed;
 mod table;
 mod tag;
 #[cfg(test)]
@@ -68,6 +75,7 @@ pub const KIND: SinkKind = SinkKind {
         delivery: "atomic",
     },
     schema_changes,
+    lifecycle,
     build,
     schema: || schemars::schema_for!(Params),
 };
@@ -79,8 +87,12 @@ pub(super) fn schema_changes(spec: &SinkSpec) -> SchemaChanges {
     )
 }
 
+fn lifecycle(pipeline: &Pipeline) -> Vec<String> {
+    Params::decode(&pipeline.sink.params).map(|params| params.lifecycle(pipeline)).unwrap_or_default()
+}
+
 fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
-    let params = Params::decode(&pipeline.sink.params).map_err(|bad| vec![bad])?;
+    let params = Params::of(pipeline).map_err(|bad| vec![bad])?;
     let storage = Storage::open(&pipeline.sink.to, &params.path, true).map_err(|bad| vec![bad])?;
     Ok(Arc::new(DeltaSink::new(pipeline, params, storage)))
 }
@@ -90,7 +102,7 @@ fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
 /// # Errors
 /// What is wrong with the parameters.
 pub fn over(pipeline: &Pipeline, storage: Storage) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
-    let params = Params::decode(&pipeline.sink.params).map_err(|bad| vec![bad])?;
+    let params = Params::of(pipeline).map_err(|bad| vec![bad])?;
     Ok(Arc::new(DeltaSink::new(pipeline, params, storage)))
 }
 
@@ -108,6 +120,8 @@ pub struct DeltaSink {
     table: Mutex<Option<Arc<Table>>>,
     checkpoints: Checkpoints,
     clock: SystemClock,
+    /// How much later than it is a test has this sink believe it is, in milliseconds.
+    later: i64,
 }
 
 #[async_trait]
@@ -164,8 +178,28 @@ impl Sink for DeltaSink {
     }
 
     async fn referenced(&self) -> Result<BTreeSet<String>> {
-        self.referred_to(self.probe().await?, Duration::ZERO).await
+        self.referred_to(self.probe().await?, Ahead::Now).await
     }
+
+    async fn stale(&self, extent: Extent) -> Result<Stale> {
+        self.given_up(extent).await
+    }
+
+    async fn expired(&self, pins: &[pin::Version]) -> Result<Vec<Object>> {
+        self.expired_log(pins).await
+    }
+
+    async fn needed(&self, version: pin::Version) -> Result<BTreeSet<String>> {
+        Ok(self.files_of(version).await?.into_keys().collect())
+    }
+
+    async fn whole(&self, wanted: pin::Wanted, pins: &[pin::Version]) -> Result<Whole> {
+        self.look_whole(wanted, pins).await
+    }
+}
+
+fn played_days() -> i64 {
+    failpoint::played("WINDROW_PLAY_DAYS_LATER").and_then(|days| days.parse().ok()).unwrap_or(0)
 }
 
 impl DeltaSink {
@@ -185,6 +219,7 @@ impl DeltaSink {
             log,
             table: Mutex::new(None),
             clock: SystemClock::new(),
+            later: played_days().saturating_mul(86_400_000),
         }
     }
 
@@ -226,6 +261,6 @@ impl DeltaSink {
 
     /// Milliseconds since 1970, for people and for retention; nothing that is safe rests on it.
     fn now(&self) -> i64 {
-        self.clock.now().as_millisecond()
+        self.clock.now().as_millisecond() + self.later
     }
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use windrow_common::{error, quantity::ByteSize};
+use windrow_common::{error, manifest::WriteMode, pipeline::Pipeline, quantity::ByteSize};
 
 use crate::{
-    sink::{expose::Expose, undecoded},
+    sink::{cleaning::Cleaning, expose::Expose, undecoded},
     source::ParamError,
 };
 
@@ -27,6 +27,9 @@ pub(super) struct Params {
     /// How full loads are shown.
     #[serde(default)]
     pub(super) expose: Expose,
+    /// What is cleaned away of files the table has given up. Without it only those that windrow itself wrote are, a week later.
+    #[serde(default)]
+    pub(super) cleaning: Option<Cleaning>,
 }
 
 fn default_target() -> ByteSize {
@@ -34,6 +37,31 @@ fn default_target() -> ByteSize {
 }
 
 impl Params {
+    /// Those of a pipeline, which must fit each other.
+    pub(super) fn of(pipeline: &Pipeline) -> Result<Self, ParamError> {
+        let params = Self::decode(&pipeline.sink.params)?;
+        match &params.cleaning {
+            Some(cleaning) => cleaning.check(pipeline.limits.deadline.0).map(|()| params),
+            None => Ok(params),
+        }
+    }
+
+    /// What becomes of older versions, in words.
+    pub(super) fn lifecycle(&self, pipeline: &Pipeline) -> Vec<String> {
+        let kept = (pipeline.sink.write == WriteMode::ReplaceAll).then(|| self.expose.in_words());
+        let own = match &self.cleaning {
+            Some(Cleaning { keep, log, .. }) => vec![
+                format!("removed files stay {keep}, longer if the table's properties or a pin say so"),
+                format!("the log stays {log}, longer if the table's properties or a pin say so"),
+            ],
+            None => vec![
+                "removed files that windrow wrote stay as long as the table's properties say, 7d unless they do; others stay"
+                    .to_owned(),
+            ],
+        };
+        kept.into_iter().chain(own).collect()
+    }
+
     pub(super) fn decode(params: &Map<String, Value>) -> Result<Self, ParamError> {
         let params: Self = serde_path_to_error::deserialize(Value::Object(params.clone())).map_err(undecoded)?;
         let mut seen = BTreeSet::new();

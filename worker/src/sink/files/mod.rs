@@ -17,12 +17,15 @@ use async_trait::async_trait;
 use windrow_common::{
     intent::{Committed, IntentBody},
     manifest::{Digest, WriteMode},
+    pin,
     pipeline::{Pipeline, SinkSpec},
     schema::OnChange,
 };
 
 use super::{
     Again, Applied, Capabilities, Next, Sink, SinkKind,
+    cleaning::Whole,
+    expose::Expose,
     policy::{Policy, SchemaChanges},
     versions::Version,
 };
@@ -39,6 +42,7 @@ mod commit;
 mod entry;
 mod log;
 mod params;
+mod pins;
 mod prepare;
 mod publish;
 mod schema;
@@ -58,6 +62,7 @@ pub const KIND: SinkKind = SinkKind {
         delivery: "idempotent",
     },
     schema_changes,
+    lifecycle,
     build,
     schema: || schemars::schema_for!(params::Params),
 };
@@ -73,6 +78,15 @@ fn schema_changes(spec: &SinkSpec) -> SchemaChanges {
         }
         _ => changes,
     }
+}
+
+fn lifecycle(pipeline: &Pipeline) -> Vec<String> {
+    let kept = params::settings(pipeline).map_or(1, |(settings, _)| settings.keep_versions);
+    let full = pipeline.sink.write == WriteMode::ReplaceAll;
+    let kept = full.then(|| Expose { keep_versions: kept }.in_words());
+    kept.into_iter()
+        .chain(["removed files go at once, for readers of the folder must not see them".to_owned()])
+        .collect()
 }
 
 /// Where files are staged, relative to the sink's root.
@@ -187,5 +201,13 @@ impl Sink for FilesSink {
         }
         paths.extend(again::kept(self, &state).await?);
         Ok(paths)
+    }
+
+    async fn needed(&self, version: pin::Version) -> Result<BTreeSet<String>> {
+        pins::needed(self, version).await
+    }
+
+    async fn whole(&self, wanted: pin::Wanted, held: &[pin::Version]) -> Result<Whole> {
+        pins::whole(self, wanted, held).await
     }
 }

@@ -8,7 +8,7 @@
 //! `params` what the pipeline may say; `types` and `layout` which rows fit; `target` the table as it is; `session` and
 //! `failure` the server; `change` and `prepare` the next commit worked out; `load`, `commit`, `rows`, `version`, `again` the commit;
 //! `upsert` and `gone` the commit of rows with a key; `planned` what columns become, for plans; `head` its record; `tidy` what is
-//! done after it.
+//! done after it; `vacuum` what is done beside it.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -33,6 +33,7 @@ use self::{
 };
 use super::{
     Again, Applied, Capabilities, Next, Sink, SinkKind,
+    cleaning::{Extent, Vacuumed},
     policy::{Policy, SchemaChanges},
     versions::Version,
 };
@@ -55,6 +56,7 @@ mod target;
 mod tidy;
 mod types;
 mod upsert;
+mod vacuum;
 mod version;
 
 pub const KIND: SinkKind = SinkKind {
@@ -68,6 +70,7 @@ pub const KIND: SinkKind = SinkKind {
         delivery: "atomic",
     },
     schema_changes,
+    lifecycle,
     build,
     schema: || schemars::schema_for!(Params),
 };
@@ -92,6 +95,10 @@ fn schema_changes(spec: &SinkSpec) -> SchemaChanges {
             why: "rows that take each other's places by their keys have the table's columns",
         },
     }
+}
+
+fn lifecycle(pipeline: &Pipeline) -> Vec<String> {
+    Checked::decode(&pipeline.sink.params).map(|params| params.lifecycle(pipeline.sink.write)).unwrap_or_default()
 }
 
 fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
@@ -220,6 +227,10 @@ impl Sink for PostgresSink {
     async fn referenced(&self) -> Result<BTreeSet<String>> {
         // What is committed is in the database; no file is read again.
         Ok(BTreeSet::new())
+    }
+
+    async fn maintain(&self, extent: Extent) -> Result<Vec<Vacuumed>> {
+        vacuum::vacuum(self, extent).await
     }
 }
 

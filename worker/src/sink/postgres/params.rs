@@ -8,9 +8,12 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use windrow_common::{error, quantity::Pause, upsert::Upsert};
+use windrow_common::{error, manifest::WriteMode, quantity::Pause, upsert::Upsert};
 
-use super::types::Declared;
+use super::{
+    types::Declared,
+    vacuum::{Cleaning, Vacuum},
+};
 use crate::{
     sink::{expose::Expose, undecoded},
     source::ParamError,
@@ -44,6 +47,9 @@ pub(super) struct Params {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub(super) keep_deleted: Option<Pause>,
+    /// What becomes of rows that are dead.
+    #[serde(default)]
+    pub(super) cleaning: Cleaning,
 }
 
 /// A table within its schema.
@@ -62,6 +68,7 @@ pub(super) struct Checked {
     pub(super) types: BTreeMap<String, Declared>,
     pub(super) keep_versions: u32,
     pub(super) keep_deleted: Option<Duration>,
+    pub(super) vacuum: Vacuum,
 }
 
 impl Checked {
@@ -87,12 +94,20 @@ impl Checked {
         };
         let types = params.types.iter().map(declare).collect::<Result<_, _>>()?;
         let keep_deleted = params.keep_deleted.map(|pause| pause.0);
-        let Params { primary_key, indexes, .. } = params;
-        Ok(Self { name, primary_key, indexes, types, keep_versions, keep_deleted })
+        let Params { primary_key, indexes, cleaning, .. } = params;
+        Ok(Self { name, primary_key, indexes, types, keep_versions, keep_deleted, vacuum: cleaning.vacuum })
     }
 }
 
 impl Checked {
+    /// What becomes of older versions and of dead rows, in words.
+    pub(super) fn lifecycle(&self, write: WriteMode) -> Vec<String> {
+        vec![match write {
+            WriteMode::ReplaceAll => Expose { keep_versions: self.keep_versions }.in_words(),
+            _ => self.vacuum.in_words(),
+        }]
+    }
+
     /// The key of the rows is that of the table.
     pub(super) fn key_by(&mut self, upsert: &Upsert) -> Result<(), ParamError> {
         let (asked, key): (BTreeSet<_>, BTreeSet<_>) = (self.primary_key.iter().collect(), upsert.key.iter().collect());
@@ -202,6 +217,7 @@ mod tests {
             (json!({}), "", error::MISSING_KEY),
             (json!({ "table": "x", "path": "y" }), "path", error::UNKNOWN_KEY),
             (json!({ "table": "x", "primary_key": ["a", "a"] }), "primary_key", error::BAD_VALUE),
+            (json!({ "table": "x", "cleaning": { "vacuum": "often" } }), "cleaning.vacuum", error::BAD_VALUE),
             (json!({ "table": "x", "indexes": [[]] }), "indexes", error::BAD_VALUE),
             (json!({ "table": "x", "types": { "a": "int; drop table x" } }), "types.a", error::BAD_VALUE),
             (json!({ "table": "x", "expose": { "keep_versions": 0 } }), "expose.keep_versions", error::BAD_VALUE),

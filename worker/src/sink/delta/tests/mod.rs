@@ -28,6 +28,7 @@ use crate::{
     storage::{Storage, tests::Ground},
 };
 
+mod cleaning;
 mod commits;
 mod evolving;
 mod faults;

@@ -6,6 +6,7 @@ use jiff::ToSpan;
 use windrow_common::{
     clock::{Clock, SystemClock},
     error,
+    pin::{self, Wanted},
 };
 
 use super::*;
@@ -49,9 +50,15 @@ async fn back(sink: &FilesSink, seq: u64, previous: Digest, number: u32) -> Resu
 
 /// All that nothing refers to goes, however young it is.
 async fn sweep(sink: &FilesSink) {
+    sweep_but(sink, &[]).await;
+}
+
+/// The same but for what pins hold.
+async fn sweep_but(sink: &FilesSink, pins: &[pin::Version]) {
     let later = SystemClock::new().now().checked_add(48.hours()).unwrap();
     let listed = sweep::list(sink, later, Duration::ZERO).await.unwrap();
-    sweep::take_away(sink, &listed, &LiveSet::default()).await.unwrap();
+    let kept = sweep::kept(sink, pins).await.unwrap();
+    sweep::take_away(sink, &listed, &LiveSet::default(), &kept).await.unwrap();
 }
 
 fn labelled(number: u32) -> Vec<(i64, String)> {
@@ -128,4 +135,35 @@ async fn an_aborted_rollback_changes_nothing_and_what_it_staged_is_swept() {
     let left: Vec<String> = place.all_files().into_iter().filter(|path| path.contains("eeeeeeee")).collect();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(sink.gone(&known(&sink).await[1..]).await.unwrap(), [None]);
+}
+
+/// Proves CO10. A pinned version outlives those that are kept, and goes with its pin.
+#[tokio::test]
+async fn a_pinned_version_is_kept_past_the_others() {
+    let place = Place::new();
+    let sink = keeping(&place, 2);
+    let pins = [pin::Version::Load(0)];
+    let mut newest = version(&sink, 1, None, 0).await;
+    let whole = sink.whole(Wanted::Version(pins[0]), &[]).await.unwrap();
+    assert!(whole.version == pins[0] && whole.files > 0 && whole.bytes > 0);
+    for number in 1..4 {
+        newest = version(&sink, u64::from(number) + 1, Some(newest), number).await;
+        sweep_but(&sink, &pins).await;
+    }
+    let kept = async |sink: &FilesSink| -> Vec<(u32, bool)> {
+        let all = known(sink).await;
+        let gone = sink.gone(&all[1..]).await.unwrap();
+        all[1..].iter().zip(gone).map(|(version, gone)| (version.number, gone.is_none())).collect()
+    };
+    assert_eq!(kept(&sink).await, [(2, true), (1, false), (0, true)]);
+    let refused = async |version| sink.whole(Wanted::Version(version), &[]).await.unwrap_err().code();
+    assert_eq!(refused(pin::Version::Load(1)).await, error::PIN_GONE);
+    assert_eq!(refused(pin::Version::Load(9)).await, error::PIN_GONE);
+    assert_eq!(refused(pin::Version::Load(0)).await, error::PIN_GONE, "nothing but its pin keeps it");
+    assert_eq!(refused(pin::Version::Table(1)).await, error::NOTHING_TO_PIN);
+    assert!(sink.whole(Wanted::Version(pins[0]), &pins).await.is_ok(), "another pin may follow on the first");
+    sweep(&sink).await;
+    assert_eq!(kept(&sink).await, [(2, true), (1, false), (0, false)]);
+    let alone = keeping(&place, 1).whole(Wanted::Version(pin::Version::Load(3)), &[]).await.unwrap_err();
+    assert_eq!(alone.code(), error::NOTHING_TO_PIN);
 }
