@@ -147,7 +147,7 @@ fn pipelines(found: Vec<v1::Pipeline>) -> Listing {
             "windows": {
                 "published": pipeline.published, "due": pipeline.unplanned, "waiting": pipeline.waiting,
                 "pending": pipeline.pending, "claimed": pipeline.claimed, "sealed": pipeline.sealed,
-                "quarantined": pipeline.quarantined,
+                "quarantined": pipeline.quarantined, "unchanged": pipeline.unchanged, "recounts": pipeline.recounts,
             },
             "rows_written": totals.rows_written, "rows_rejected": totals.rows_rejected,
             "values_discarded": totals.values_discarded,
@@ -205,19 +205,32 @@ fn windows(found: Vec<v1::WindowStatus>) -> Listing {
     let bounds = |status: &v1::WindowStatus| super::range::bounds(status.window.as_ref());
     let value = |status: &v1::WindowStatus| {
         let (start, end) = bounds(status);
-        serde_json::json!({ "start": start, "end": end, "state": state_name(status.state()) })
+        serde_json::json!({
+            "start": start, "end": end, "state": state_name(status.state()), "unchanged": status.unchanged,
+            "recount": (status.recount_us != 0).then(|| instant(status.recount_us)),
+        })
     };
     let row = |status: &v1::WindowStatus| {
         let (start, end) = bounds(status);
         let task = status.task.as_ref();
         let attempts = task.map(|task| task.attempts.to_string()).unwrap_or_default();
         let failure = task.and_then(|task| task.failure.as_ref()).map(|failure| failure.code.clone());
-        vec![start, end, state_name(status.state()).to_owned(), attempts, failure.unwrap_or_default()]
+        vec![start, end, standing(status), attempts, failure.unwrap_or_default()]
     };
     Listing {
         values: found.iter().map(value).collect(),
         headings: &["START", "END", "STATE", "ATTEMPTS", "ERROR"],
         rows: found.iter().map(row).collect(),
+    }
+}
+
+/// A window's state, and what else is known of one that is published.
+fn standing(status: &v1::WindowStatus) -> String {
+    let state = state_name(status.state());
+    match (status.state(), status.unchanged, status.recount_us) {
+        (v1::WindowState::Published, true, _) => format!("{state}, unchanged"),
+        (v1::WindowState::Published, _, at) if at != 0 => format!("{state}, counted again at {}", instant(at)),
+        _ => state.to_owned(),
     }
 }
 
@@ -245,7 +258,7 @@ fn tasks(found: Vec<v1::Task>) -> Listing {
             "id": id(task), "pipeline": task.pipeline, "start": start, "end": end, "windows": task.windows,
             "state": task.state, "attempts": task.attempts, "errors": task.errors, "lost_leases": task.lost_leases,
             "worker": task.worker, "shard": task.shard, "backfill": task.backfill, "obstacles": task.obstacles,
-            "failure": task.failure.as_ref().map(failure_value),
+            "failure": task.failure.as_ref().map(failure_value), "recount": task.recount,
         })
     };
     let row = |task: &v1::Task| {
@@ -253,7 +266,7 @@ fn tasks(found: Vec<v1::Task>) -> Listing {
         let shard = if task.shard > 0 { format!(", shard {}", task.shard) } else { String::new() };
         vec![
             id(task)[..16.min(id(task).len())].to_owned(),
-            format!("{}{shard}", task.pipeline),
+            format!("{}{shard}{}", task.pipeline, if task.recount { ", recount" } else { "" }),
             start,
             end,
             task.windows.to_string(),

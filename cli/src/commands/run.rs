@@ -114,7 +114,7 @@ fn end(reports: &[v1::Pipeline], out_of_patience: bool) -> Option<End> {
 
 /// Whether nothing is due any more. A window that waits for its source is not due.
 fn is_settled(pipeline: &v1::Pipeline) -> bool {
-    pipeline.pending + pipeline.claimed + pipeline.sealed + pipeline.unplanned == 0
+    pipeline.pending + pipeline.claimed + pipeline.sealed + pipeline.unplanned + pipeline.recounts_due == 0
 }
 
 fn only_commits_are_left(pipeline: &v1::Pipeline) -> bool {
@@ -150,6 +150,8 @@ mod tests {
             (vec![done.clone(), halted.clone()], false, Some(End::Halted)),
             (vec![working, halted.clone()], false, None),
             (vec![report(2, 1, 0, Some(true))], false, None),
+            (vec![v1::Pipeline { recounts: 3, ..done.clone() }], false, Some(End::Settled)),
+            (vec![v1::Pipeline { recounts: 3, recounts_due: 1, ..done.clone() }], false, None),
             (vec![done, down.clone()], false, None),
             (vec![down], true, Some(End::HeldUp)),
             (vec![retried.clone()], false, None),

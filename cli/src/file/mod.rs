@@ -23,6 +23,7 @@ mod diagnostic;
 mod document;
 mod pipeline;
 mod policy;
+mod proof;
 mod readiness;
 mod rules;
 pub mod schema;

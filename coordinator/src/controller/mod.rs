@@ -6,6 +6,7 @@ mod cutting;
 mod drive;
 mod measuring;
 mod message;
+mod proving;
 mod recovery;
 mod rollbacks;
 mod sessions;

@@ -14,12 +14,14 @@ pub mod coverage;
 pub mod lifecycle;
 pub mod plan;
 pub mod recovery;
+pub mod recount;
 pub mod report;
 pub mod rollback;
 pub mod shards;
 pub mod sources;
 pub mod table;
 pub mod timeline;
+pub mod unchanged;
 pub mod workers;
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Pins: the version an object had when the attempt started, and whether it still has it.
 
+use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
+use sha2::{Digest as _, Sha256};
 use windrow_common::{error, manifest::Input};
 
 use crate::{
@@ -19,6 +21,24 @@ fn version(meta: &ObjectMeta) -> String {
         Some(tag) => tag.clone(),
         None => format!("{}-{}", meta.size, meta.last_modified.timestamp_micros()),
     }
+}
+
+/// What tells an object's contents from any others. A bucket's ETag does. A file's times do not: two writes within a tick of
+/// the clock have the same, and anybody may set them; so files are read.
+pub(super) async fn contents(store: &dyn ObjectStore, kind: &str, pin: &Input) -> Result<String> {
+    // In quotes it is a strong tag, of the very bytes.
+    if let Some(tag) = pin.version.as_deref().filter(|tag| kind == "s3" && tag.starts_with('"')) {
+        return Ok(format!("{tag} {}", pin.bytes));
+    }
+    let unread = |cause| unreadable(&pin.name, cause);
+    let found = store.get(&path_of(pin)?).await.map_err(unread)?;
+    verify_meta(&found.meta, pin)?;
+    let mut hash = Sha256::new();
+    let mut bytes = found.into_stream();
+    while let Some(chunk) = bytes.try_next().await.map_err(unread)? {
+        hash.update(&chunk);
+    }
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// Fails unless the object still is what was pinned.
