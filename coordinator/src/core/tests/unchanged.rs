@@ -9,6 +9,7 @@ use windrow_common::{
 
 use super::bench::{Bench, EPOCH, applied, full, request};
 use crate::core::{
+    audit::audit,
     backfill::{Choice, Request},
     lifecycle::{HeldClaim, Refused},
     rollback::{self, Known},
@@ -54,6 +55,7 @@ fn a_version_whose_source_is_proven_unchanged_is_published_without_a_commit() {
     let loaded = unchanged::loaded(&bench.table, &task_of(&bench, &claim)).unwrap();
     assert_eq!((loaded.proof, loaded.seq, loaded.rows), (LOADED, 1, 1));
     let change = unchanged::publish(&bench.table, EPOCH, &claim, (LOADED, 1)).unwrap().unwrap();
+    assert_eq!(audit(&bench.table, EPOCH, &change), Ok(()));
     bench.apply(&change);
     let entry = bench.table.pipeline(&"planes".parse().unwrap()).unwrap();
     assert!(entry.coverage.value.published.covers(0, 2) && entry.coverage.value.unchanged.covers(1, 2));
@@ -99,8 +101,12 @@ fn what_was_decided_before_somebody_else_wrote_is_refused_by_the_store() {
 }
 
 fn ask_for_rollback(bench: &Bench, to: u32) -> Result<rollback::Rollback, rollback::BadRollback> {
-    let request =
-        rollback::Request { request_id: "r".to_owned(), pipeline: "planes".parse().unwrap(), to: Some(to), trace: None };
+    let request = rollback::Request {
+        request_id: "r".to_owned(),
+        pipeline: "planes".parse().unwrap(),
+        to: Some(to),
+        trace: None,
+    };
     let known = |version, shown| Known { version, shown, gone: None };
     rollback::ask(&bench.table, &request, &[known(0, true)], bench.now())
 }

@@ -96,6 +96,7 @@ impl World {
         let entry = self.leader.table.pipeline(&task.pipeline)?;
         let mut coverage = entry.coverage.value.clone();
         let current = self.leader.table.task(&claim.task)?.revision;
+        let sink = self.leader.table.sink(&task.sink).filter(|sink| sink.intent.is_none())?;
         if coverage.loaded.is_none_or(|loaded| loaded.proof != proof) || current != claim.token.revision {
             return None;
         }
@@ -103,7 +104,12 @@ impl World {
         coverage.unchanged.insert(task.window.start(), task.window.end());
         let change = Change::replace(Record::Coverage(task.pipeline.clone(), coverage), entry.coverage.revision);
         let key = Key::Task(task.pipeline.clone(), task.id);
-        Some(change.and(Change { expect: vec![(key.clone(), Some(current))], put: Vec::new(), delete: vec![key] }))
+        let expect = vec![
+            (key.clone(), Some(current)),
+            (Key::Head(task.sink.clone()), sink.head.as_ref().map(|head| head.revision)),
+            (Key::Intent(task.sink.clone()), None),
+        ];
+        Some(change.and(Change { expect, put: Vec::new(), delete: vec![key] }))
     }
 }
 
