@@ -43,6 +43,7 @@ catalogue! {
     RANGE_TOO_LARGE = "WR-W003": "a backfill would run more windows than allowed";
     BAD_RANGE = "WR-W004": "a range is empty or lies outside the pipeline";
     LATE_ROWS = "WR-W005": "rows may come after their window was read";
+    WINDOW_STALE = "WR-W006": "the source of a published window has changed";
     SOURCE_MISSING = "WR-S001": "nothing is found where the source should be";
     SOURCE_UNREADABLE = "WR-S002": "the source cannot be reached or read";
     SOURCE_CORRUPT = "WR-S003": "an input is damaged";
@@ -59,6 +60,7 @@ catalogue! {
     SNAPSHOT_LOST = "WR-S014": "the snapshot that shards are read from is gone";
     PAGES_LOOP = "WR-S020": "the pages of an API do not end";
     NOT_READY = "WR-S030": "a window's input is not complete yet";
+    NOTHING_PROVES = "WR-S050": "the source cannot prove what it holds";
     BAD_SQL = "WR-T001": "the SQL of a transform is not valid";
     NOT_ROW_WISE = "WR-T002": "a transform needs its windows one by one";
     OUT_OF_MEMORY = "WR-T003": "a transform needs more memory than it may take";

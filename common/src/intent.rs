@@ -79,6 +79,13 @@ pub struct Committed {
     pub effect: Effect,
 }
 
+impl Committed {
+    /// Whether it applied the intent of this seq.
+    pub fn is_of(&self, seq: Seq) -> bool {
+        self.seq == seq && matches!(self.effect, Effect::Applied(_))
+    }
+}
+
 /// What the commit of a seq did. Digests are compared in the form the sink can hold; see [`Fingerprint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {

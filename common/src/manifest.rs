@@ -108,6 +108,9 @@ pub struct ManifestRef {
     pub path: String,
     pub sha256: Digest,
     pub counts: Counts,
+    /// The digest of what the source was proven to hold for it; later the source is held against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Digest>,
 }
 
 impl std::ops::AddAssign for Counts {

@@ -39,6 +39,9 @@ pub struct Pipeline {
     /// What a load that replaces everything has to look like.
     #[serde(default, skip_serializing_if = "Guard::is_usual")]
     pub guard: Guard,
+    /// What becomes of a full load whose source is proven to be what is loaded.
+    #[serde(default, skip_serializing_if = "Unchanged::is_usual")]
+    pub unchanged: Unchanged,
     /// What becomes of rows whose columns are not the table's.
     #[serde(default, skip_serializing_if = "SchemaPolicy::is_usual")]
     pub schema: SchemaPolicy,
@@ -58,6 +61,23 @@ pub enum Pattern {
     Full,
     /// Only what is new, in bounded windows of time.
     Incremental,
+}
+
+/// What becomes of a full load whose source is proven to be what it was when the rows that readers see were loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unchanged {
+    /// It is loaded all the same, and nothing has to be proven.
+    #[default]
+    Load,
+    /// No row moves, and the version is recorded as unchanged.
+    Skip,
+}
+
+impl Unchanged {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A place data is read from or written to.
@@ -193,6 +213,10 @@ pub struct WindowSpec {
     /// How many windows before the newest closed one are loaded again with it, for rows that came late.
     #[serde(default)]
     pub lookback: u32,
+    /// How long after its end a published window is counted again in the source, and loaded again if it has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub audit_after: Option<Pause>,
     /// Most adjacent windows one task may take at once when catching up or backfilling.
     #[serde(default = "default_per_task")]
     pub per_task: u32,

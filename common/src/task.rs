@@ -13,8 +13,9 @@
 //! A window may be cut into shards while its task is claimed: the others become tasks beside it, and it is sealed when all of
 //! them are. Where it leaves its claim in any other way, they go.
 //!
-//! A published task leaves the ledger in the transaction that covers its window. A task over several windows that
-//! fails is replaced by two over half of them each.
+//! A published task leaves the ledger in the transaction that covers its window, unless the window is to be counted again:
+//! then its record becomes that of the recount. A full load whose source is proven to be what is loaded is published from its
+//! claim. A task over several windows that fails is replaced by two over half of them each.
 
 use std::{fmt, time::Duration};
 
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     claim::Token,
     id::{BackfillId, PipelineName, SinkId, TaskId, WorkerId},
-    manifest::ManifestRef,
+    manifest::{Digest, ManifestRef},
     window::Window,
 };
 
@@ -45,6 +46,8 @@ pub struct Task {
     /// 0 for the first time a window is moved; one more for each time it is moved again.
     pub revision: u32,
     pub lane: Lane,
+    /// Of a recount: what the source was proven to hold when the window was loaded.
+    pub proof: Option<Digest>,
     pub created: Timestamp,
     /// Times the task was claimed.
     pub attempts: u32,
@@ -88,11 +91,23 @@ impl Outage {
     pub const MAX_BROKEN_HOPS: u32 = 30;
 }
 
-/// Whether a task came from the running schedule or from a backfill.
+/// Whether a task came from the running schedule or from a backfill, or only counts a published window again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     Live,
     Backfill(BackfillId),
+    /// It moves no row: the source is asked again what it holds for a window that is published.
+    Recount,
+}
+
+impl Lane {
+    /// The backfill it is of.
+    pub fn backfill(&self) -> Option<&BackfillId> {
+        match self {
+            Self::Backfill(id) => Some(id),
+            Self::Live | Self::Recount => None,
+        }
+    }
 }
 
 /// Where the windows of a run meet.
@@ -256,6 +271,7 @@ pub(crate) mod tests {
             attempts: 0,
             errors: 0,
             lost_leases: 0,
+            proof: None,
             outage: Outage::default(),
             trace: None,
             state: TaskState::Pending { not_before: Timestamp::UNIX_EPOCH, last_failure: None },

@@ -25,6 +25,8 @@ pub(crate) struct Metrics {
     hops_broken: Counter<u64>,
     commit_retries: Counter<u64>,
     commits: Counter<u64>,
+    unchanged: Counter<u64>,
+    recounts: Counter<u64>,
     window_duration: Histogram<f64>,
     violations: Counter<u64>,
     windows: Gauge<u64>,
@@ -56,6 +58,11 @@ impl Metrics {
             hops_broken: counter("windrow_broken_hops", "Attempts whose stream to the sink worker broke"),
             commit_retries: counter("windrow_commit_retries", "Commits asked for again"),
             commits: counter("windrow_commits", "Intents published"),
+            unchanged: counter("windrow_unchanged_loads", "Full loads left out: their source was proven unchanged"),
+            recounts: counter(
+                "windrow_recounts",
+                "Published windows counted again, by result: same, or stale and loaded again",
+            ),
             window_duration: meter
                 .f64_histogram("windrow_window_duration_seconds")
                 .with_description("Time from planning to publishing, per task: one window, or a run of them")
@@ -109,6 +116,17 @@ impl Metrics {
             let took = now.as_microsecond().saturating_sub(task.created.as_microsecond()).max(0) as f64 / 1e6;
             self.window_duration.record(took, &[KeyValue::new("pipeline", task.pipeline.to_string())]);
         }
+    }
+
+    /// A full load was left out, for it would have changed nothing.
+    pub(crate) fn unchanged(&self, pipeline: &PipelineName) {
+        self.unchanged.add(1, &[KeyValue::new("pipeline", pipeline.to_string())]);
+    }
+
+    /// A published window was counted again.
+    pub(crate) fn recounted(&self, pipeline: &PipelineName, result: &'static str) {
+        let labels = [KeyValue::new("pipeline", pipeline.to_string()), KeyValue::new("result", result)];
+        self.recounts.add(1, &labels);
     }
 
     pub(crate) fn violated(&self, invariant: &'static str) {

@@ -190,7 +190,12 @@ impl From<v1::Counts> for Counts {
 
 impl From<&ManifestRef> for v1::ManifestRef {
     fn from(manifest: &ManifestRef) -> Self {
-        Self { path: manifest.path.clone(), sha256: manifest.sha256.0.to_vec(), counts: Some(manifest.counts.into()) }
+        Self {
+            path: manifest.path.clone(),
+            sha256: manifest.sha256.0.to_vec(),
+            counts: Some(manifest.counts.into()),
+            proof: digest_bytes(manifest.proof.as_ref()),
+        }
     }
 }
 
@@ -202,6 +207,7 @@ impl TryFrom<v1::ManifestRef> for ManifestRef {
             path: manifest.path,
             sha256: digest(&manifest.sha256)?,
             counts: manifest.counts.unwrap_or_default().into(),
+            proof: optional_digest(&manifest.proof)?,
         })
     }
 }

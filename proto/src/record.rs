@@ -29,10 +29,8 @@ impl From<&Task> for v1::TaskRecord {
             part: part_out(task),
             seams: seams_out(&task.seams),
             revision: task.revision,
-            backfill: match &task.lane {
-                Lane::Live => String::new(),
-                Lane::Backfill(id) => id.to_string(),
-            },
+            backfill: task.lane.backfill().map(ToString::to_string).unwrap_or_default(),
+            recount: (task.lane == Lane::Recount).then(|| v1::TaskRecount { proof: digest_bytes(task.proof.as_ref()) }),
             created_us: task.created.as_microsecond(),
             attempts: task.attempts,
             errors: task.errors,
@@ -64,10 +62,12 @@ impl TryFrom<v1::TaskRecord> for Task {
             window,
             seams: seams_in(record.seams, &window)?,
             revision: record.revision,
-            lane: match optional_text(record.backfill) {
-                None => Lane::Live,
-                Some(id) => Lane::Backfill(id.parse()?),
+            lane: match (&record.recount, optional_text(record.backfill)) {
+                (Some(_), _) => Lane::Recount,
+                (None, None) => Lane::Live,
+                (None, Some(id)) => Lane::Backfill(id.parse()?),
             },
+            proof: record.recount.map_or(Ok(None), |recount| optional_digest(&recount.proof))?,
             created: instant(record.created_us)?,
             attempts: record.attempts,
             errors: record.errors,
@@ -231,6 +231,7 @@ mod tests {
             attempts: 4,
             errors: 3,
             lost_leases: 1,
+            proof: None,
             outage: Outage {
                 since: Some(Timestamp::from_microsecond(77).unwrap()),
                 lasted_ms: 1_500,
@@ -255,7 +256,7 @@ mod tests {
         };
         let counts =
             Counts { rows_read: 1, rows_written: 2, rows_rejected: 3, bytes_written: 4, files: 5, values_discarded: 6 };
-        let manifest = ManifestRef { path: "a/b".to_owned(), sha256: Digest([9; 32]), counts };
+        let manifest = ManifestRef { path: "a/b".to_owned(), sha256: Digest([9; 32]), counts, proof: None };
         let states = [
             TaskState::Waiting { until: at, reason: "no marker".to_owned() },
             TaskState::Pending { not_before: at, last_failure: Some(failure.clone()) },
@@ -274,6 +275,15 @@ mod tests {
                 assert_eq!(after, before);
             }
         }
+    }
+
+    #[test]
+    fn a_recount_keeps_what_it_is_held_against() {
+        let waiting = TaskState::Waiting { until: Timestamp::UNIX_EPOCH, reason: "six hours".to_owned() };
+        let before = Task { proof: Some(Digest([8; 32])), ..task(waiting, Seams::None, Lane::Recount) };
+        let bytes = v1::TaskRecord::from(&before).encode_to_vec();
+        let after: Task = decode::<v1::TaskRecord>(&bytes).unwrap().try_into().unwrap();
+        assert_eq!(after, before);
     }
 
     #[test]

@@ -413,6 +413,7 @@ fn task(pipeline: &PipelineName, sink: &SinkId, at: i64) -> Task {
         attempts: 0,
         errors: 0,
         lost_leases: 0,
+        proof: None,
         outage: Outage::default(),
         trace: None,
         state: TaskState::Pending { not_before: NOW.wall, last_failure: None },
@@ -451,7 +452,7 @@ pub(crate) fn digest_of(number: u8) -> Digest {
 
 fn manifest_of(attempt: u8) -> ManifestRef {
     let counts = Counts { rows_read: 1, rows_written: 1, bytes_written: 1, files: 1, ..Counts::default() };
-    ManifestRef { path: attempt.to_string(), sha256: digest_of(attempt), counts }
+    ManifestRef { path: attempt.to_string(), sha256: digest_of(attempt), counts, proof: None }
 }
 
 /// The task a number stands for, for reports of the predicates.

@@ -32,6 +32,8 @@ const TRACEPARENT: &str = "traceparent";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptResult {
     Sealed,
+    /// What the source was proven to hold was all there was to tell.
+    Compared,
     /// Its seal or failure was refused: the claim had passed on.
     Fenced,
     Failed,
@@ -112,6 +114,7 @@ impl AttemptResult {
     fn label(self) -> &'static str {
         match self {
             Self::Sealed => "sealed",
+            Self::Compared => "compared",
             Self::Fenced => "fenced",
             Self::Failed => "failed",
             Self::NotReady => "not_ready",
@@ -159,7 +162,7 @@ pub fn inside(attempt: &Span, apart: bool, name: &str) -> Span {
 /// How an attempt ended, on its span.
 pub fn ended(attempt: &Span, result: AttemptResult) {
     attempt.set_attribute("windrow.result", result.label());
-    if !matches!(result, AttemptResult::Sealed | AttemptResult::NotReady) {
+    if !matches!(result, AttemptResult::Sealed | AttemptResult::Compared | AttemptResult::NotReady) {
         attempt.set_status(Status::error(result.label()));
     }
 }

@@ -261,6 +261,7 @@ impl Worker {
             path: format!("_windrow/manifests/{}.json", claim.task.to_string().repeat(2)),
             sha256: claim.task.as_bytes().repeat(2),
             counts: Some(counts),
+            proof: Vec::new(),
         };
         let v1::HeldClaim { task, token } = claim.held;
         self.free = Instant::now();

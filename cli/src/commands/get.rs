@@ -1,6 +1,9 @@
 //! `windrow get`: lists of what there is.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+};
 
 use clap::ValueEnum;
 use windrow_common::pipeline::Pipeline;
@@ -77,9 +80,9 @@ async fn list(args: &Args, admin: &Admin) -> anyhow::Result<Listing> {
             if pipeline.is_empty() {
                 return Err(Mistake::usage("say of which pipeline: windrow get versions PIPELINE"));
             }
-            let request = v1::ListVersionsRequest { pipeline };
+            let request = v1::ListVersionsRequest { pipeline: pipeline.clone() };
             let found = admin.call(request, |mut client, request| async move { client.list_versions(request).await });
-            versions(found.await?.versions)
+            versions(found.await?.versions, &fetch_range(admin, &pipeline, None).await?)
         }
         What::Pins => {
             let request = v1::ListPinsRequest { pipeline };
@@ -153,7 +156,7 @@ fn pipelines(found: Vec<v1::Pipeline>) -> Listing {
             "windows": {
                 "published": pipeline.published, "due": pipeline.unplanned, "waiting": pipeline.waiting,
                 "pending": pipeline.pending, "claimed": pipeline.claimed, "sealed": pipeline.sealed,
-                "quarantined": pipeline.quarantined,
+                "quarantined": pipeline.quarantined, "unchanged": pipeline.unchanged, "recounts": pipeline.recounts,
             },
             "rows_written": totals.rows_written, "rows_rejected": totals.rows_rejected,
             "values_discarded": totals.values_discarded,
@@ -211,19 +214,32 @@ fn windows(found: Vec<v1::WindowStatus>) -> Listing {
     let bounds = |status: &v1::WindowStatus| super::range::bounds(status.window.as_ref());
     let value = |status: &v1::WindowStatus| {
         let (start, end) = bounds(status);
-        serde_json::json!({ "start": start, "end": end, "state": state_name(status.state()) })
+        serde_json::json!({
+            "start": start, "end": end, "state": state_name(status.state()), "unchanged": status.unchanged,
+            "recount": (status.recount_us != 0).then(|| instant(status.recount_us)),
+        })
     };
     let row = |status: &v1::WindowStatus| {
         let (start, end) = bounds(status);
         let task = status.task.as_ref();
         let attempts = task.map(|task| task.attempts.to_string()).unwrap_or_default();
         let failure = task.and_then(|task| task.failure.as_ref()).map(|failure| failure.code.clone());
-        vec![start, end, state_name(status.state()).to_owned(), attempts, failure.unwrap_or_default()]
+        vec![start, end, standing(status), attempts, failure.unwrap_or_default()]
     };
     Listing {
         values: found.iter().map(value).collect(),
         headings: &["START", "END", "STATE", "ATTEMPTS", "ERROR"],
         rows: found.iter().map(row).collect(),
+    }
+}
+
+/// A window's state, and what else is known of one that is published.
+fn standing(status: &v1::WindowStatus) -> String {
+    let state = state_name(status.state());
+    match (status.state(), status.unchanged, status.recount_us) {
+        (v1::WindowState::Published, true, _) => format!("{state}, unchanged"),
+        (v1::WindowState::Published, _, at) if at != 0 => format!("{state}, counted again at {}", instant(at)),
+        _ => state.to_owned(),
     }
 }
 
@@ -251,7 +267,7 @@ fn tasks(found: Vec<v1::Task>) -> Listing {
             "id": id(task), "pipeline": task.pipeline, "start": start, "end": end, "windows": task.windows,
             "state": task.state, "attempts": task.attempts, "errors": task.errors, "lost_leases": task.lost_leases,
             "worker": task.worker, "shard": task.shard, "backfill": task.backfill, "obstacles": task.obstacles,
-            "failure": task.failure.as_ref().map(failure_value),
+            "failure": task.failure.as_ref().map(failure_value), "recount": task.recount,
         })
     };
     let row = |task: &v1::Task| {
@@ -259,7 +275,7 @@ fn tasks(found: Vec<v1::Task>) -> Listing {
         let shard = if task.shard > 0 { format!(", shard {}", task.shard) } else { String::new() };
         vec![
             id(task)[..16.min(id(task).len())].to_owned(),
-            format!("{}{shard}", task.pipeline),
+            format!("{}{shard}{}", task.pipeline, if task.recount { ", recount" } else { "" }),
             start,
             end,
             task.windows.to_string(),
@@ -275,13 +291,23 @@ fn tasks(found: Vec<v1::Task>) -> Listing {
     }
 }
 
-fn versions(found: Vec<v1::Version>) -> Listing {
+/// Versions that have rows of their own, and up to which one those after them were found unchanged.
+fn versions(found: Vec<v1::Version>, windows: &[v1::WindowStatus]) -> Listing {
+    let unchanged: BTreeSet<i64> = windows
+        .iter()
+        .filter(|status| status.unchanged)
+        .filter_map(|status| status.window.map(|window| window.start))
+        .collect();
+    let unchanged_to = |version: &v1::Version| {
+        let next = i64::from(version.version) + 1;
+        (next..).take_while(|version| unchanged.contains(version)).last()
+    };
     let loaded = |version: &v1::Version| (version.at_us != 0).then(|| instant(version.at_us));
     let value = |version: &v1::Version| {
         serde_json::json!({
             "version": version.version, "shown": version.shown, "rows": version.rows, "loaded": loaded(version),
             "attempt": (version.attempt != 0).then_some(version.attempt), "seq": version.seq,
-            "kept": version.gone.is_empty(), "why_not": version.gone,
+            "kept": version.gone.is_empty(), "why_not": version.gone, "unchanged_to": unchanged_to(version),
         })
     };
     let row = |version: &v1::Version| {
@@ -292,7 +318,7 @@ fn versions(found: Vec<v1::Version>) -> Listing {
         };
         vec![
             format!("v{}", version.version),
-            state.to_owned(),
+            unchanged_to(version).map_or_else(|| state.to_owned(), |to| format!("{state}, unchanged to v{to}")),
             grouped(version.rows),
             loaded(version).unwrap_or_default(),
             if version.attempt == 0 { String::new() } else { version.attempt.to_string() },

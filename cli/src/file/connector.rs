@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use windrow_common::{
     error::{self, ErrorCode},
     manifest::WriteMode,
-    pipeline::{Connection, Pipeline, SinkSpec, SourceSpec},
+    pipeline::{Connection, Pattern, Pipeline, SinkSpec, SourceSpec},
     readiness::Condition,
 };
 use windrow_worker::{
@@ -45,6 +45,7 @@ pub(crate) struct SourceConnector {
     pub(crate) open: Open<SourceSpec>,
     pub(crate) tells: fn(&SourceSpec, &Condition) -> Result<(), String>,
     pub(crate) by_window: fn(&SourceSpec) -> bool,
+    pub(crate) proves: fn(&SourceSpec, Pattern) -> bool,
 }
 
 pub(crate) struct SinkConnector {
@@ -80,6 +81,11 @@ impl Connectors {
         self.source(spec).is_some_and(|source| (source.by_window)(spec))
     }
 
+    /// Whether the source can prove what it holds.
+    pub(crate) fn proves(&self, spec: &SourceSpec, pattern: Pattern) -> bool {
+        self.source(spec).is_some_and(|source| (source.proves)(spec, pattern))
+    }
+
     pub(crate) fn sink(&self, format: &str) -> Option<&SinkConnector> {
         self.sinks.iter().find(|sink| sink.formats.contains(&format))
     }
@@ -96,6 +102,7 @@ impl From<&'static SourceKind> for SourceConnector {
             open: Box::new(open),
             tells: kind.tells,
             by_window: kind.by_window,
+            proves: kind.proves,
         }
     }
 }

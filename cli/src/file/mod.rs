@@ -28,6 +28,7 @@ mod document;
 mod many;
 mod pipeline;
 mod policy;
+mod proof;
 mod readiness;
 mod retention;
 mod rules;

@@ -4,7 +4,9 @@ use windrow_common::{
     error,
     guard::Guard,
     manifest::WriteMode,
-    pipeline::{Limits, Pattern, Pipeline, Retries, SinkSpec, SourceSpec, Telemetry, TransformStep, WindowSpec},
+    pipeline::{
+        Limits, Pattern, Pipeline, Retries, SinkSpec, SourceSpec, Telemetry, TransformStep, Unchanged, WindowSpec,
+    },
     readiness::Readiness,
     schema::SchemaPolicy,
     upsert::Upsert,
@@ -17,7 +19,7 @@ use super::{
     decode::{self, Shape},
     diagnostic::{Findings, Span},
     document::Defaults,
-    policy, readiness, rules, secret,
+    policy, proof, readiness, rules, secret,
     spec::{PipelineBlock, SinkBlock, SourceBlock},
     suggest,
     tree::{Entry, Node, Value},
@@ -50,6 +52,8 @@ impl Reader<'_> {
         let transform = node.entry("transform").map_or(Some(Vec::new()), |steps| transform(steps, findings));
         let guard = settings::<Guard>(node.entry("guard"), None, "`guard`", findings);
         let readiness = settings::<Readiness>(node.entry("readiness"), None, "`readiness`", findings);
+        let unchanged =
+            node.get("unchanged").map_or(Some(Unchanged::default()), |said| decode::value(said, "unchanged", findings));
         let schema = settings::<SchemaPolicy>(node.entry("schema"), self.defaults.schema, "`schema`", findings);
         let retries = settings::<Retries>(node.entry("retries"), self.defaults.retries, "`retries`", findings);
         let limits = settings::<Limits>(node.entry("limits"), self.defaults.limits, "`limits`", findings);
@@ -74,6 +78,12 @@ impl Reader<'_> {
         if let (Some(schema), Some(sink)) = (schema, sink.as_ref()) {
             policy::Asked { at, node, policy: schema, sink, limits: limits.as_ref() }.check(self.options, findings);
         }
+        if let (Some(pattern), Some(unchanged), Some(source), Some(sink)) =
+            (pattern, unchanged, source.as_ref(), sink.as_ref())
+        {
+            let asked = proof::Asked { at, node, pattern, unchanged, window: window.as_ref(), source, sink };
+            asked.check(self.options, findings);
+        }
         if findings.errors() > before {
             return None;
         }
@@ -86,6 +96,7 @@ impl Reader<'_> {
             sink: sink?,
             readiness: Box::new(readiness?),
             guard: guard?,
+            unchanged: unchanged?,
             schema: schema?,
             retries: retries?,
             limits: limits?,

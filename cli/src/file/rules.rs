@@ -195,7 +195,8 @@ impl Rules<'_> {
     /// A column of time says when something happened, not when its row became readable.
     fn check_lateness(&mut self, source: &SourceSpec, window: &WindowSpec) {
         let over = window.end.is_some_and(|end| instant(end, &window.timezone).is_some_and(|end| end <= self.now));
-        if source.cursor.is_some() && window.lag.0.is_zero() && window.lookback == 0 && !over {
+        let counted = window.audit_after.is_some();
+        if source.cursor.is_some() && window.lag.0.is_zero() && window.lookback == 0 && !counted && !over {
             let span = self.span(&["source", "cursor"]);
             self.findings
                 .warning(error::LATE_ROWS, span, "rows that come after their window was read are never loaded")

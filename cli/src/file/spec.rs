@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use windrow_common::{
     guard::Guard,
     manifest::WriteMode,
-    pipeline::{Limits, Pattern, Retries, SourceLimits, Telemetry, TransformStep, WindowSpec},
+    pipeline::{Limits, Pattern, Retries, SourceLimits, Telemetry, TransformStep, Unchanged, WindowSpec},
     readiness::Readiness,
     schema::SchemaPolicy,
 };
@@ -84,6 +84,9 @@ pub(crate) struct PipelineBlock {
     /// What a load that replaces everything has to look like.
     #[serde(default)]
     pub(crate) guard: Option<Guard>,
+    /// What becomes of a full load whose source is proven to be what is loaded.
+    #[serde(default)]
+    pub(crate) unchanged: Unchanged,
     /// What becomes of rows whose columns are not the table's.
     #[serde(default)]
     pub(crate) schema: Option<SchemaPolicy>,

@@ -172,6 +172,12 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
         In::Cut(cut) => {
             SessionEvent::Cut { request: cut.request, claim: claim_in(&cut.task, cut.token)?, parts: cut.parts }
         }
+        In::Proven(proven) => SessionEvent::Proven {
+            request: proven.request,
+            claim: claim_in(&proven.task, proven.token)?,
+            proof: digest(&proven.proof)?,
+            seq: proven.seq,
+        },
         In::Prepared(prepared) => SessionEvent::Prepared {
             request: prepared.request,
             sink: prepared.sink.parse()?,

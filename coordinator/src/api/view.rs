@@ -51,6 +51,9 @@ pub(super) fn pipeline(view: &View<'_>, entry: &PipelineEntry) -> v1::Pipeline {
         held_up: found.held_up,
         working: found.working,
         trouble: trouble(view, &entry.sink).as_ref().map(trouble_out),
+        unchanged: found.unchanged,
+        recounts: found.recounts,
+        recounts_due: found.recounts_due,
     }
 }
 
@@ -103,12 +106,10 @@ pub(super) fn task(view: &View<'_>, entry: &Versioned<Task>) -> v1::Task {
         attempts: task.attempts,
         errors: task.errors,
         lost_leases: task.lost_leases,
-        backfill: match &task.lane {
-            Lane::Live => String::new(),
-            Lane::Backfill(id) => id.to_string(),
-        },
+        backfill: task.lane.backfill().map(ToString::to_string).unwrap_or_default(),
         revision: task.revision,
         shard: task.shard,
+        recount: task.lane == Lane::Recount,
         sink: task.sink.to_string(),
         failure: report::failure(task).map(Into::into),
         outage_attempts: task.outage.attempts,
@@ -146,6 +147,8 @@ pub(super) fn window(view: &View<'_>, found: &WindowReport<'_>) -> v1::WindowSta
         state: window_state(found.standing).into(),
         task: found.task.map(|entry| task(view, entry)),
         due_us: found.due.map(|at| at.as_microsecond()).unwrap_or_default(),
+        unchanged: found.unchanged,
+        recount_us: found.recount.map(|at| at.as_microsecond()).unwrap_or_default(),
     }
 }
 

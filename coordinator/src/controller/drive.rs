@@ -22,8 +22,9 @@ use crate::{
         assign::{Assignment, assign},
         backfill, commit,
         commit::Todo,
-        lifecycle, plan, shards,
+        lifecycle, plan, recount, shards,
         table::Change,
+        unchanged,
     },
     ledger::{LedgerError, MAX_CHANGE},
     trace,
@@ -95,6 +96,7 @@ impl Controller {
             let now = self.now();
             let mut changes = plan::plan(&self.table, now);
             changes.extend(backfill::advance(&self.table, now));
+            changes.extend(recount::clear(&self.table));
             if changes.is_empty() {
                 self.may_plan = false;
                 break;
@@ -266,11 +268,11 @@ impl Controller {
             claim_trace: claim_trace.to_owned(),
             previous_trace: self.attempts.of(&task.id).unwrap_or_default().to_owned(),
             detail_apart: self.is_apart(&task),
+            prove: unchanged::is_proven(entry, &task, self.now()),
+            published: self.published(&task),
+            recount: task.lane == Lane::Recount,
             part: task.part.as_ref().map(|part| part.what.clone()).unwrap_or_default(),
-            backfill: match &task.lane {
-                Lane::Live => String::new(),
-                Lane::Backfill(id) => id.to_string(),
-            },
+            backfill: task.lane.backfill().map(ToString::to_string).unwrap_or_default(),
         };
         self.tell(worker, Out::Assign(assign));
     }

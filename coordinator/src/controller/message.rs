@@ -111,6 +111,13 @@ pub enum SessionEvent {
         claim: HeldClaim,
         parts: Vec<String>,
     },
+    /// What a task's source holds was proven, and the sink found to show the commit `seq`.
+    Proven {
+        request: u64,
+        claim: HeldClaim,
+        proof: Digest,
+        seq: u64,
+    },
     Prepared {
         request: u64,
         sink: windrow_common::id::SinkId,

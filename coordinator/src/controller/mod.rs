@@ -8,6 +8,7 @@ mod drive;
 mod measuring;
 mod message;
 mod pins;
+mod proving;
 mod recovery;
 mod rollbacks;
 mod sessions;

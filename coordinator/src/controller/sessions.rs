@@ -60,6 +60,9 @@ impl Controller {
                 Ok(())
             }
             SessionEvent::Cut { request, claim, parts } => self.cut(&worker, request, &claim, parts).await,
+            SessionEvent::Proven { request, claim, proof, seq } => {
+                self.proven(&worker, request, &claim, (proof, seq)).await
+            }
             SessionEvent::Prepared { request, sink, draft } => self.prepared(&sink, request, draft).await,
             SessionEvent::Settled { request, sink, answer, trace } => {
                 self.settled(&sink, request, answer, trace.as_deref()).await

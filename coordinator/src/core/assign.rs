@@ -20,7 +20,7 @@ use windrow_common::{
 use super::{
     backfill::{Order, Phase},
     lifecycle::{self, Now},
-    shards, sources,
+    recount, shards, sources,
     table::Table,
     workers::Workers,
 };
@@ -70,6 +70,9 @@ pub fn obstacles(table: &Table, workers: &Workers, task: &Task, now: Now) -> Vec
         {
             found.push(format!("it is tried again at {not_before}, after a pause"));
         }
+        TaskState::Waiting { until, .. } if task.lane == Lane::Recount => {
+            found.push(format!("its window is published and counted again at {until}"));
+        }
         TaskState::Waiting { until, reason } => {
             found.push(format!("its source is not ready: {reason}; asked again at {until}"))
         }
@@ -91,7 +94,10 @@ pub fn obstacles(table: &Table, workers: &Workers, task: &Task, now: Now) -> Vec
     if all_running(table, &task.pipeline) >= limit {
         found.push(format!("{limit} tasks of its pipeline run already, the pipeline's limit"));
     } else if running(table, &task.pipeline, &task.lane) >= own {
-        found.push(format!("{own} tasks of its backfill run already, the backfill's limit"));
+        found.push(match &task.lane {
+            Lane::Recount => "another window of its pipeline is counted again".to_owned(),
+            _ => format!("{own} tasks of its backfill run already, the backfill's limit"),
+        });
     }
     if let Some(entry) = table.pipeline(&task.pipeline)
         && let Some(most) = sources::limits(table, entry.source).connections
@@ -140,6 +146,8 @@ impl<'a> Lanes<'a> {
         let open: Rc<BTreeSet<&SinkId>> = Rc::new(open.collect());
         let may_run = move |task: &Task| open.contains(&task.sink) && is_due(table, task, now.wall);
         let lanes = table.lanes().filter(|_| table.recovery().is_none());
+        let recounts = recount::are_known_to_all(workers);
+        let lanes = lanes.filter(move |(_, lane)| recounts || **lane != Lane::Recount);
         let lanes = lanes.filter_map(|(pipeline, lane)| {
             Some(LaneQueue {
                 pipeline,
@@ -205,10 +213,12 @@ impl<'a> Ready<'a> {
         let queues = [TaskPhase::Pending, TaskPhase::Waiting].map(|phase| {
             let may_run = may_run.clone();
             let tasks = table.tasks_in(pipeline, lane, phase).filter(|_| !waiting).into_iter().flatten().copied();
-            let ready = tasks.filter(move |(_, id)| table.task(id).is_some_and(|task| may_run(&task.value)));
+            // Thousands of recounts may wait for their time, which comes in the order of their windows.
+            let may_run = move |(_, id): &(i64, TaskId)| table.task(id).is_some_and(|task| may_run(&task.value));
             let ready: Box<dyn Iterator<Item = (i64, TaskId)> + 'a> = match newest_first {
-                true => Box::new(ready.rev()),
-                false => Box::new(ready),
+                true => Box::new(tasks.filter(may_run).rev()),
+                false if *lane == Lane::Recount => Box::new(tasks.take(MAX_CLAIMS).filter(may_run)),
+                false => Box::new(tasks.filter(may_run)),
             };
             ready.peekable()
         });
@@ -277,6 +287,7 @@ pub(super) fn limit(table: &Table, pipeline: &PipelineName, lane: &Lane) -> usiz
     let most = pipeline_limit(table, pipeline);
     match lane {
         Lane::Live => most,
+        Lane::Recount => most.min(recount::MOST_AT_A_TIME),
         Lane::Backfill(id) => match table.backfill(id).map(|entry| entry.value.concurrency as usize) {
             None | Some(0) => most,
             Some(own) => own.min(most),
@@ -286,7 +297,7 @@ pub(super) fn limit(table: &Table, pipeline: &PipelineName, lane: &Lane) -> usiz
 
 fn newest_first(table: &Table, lane: &Lane) -> bool {
     match lane {
-        Lane::Live => false,
+        Lane::Live | Lane::Recount => false,
         Lane::Backfill(id) => table.backfill(id).is_some_and(|entry| entry.value.order == Order::NewestFirst),
     }
 }
@@ -299,7 +310,7 @@ fn paused(table: &Table, pipeline: &PipelineName, lane: &Lane) -> Option<String>
         return Some(format!("the pipeline is paused: {note}"));
     }
     match lane {
-        Lane::Live => None,
+        Lane::Live | Lane::Recount => None,
         Lane::Backfill(id) => match table.backfill(id).map(|entry| entry.value.phase) {
             Some(Phase::Paused) => Some(format!("backfill {id} is paused")),
             Some(Phase::Cancelled) => Some(format!("backfill {id} is cancelled")),

@@ -204,6 +204,7 @@ mod tests {
             timezone: timezone.to_owned(),
             lag: Pause::default(),
             lookback: 0,
+            audit_after: None,
             per_task: 1_000,
         }
     }

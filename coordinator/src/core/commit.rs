@@ -18,12 +18,14 @@ use windrow_common::{
     intent::{IntentRef, MAX_INTENT_TASKS, Seq},
     manifest::{Counts, Digest, ManifestRef, WriteMode},
     task::{Failure, Lane, Retry, Task, TaskState},
+    window::Axis,
 };
 
 use super::{
     lifecycle::{self, Now},
-    rollback, shards,
-    table::{Change, Coverage, Head, Key, Record, SinkEntry, Table, Versioned},
+    recount, rollback, shards,
+    table::{Change, Coverage, Head, Key, Loaded, Record, SinkEntry, Table, Versioned},
+    unchanged,
     workers::Workers,
 };
 
@@ -244,18 +246,25 @@ pub fn record(table: &Table, sink: &SinkId, draft: &Draft, path: String, digest:
     }
 }
 
-/// T9: the sink holds the intent; its tasks leave the ledger and their windows are covered. A rollback's has none: it is done.
+/// T9: the sink holds the intent; its tasks leave the ledger, or become recounts, and their windows are covered. A rollback's has none: it is done.
 pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
     let (intent, mut change) = close_intent(table, sink, false)?;
     let tasks: Vec<&Versioned<Task>> = intent.tasks.iter().filter_map(|(id, _)| table.task(id)).collect();
     let mut coverages: BTreeMap<&PipelineName, Coverage> = BTreeMap::new();
     let mut published: BTreeMap<&Lane, u64> = BTreeMap::new();
     for task in tasks.iter().map(|task| &task.value) {
-        change.delete.push(Key::Task(task.pipeline.clone(), task.id));
-        let Some(entry) = table.pipeline(&task.pipeline) else { continue };
+        let entry = table.pipeline(&task.pipeline);
+        match entry.and_then(|entry| recount::follows(entry, task, manifest(task))) {
+            Some(recount) => change.put.push(Record::Task(recount)),
+            None => change.delete.push(Key::Task(task.pipeline.clone(), task.id)),
+        }
+        let Some(entry) = entry else { continue };
         let coverage = coverages.entry(&task.pipeline).or_insert_with(|| entry.coverage.value.clone());
         coverage.published.insert(task.window.start(), task.window.end());
         coverage.totals += manifest(task).map(|manifest| manifest.counts).unwrap_or_default();
+        if task.shard == 0 && task.window.axis() == Axis::Version {
+            unchanged::now_loaded(coverage, task, loaded(&tasks, task, intent.seq));
+        }
         if task.shard == 0 {
             *published.entry(&task.lane).or_default() += task.windows() as u64;
         }
@@ -273,6 +282,15 @@ pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
     }
     let done = rollback::done(table.sink(sink)?, sink, intent.seq);
     Some(change.and(done.unwrap_or_default()))
+}
+
+/// What readers see of a full load from now on, if its source was proven; of several in one commit nobody can say whose rows
+/// they see.
+fn loaded(tasks: &[&Versioned<Task>], task: &Task, seq: Seq) -> Option<Loaded> {
+    let alone = tasks.iter().all(|other| other.value.first() == task.id);
+    let proof = manifest(task)?.proof.filter(|_| alone)?;
+    let rows = tasks.iter().filter_map(|other| manifest(&other.value)).map(|manifest| manifest.counts.rows_written);
+    Some(Loaded { proof, seq, rows: rows.sum() })
 }
 
 /// T11: the sink holds the intent's abort; its tasks run again, or are quarantined if that cannot help.
@@ -306,10 +324,7 @@ fn close_intent(table: &Table, sink: &SinkId, aborted: bool) -> Option<(IntentRe
 /// for how many rows there are only the sink knows.
 pub fn guard(table: &Table, task: &Task) -> Option<Guard> {
     let spec = table.pipeline(&task.pipeline)?.spec();
-    let accepted = match &task.lane {
-        Lane::Backfill(id) => table.backfill(id).is_some_and(|backfill| backfill.value.accept),
-        Lane::Live => false,
-    };
+    let accepted = task.lane.backfill().and_then(|id| table.backfill(id)).is_some_and(|found| found.value.accept);
     (spec.sink.write == WriteMode::ReplaceAll && !accepted).then_some(spec.guard)
 }
 

@@ -10,14 +10,14 @@ use windrow_common::{
     id::{TaskId, WorkerId},
     manifest::ManifestRef,
     pipeline::Retries,
-    task::{Failure, Outage, Retry, Seams, Task, TaskState},
+    task::{Failure, Lane, Outage, Retry, Seams, Task, TaskState},
     window::Window,
 };
 
 use super::{
     blame,
     plan::MAX_OPEN,
-    shards,
+    recount, shards,
     table::{Change, Key, Record, Table, Versioned},
 };
 
@@ -81,6 +81,10 @@ pub fn seal(table: &Table, epoch: i64, claim: &HeldClaim, manifest: ManifestRef)
         return Ok(Seal::AlreadySealed);
     }
     let worker = holder(entry, epoch, &claim.token)?.clone();
+    // Its window is published; nothing was to be staged.
+    if entry.value.lane == Lane::Recount {
+        return Err(wrong_phase(&entry.value));
+    }
     let mut task = entry.value.clone();
     task.outage = Outage::default();
     task.state = TaskState::Sealed { worker, token: claim.token, manifest };
@@ -240,6 +244,10 @@ fn split_or_quarantine(table: &Table, entry: &Versioned<Task>, mut task: Task, f
         (whole.part, whole.state) = (None, TaskState::Quarantined { failure });
         return Change::replace(Record::Task(whole), first.revision).and(shards::without_others(table, id_of(first)));
     }
+    // Nobody is to look into a window that is published because it cannot be counted; loading it shows what is wrong.
+    if task.lane == Lane::Recount {
+        return recount::stale(table, entry, failure, now);
+    }
     let others = shards::without_others(table, id_of(entry));
     task.part = None;
     let windows = task.each_window();
@@ -326,7 +334,11 @@ fn retries(table: &Table, task: &Task) -> Retries {
 
 /// No task is told to wait longer than this.
 pub fn longest_pause(table: &Table, task: &Task) -> Duration {
-    blame::longest_pause(&retries(table, task)).max(NOT_READY_PAUSE)
+    let usual = blame::longest_pause(&retries(table, task)).max(NOT_READY_PAUSE);
+    match (&task.lane, table.pipeline(&task.pipeline)) {
+        (Lane::Recount, Some(entry)) => usual.saturating_add(recount::longest_wait(entry)),
+        _ => usual,
+    }
 }
 
 fn later(now: Timestamp, pause: Duration) -> Timestamp {

@@ -14,6 +14,7 @@ pub mod coverage;
 pub mod lifecycle;
 pub mod pins;
 pub mod plan;
+pub mod recount;
 pub mod recovery;
 pub mod report;
 pub mod rollback;
@@ -21,6 +22,7 @@ pub mod shards;
 pub mod sources;
 pub mod table;
 pub mod timeline;
+pub mod unchanged;
 pub mod workers;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use windrow_common::{
 
 use super::{
     lifecycle::Now,
+    recount,
     table::{Change, Cursor, PipelineEntry, Record, Table},
     timeline::{Standing, Timeline},
 };
@@ -51,12 +52,15 @@ fn plan_time(table: &Table, entry: &PipelineEntry, room: usize, now: Now) -> Opt
     let per_task = spec.run() as usize;
     let due = tiling.windows_from(cursor.next).take_while(|window| window.end() <= closed_to);
     let mut due: Vec<Window> = due.take(room.saturating_mul(per_task)).collect();
-    let next = due.last()?.end();
+    let mut next = due.last()?.end();
     // Only after a loss of the ledger: what the sink was found to hold is not loaded again.
     due.retain(|window| !entry.is_published(window));
-    let stretches = due.chunk_by(|left, right| left.end() == right.start());
-    let runs = stretches.flat_map(|stretch| stretch.chunks(per_task));
-    let mut tasks: Vec<Task> = runs.filter_map(|run| task(entry, run, 0, Lane::Live, None, now)).collect();
+    let mut runs = recount::in_runs(entry, &due, per_task, now);
+    let mut tasks: Vec<Task> =
+        runs.by_ref().take(room).filter_map(|run| task(entry, run, 0, Lane::Live, None, now)).collect();
+    if let Some([first, ..]) = runs.next() {
+        next = first.start();
+    }
     let again = look_back(table, entry, cursor.revision + 1, now);
     let revision = cursor.revision + u32::from(!again.is_empty());
     tasks.extend(again);
@@ -121,6 +125,7 @@ pub fn task(
         attempts: 0,
         errors: 0,
         lost_leases: 0,
+        proof: None,
         outage: Outage::default(),
         trace,
         state: TaskState::Pending { not_before: now.wall, last_failure: None },

@@ -1,6 +1,6 @@
 //! What users ask of the ledger: where pipelines, windows and backfills stand, and why.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use windrow_common::{
@@ -13,7 +13,7 @@ use super::{
     backfill::{self, Backfill},
     calendar::Tiling,
     lifecycle::Now,
-    plan,
+    plan, recount,
     table::{PipelineEntry, Table, Versioned},
     timeline::{Standing, Timeline},
 };
@@ -39,6 +39,12 @@ pub struct PipelineReport {
     pub next_due: Option<Timestamp>,
     /// Everything before it is published.
     pub complete_to: Option<i64>,
+    /// Published versions whose source was found unchanged.
+    pub unchanged: u64,
+    /// Published windows that are still to be counted again.
+    pub recounts: u64,
+    /// Those of them whose time has come.
+    pub recounts_due: u64,
 }
 
 impl PipelineReport {
@@ -50,11 +56,15 @@ impl PipelineReport {
 
 /// Where a pipeline stands.
 pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineReport {
+    let recounts = || table.recounts_of(&entry.spec().name);
     let mut report = PipelineReport {
         published: entry.windows_published(),
         unplanned: plan::unplanned(entry, now),
         next_due: next_due(entry, now),
         complete_to: complete_to(entry),
+        unchanged: entry.windows_in(&entry.coverage.value.unchanged),
+        recounts: recounts().count() as u64,
+        recounts_due: recounts().filter(|task| recount::has_come(&task.value, now)).count() as u64,
         ..PipelineReport::default()
     };
     for task in table.tasks_of(&entry.spec().name).map(|task| &task.value) {
@@ -115,6 +125,10 @@ pub struct WindowReport<'a> {
     pub standing: Standing,
     pub task: Option<&'a Versioned<Task>>,
     pub due: Option<Timestamp>,
+    /// Whether it is a version whose source was found unchanged.
+    pub unchanged: bool,
+    /// When it is counted again.
+    pub recount: Option<Timestamp>,
 }
 
 /// The windows of `[start, end)`, oldest first, at most `limit`.
@@ -137,6 +151,10 @@ pub fn windows<'a>(
             .collect(),
     };
     let closed_to = entry.tiling.as_ref().map(|tiling| tiling.closed_to(now.wall));
+    let recount = |task: &Task| Some((task.window.start(), recount::due(entry, &task.window)?));
+    let recounts: BTreeMap<i64, Timestamp> =
+        table.recounts_of(&entry.spec().name).filter_map(|task| recount(&task.value)).collect();
+    let unchanged = &entry.coverage.value.unchanged;
     let report = |window: Window| {
         let closed = closed_to.is_none_or(|to| window.end() <= to);
         let standing = match closed {
@@ -148,6 +166,8 @@ pub fn windows<'a>(
             standing,
             task: timeline.task_over(&window),
             due: entry.tiling.as_ref().and_then(|tiling| tiling.closes(window.start())),
+            unchanged: unchanged.covers(window.start(), window.end()),
+            recount: recounts.get(&window.start()).copied(),
         }
     };
     windows.into_iter().map(report).collect()

@@ -15,7 +15,7 @@ use windrow_common::{
     manifest::{Counts, Digest},
     pipeline::Pipeline,
     task::{Lane, Task, TaskPhase, TaskState},
-    window::{Axis, Window},
+    window::Axis,
 };
 
 use self::index::Index;
@@ -93,6 +93,20 @@ pub struct Coverage {
     pub published: IntervalSet,
     /// Everything ever published, repeats included.
     pub totals: Counts,
+    /// What the newest full load was loaded from, if that was proven.
+    pub loaded: Option<Loaded>,
+    /// Published versions of a full load that brought no rows of their own: what was loaded before them was found unchanged.
+    pub unchanged: IntervalSet,
+}
+
+/// What the rows readers see were loaded from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The digest of what the source was proven to hold.
+    pub proof: Digest,
+    /// The commit that published them. When the sink has gone on since, readers may see others.
+    pub seq: Seq,
+    pub rows: u64,
 }
 
 /// A sink's newest finalized commit.
@@ -243,9 +257,16 @@ impl Table {
         phases.into_iter().flatten().map(|(_, tasks)| tasks.len()).sum()
     }
 
-    /// The open tasks of a pipeline, by lane and phase, in window order within them.
+    /// The open tasks of a pipeline that load windows, by lane and phase, in window order within them.
     pub fn tasks_of(&self, pipeline: &PipelineName) -> impl Iterator<Item = &Versioned<Task>> {
-        let phases = self.index.lanes.get(pipeline).into_iter().flatten().flat_map(|(_, phases)| phases);
+        let lanes = self.index.lanes.get(pipeline).into_iter().flatten().filter(|(lane, _)| **lane != Lane::Recount);
+        let tasks = lanes.flat_map(|(_, phases)| phases).flat_map(|(_, tasks)| tasks);
+        tasks.filter_map(|(_, id)| self.tasks.get(id))
+    }
+
+    /// The tasks that count published windows of a pipeline again, by phase, in window order within them.
+    pub fn recounts_of(&self, pipeline: &PipelineName) -> impl Iterator<Item = &Versioned<Task>> {
+        let phases = self.index.lanes.get(pipeline).and_then(|lanes| lanes.get(&Lane::Recount)).into_iter().flatten();
         phases.flat_map(|(_, tasks)| tasks).filter_map(|(_, id)| self.tasks.get(id))
     }
 
@@ -451,23 +472,5 @@ impl Record {
 impl PipelineEntry {
     pub fn spec(&self) -> &Pipeline {
         &self.state.value.pipeline
-    }
-
-    /// Whether all of a window is published.
-    pub fn is_published(&self, window: &Window) -> bool {
-        self.coverage.value.published.covers(window.start(), window.end())
-    }
-
-    /// How many windows are published.
-    pub fn windows_published(&self) -> u64 {
-        self.windows_in(&self.coverage.value.published)
-    }
-
-    /// How many windows a part of its time holds.
-    pub fn windows_in(&self, set: &IntervalSet) -> u64 {
-        match &self.tiling {
-            Some(tiling) => set.iter().map(|(start, end)| tiling.count(start, end)).sum(),
-            None => set.iter().map(|(start, end)| u64::try_from(end - start).unwrap_or(0)).sum(),
-        }
     }
 }

@@ -3,7 +3,7 @@
 use prost::Message;
 use windrow_common::{intent::IntentRef, pipeline::Pipeline, task::Task};
 use windrow_proto::{
-    convert::{Malformed, axis, digest_bytes, instant, optional_digest, optional_text, required},
+    convert::{Malformed, axis, digest, digest_bytes, instant, optional_digest, optional_text, required},
     record::decode as decode_message,
     v1,
 };
@@ -13,7 +13,7 @@ use crate::core::{
     coverage::IntervalSet,
     pins::{self, Pin},
     rollback::{self, Rollback},
-    table::{Coverage, Cursor, Head, Key, PipelineState, Record, Recovery},
+    table::{Coverage, Cursor, Head, Key, Loaded, PipelineState, Record, Recovery},
 };
 
 /// A record's stored form.
@@ -96,7 +96,17 @@ fn coverage_out(coverage: &Coverage) -> v1::CoverageRecord {
         axis: v1::Axis::from(coverage.axis).into(),
         intervals: intervals_out(&coverage.published),
         published: Some(coverage.totals.into()),
+        loaded: coverage.loaded.map(|loaded| v1::LoadedState {
+            proof: loaded.proof.0.to_vec(),
+            seq: loaded.seq,
+            rows: loaded.rows,
+        }),
+        unchanged: intervals_out(&coverage.unchanged),
     }
+}
+
+fn loaded_in(loaded: v1::LoadedState) -> Result<Loaded, Malformed> {
+    Ok(Loaded { proof: digest(&loaded.proof)?, seq: loaded.seq, rows: loaded.rows })
 }
 
 fn coverage_in(record: v1::CoverageRecord) -> Result<Coverage, Malformed> {
@@ -104,6 +114,8 @@ fn coverage_in(record: v1::CoverageRecord) -> Result<Coverage, Malformed> {
         axis: axis(record.axis)?,
         published: intervals_in(&record.intervals),
         totals: record.published.unwrap_or_default().into(),
+        loaded: record.loaded.map(loaded_in).transpose()?,
+        unchanged: intervals_in(&record.unchanged),
     })
 }
 

@@ -143,7 +143,7 @@ fn manifest(revision: i64, write: WriteMode, files: Vec<StagedFile>) -> (IntentT
     let window = Window::new(Axis::Time, 0, 2 * HOUR).expect("not empty");
     let (task, token) = (TaskId::from_bytes([revision as u8; 16]), windrow_common::claim::Token { epoch: 1, revision });
     let counts = Counts::default();
-    let reference = ManifestRef { path: "m".to_owned(), sha256: Digest([2; 32]), counts };
+    let reference = ManifestRef { path: "m".to_owned(), sha256: Digest([2; 32]), counts, proof: None };
     let intent = IntentTask { task, pipeline: pipeline.name.clone(), window, revision: 0, token, manifest: reference };
     let manifest = Manifest {
         task,

@@ -22,6 +22,7 @@ mod limits;
 mod loads;
 mod many;
 mod outages;
+mod recounts;
 mod shards;
 mod standby;
 mod values;

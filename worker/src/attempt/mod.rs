@@ -11,13 +11,15 @@ use windrow_common::{
     clock::Clock,
     error, failpoint,
     id::{TaskId, WorkerId},
+    intent::Seq,
+    manifest::Digest,
     pipeline::Pipeline,
     task::Failure,
 };
 
 use crate::{
     error::{Outcome, Result, WorkerError},
-    ingest::{Ingest, Leave, Staged},
+    ingest::{Ingest, Ingested, Leave, Staged},
     open::read_pipeline,
     session::{Answer, Assignment, ClaimGuard, Ended, Reports},
     telemetry::{self, AttemptResult, Metrics},
@@ -44,7 +46,7 @@ pub struct Attempts {
 
 /// How the work itself ended.
 enum Worked {
-    Staged(Staged),
+    Done(Ingested),
     Failed(WorkerError),
     Stopped(Ended),
 }
@@ -94,13 +96,17 @@ impl Attempts {
         tokio::select! {
             biased;
             ended = claim.ended() => Worked::Stopped(ended),
-            worked = work => worked.map_or_else(Worked::Failed, Worked::Staged),
+            worked = work => worked.map_or_else(Worked::Failed, Worked::Done),
         }
     }
 
     async fn report(&self, pipeline: &str, worked: Worked, claim: &ClaimGuard) -> AttemptResult {
         match worked {
-            Worked::Staged(staged) => self.seal(pipeline, staged, claim).await,
+            Worked::Done(Ingested::Staged(staged)) => self.seal(pipeline, *staged, claim).await,
+            Worked::Done(Ingested::Compared) => {
+                tracing::debug!("nothing was to be moved");
+                AttemptResult::Compared
+            }
             Worked::Failed(error) => self.fail(&error, claim).await,
             Worked::Stopped(Ended::Revoked) => {
                 tracing::warn!("the claim was taken back; the attempt is stopped");
@@ -194,6 +200,12 @@ impl Leave for Asked {
         let (task, token) = self.claim;
         let cut = self.reports.cut(task, token, parts).await;
         cut.ok_or_else(|| WorkerError::later(error::SESSION_LOST, "nobody said who reads which part of the input"))
+    }
+
+    async fn proven(&self, proof: Digest, seq: Seq) -> Result<bool> {
+        let (task, token) = self.claim;
+        let done = self.reports.proven(task, token, (proof, seq)).await;
+        done.ok_or_else(|| WorkerError::later(error::SESSION_LOST, "nobody heard what the source holds"))
     }
 }
 

@@ -18,6 +18,7 @@ use arrow_flight::{
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
+use serde::de::DeserializeOwned;
 use tonic::{
     Request,
     metadata::MetadataValue,
@@ -25,6 +26,7 @@ use tonic::{
 };
 use windrow_common::{
     error,
+    intent::Seq,
     manifest::{Manifest, ManifestRef},
 };
 
@@ -33,7 +35,7 @@ use super::{
     server::WINDOW_BYTES,
     service::{Part, Pass, Staged},
     trace,
-    wire::{self, Answer, EndMark, Finish, broken, from_status},
+    wire::{self, Answer, EndMark, Finish, Shows, broken, from_status},
 };
 use crate::{
     error::{Result, WorkerError},
@@ -85,22 +87,37 @@ impl FlightHop {
 
     /// Writes the attempt's manifest.
     pub async fn finish(&self, pass: &Pass, draft: &Manifest) -> Result<ManifestRef> {
-        let pipeline = std::str::from_utf8(&pass.pipeline)
-            .map_err(|cause| WorkerError::never(error::INTERNAL, "a pipeline is no text").because(cause))?;
-        let body = serde_json::to_vec(&Finish { pipeline: pipeline.into(), draft: Cow::Borrowed(draft) }).map_err(
-            |cause| WorkerError::never(error::INTERNAL, "a manifest cannot be written as JSON").because(cause),
-        )?;
+        let pipeline = text_of(pass)?.into();
+        let body = serde_json::to_vec(&Finish { pipeline, draft: Cow::Borrowed(draft) }).map_err(|cause| {
+            WorkerError::never(error::INTERNAL, "a manifest cannot be written as JSON").because(cause)
+        })?;
         if body.len() > MAX_MESSAGE_BYTES - ENVELOPE_BYTES {
             return Err(WorkerError::never(error::SINK_UNSUPPORTED, "too many files for one manifest")
                 .fix("partition by fewer values, or set a larger target size"));
         }
-        let request = under(&pass.ticket, Action { r#type: wire::FINISH.to_owned(), body: body.into() });
+        self.act(&pass.ticket, wire::FINISH, body).await
+    }
+
+    /// Whether readers of the claim's sink see what the commit `seq` left, so many rows.
+    pub async fn shows(&self, pass: &Pass, seq: Seq, rows: u64) -> Result<bool> {
+        let body = serde_json::to_vec(&Shows { pipeline: text_of(pass)?.into(), seq, rows })
+            .map_err(|cause| WorkerError::never(error::INTERNAL, "a question cannot be written").because(cause))?;
+        self.act(&pass.ticket, wire::SHOWS, body).await
+    }
+
+    async fn act<T: DeserializeOwned>(&self, ticket: &Bytes, action: &str, body: Vec<u8>) -> Result<T> {
+        let request = under(ticket, Action { r#type: action.to_owned(), body: body.into() });
         let results = self.client.clone().do_action(request).await.map_err(|status| from_status(&status))?;
         let result = results.into_inner().message().await.map_err(|status| from_status(&status))?;
         let result = result.ok_or_else(|| broken("the sink worker does not answer"))?;
         serde_json::from_slice(&result.body)
             .map_err(|cause| broken("the sink worker's answer is damaged").because(cause))
     }
+}
+
+fn text_of(pass: &Pass) -> Result<&str> {
+    std::str::from_utf8(&pass.pipeline)
+        .map_err(|cause| WorkerError::never(error::INTERNAL, "a pipeline is no text").because(cause))
 }
 
 fn under<T>(ticket: &Bytes, message: T) -> Request<T> {

@@ -1,10 +1,13 @@
-//! The hop as those who read sources see it: the same two calls whether the sink worker is this process or another.
+//! The hop as those who read sources see it: the same calls whether the sink worker is this process or another.
 
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use tracing::Instrument;
-use windrow_common::manifest::{Manifest, ManifestRef};
+use windrow_common::{
+    intent::Seq,
+    manifest::{Manifest, ManifestRef},
+};
 
 use super::{
     client::FlightHop,
@@ -30,6 +33,14 @@ impl Hop {
                 service.put(&claim, part, schema, rows).instrument(trace::staging(part)).await
             }
             Self::Remote(hop) => hop.put(pass, part, schema, rows).instrument(trace::sending(part)).await,
+        }
+    }
+
+    /// Whether readers of the claim's sink see what the commit `seq` left, so many rows.
+    pub async fn shows(&self, pass: &Pass, seq: Seq, rows: u64) -> Result<bool> {
+        match self {
+            Self::Local(service) => service.shows(&service.open(pass).await?, seq, rows).await,
+            Self::Remote(hop) => hop.shows(pass, seq, rows).await,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The Flight service of a sink worker: DoPut of rows and the action `finish`, both under a ticket; nothing else.
+//! The Flight service of a sink worker: DoPut of rows and the actions `finish` and `shows`, all under a ticket; nothing else.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -16,6 +16,7 @@ use arrow_flight::{
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
+use serde::Serialize;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap, transport::Server};
 use tracing::Instrument;
@@ -25,7 +26,7 @@ use super::{
     MAX_MESSAGE_BYTES,
     service::{Claim, Part, Pass, StageService, Staged},
     trace,
-    wire::{self, Answer, EndMark, Finish, broken, to_status},
+    wire::{self, Answer, EndMark, Finish, Shows, broken, to_status},
 };
 use crate::{
     error::{Result, WorkerError},
@@ -90,11 +91,21 @@ impl Flight {
         let Finish { pipeline, draft } = serde_json::from_slice(&action.body)
             .map_err(|cause| broken("a manifest arrived damaged").because(cause))?;
         let claim: Claim = self.service.open(&Pass { ticket, pipeline: pipeline.into_owned().into() }).await?;
-        let reference = self.service.finish(&claim, draft.into_owned()).await?;
-        let body = serde_json::to_vec(&reference)
-            .map_err(|cause| WorkerError::never(error::INTERNAL, "a reference cannot be written").because(cause))?;
-        Ok(arrow_flight::Result { body: body.into() })
+        result(&self.service.finish(&claim, draft.into_owned()).await?)
     }
+
+    async fn shows(&self, ticket: Bytes, action: Action) -> Result<arrow_flight::Result> {
+        let Shows { pipeline, seq, rows } = serde_json::from_slice(&action.body)
+            .map_err(|cause| broken("a question arrived damaged").because(cause))?;
+        let claim: Claim = self.service.open(&Pass { ticket, pipeline: pipeline.into_owned().into() }).await?;
+        result(&self.service.shows(&claim, seq, rows).await?)
+    }
+}
+
+fn result(answer: &impl Serialize) -> Result<arrow_flight::Result> {
+    let body = serde_json::to_vec(answer)
+        .map_err(|cause| WorkerError::never(error::INTERNAL, "an answer cannot be written").because(cause))?;
+    Ok(arrow_flight::Result { body: body.into() })
 }
 
 type Messages = BoxStream<'static, Result<FlightData, Status>>;
@@ -179,7 +190,7 @@ fn undecodable(error: FlightError) -> WorkerError {
 type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
 fn unused<T>() -> Result<T, Status> {
-    Err(Status::unimplemented("this service takes DoPut and the action finish"))
+    Err(Status::unimplemented("this service takes DoPut and the actions finish and shows"))
 }
 
 #[tonic::async_trait]
@@ -210,12 +221,14 @@ impl FlightService for Flight {
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
         let (ticket, verified) = self.ticket(request.metadata()).await.map_err(|error| to_status(&error))?;
-        if request.get_ref().r#type != wire::FINISH {
-            return unused();
-        }
         let span = trace::finishing(verified.ticket(), request.metadata());
-        let finish = Box::pin(self.finish(ticket, request.into_inner()).instrument(span));
-        let result = finish.await.map_err(|error| to_status(&error))?;
+        let action = request.into_inner();
+        let result = match action.r#type.as_str() {
+            wire::FINISH => Box::pin(self.finish(ticket, action).instrument(span)).await,
+            wire::SHOWS => Box::pin(self.shows(ticket, action).instrument(span)).await,
+            _ => return unused(),
+        };
+        let result = result.map_err(|error| to_status(&error))?;
         Ok(Response::new(stream::once(future::ok(result)).boxed()))
     }
 

@@ -11,6 +11,7 @@ use tokio::{sync::Semaphore, time::sleep};
 use windrow_common::{
     clock::Clock,
     error,
+    intent::Seq,
     manifest::{Counts, Manifest, ManifestRef, StagedFile},
     pipeline::Pipeline,
     ticket::{Ticket, TicketError, TicketKeys, Verified},
@@ -129,6 +130,11 @@ impl StageService {
                 Ok(Staged { files, rest: None })
             }
         }
+    }
+
+    /// Whether readers of the claim's sink see what the commit `seq` left, so many rows.
+    pub async fn shows(&self, claim: &Claim, seq: Seq, rows: u64) -> Result<bool> {
+        claim.sink.shows(seq, rows).await
     }
 
     /// Checks a claim's manifest, sums its counts up and writes it; what it returns may be sealed. `rows_read` and

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tonic::{Code, Status};
 use windrow_common::{
     error,
+    intent::Seq,
     manifest::{Manifest, StagedFile},
     task::Retry,
 };
@@ -22,6 +23,8 @@ pub(super) const TICKET: &str = "windrow-ticket-bin";
 pub(super) const PART: &str = "windrow-part";
 /// The action that writes a manifest: its body is a [`Finish`], the result the reference, both JSON.
 pub(super) const FINISH: &str = "finish";
+/// The action that asks whether a sink shows a commit: its body is a [`Shows`], the result `true` or `false`, both JSON.
+pub(super) const SHOWS: &str = "shows";
 /// Header of a client that reads what there is beside files; its value says nothing.
 pub(super) const REST: &str = "windrow-rest";
 /// Error texts travel in headers, which are small.
@@ -46,6 +49,15 @@ pub(super) struct Finish<'a> {
     /// The pipeline's JSON, to the byte as the ticket's digest was taken of it.
     pub(super) pipeline: Cow<'a, str>,
     pub(super) draft: Cow<'a, Manifest>,
+}
+
+/// What is asked with the action [`SHOWS`].
+#[derive(Serialize, Deserialize)]
+pub(super) struct Shows<'a> {
+    /// The pipeline's JSON, to the byte as the ticket's digest was taken of it.
+    pub(super) pipeline: Cow<'a, str>,
+    pub(super) seq: Seq,
+    pub(super) rows: u64,
 }
 
 /// The last message of a put. A stream that ends without it was cut off, however orderly it looks.

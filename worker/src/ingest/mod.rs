@@ -19,7 +19,8 @@ use tracing::Instrument;
 use windrow_common::{
     error, failpoint,
     id::PipelineName,
-    manifest::{Counts, Input, Manifest, ManifestRef, StagedFile},
+    intent::Seq,
+    manifest::{Counts, Digest, Input, Manifest, ManifestRef, StagedFile},
     pipeline::Pipeline,
     window::Window,
 };
@@ -37,6 +38,7 @@ use crate::{
 mod hops;
 mod keyed;
 mod paced;
+mod proof;
 mod ready;
 mod rejects;
 mod watched;
@@ -59,9 +61,20 @@ pub trait Leave: Send + Sync {
 
     /// Whether others read these parts of the input. It fails when nobody can say.
     async fn cut(&self, parts: Vec<String>) -> Result<bool>;
+
+    /// Whether the task is done with, now that its source is proven to hold this and the sink to show the commit `seq`. It
+    /// fails when nobody can say.
+    async fn proven(&self, proof: Digest, seq: Seq) -> Result<bool>;
 }
 
-/// What came of it: what may be sealed, and what has to live until it is.
+/// What came of a task.
+pub enum Ingested {
+    Staged(Box<Staged>),
+    /// Nothing was to be moved, and the coordinator knows.
+    Compared,
+}
+
+/// What may be sealed, and what has to live until it is.
 pub struct Staged {
     pub manifest: ManifestRef,
     /// The slice whose source others read from.
@@ -87,15 +100,23 @@ impl Ingest {
         pipeline: &Pipeline,
         task: &Assignment,
         (progress, leave): (&Arc<Progress>, &Arc<dyn Leave>),
-    ) -> Result<Staged> {
+    ) -> Result<Ingested> {
         let source = self.connectors.source(pipeline)?;
         let hop = self.hops.to(task.flight_endpoint.as_deref())?;
         let pass = Pass { ticket: task.ticket.clone(), pipeline: task.pipeline.clone() };
 
         check_source(source.as_ref(), task.windows)?;
         let read = tracing::info_span!("read");
-        ready::check(source.as_ref(), &pipeline.readiness.require, &task.window).instrument(read.clone()).await?;
+        // A window that is published was complete.
+        if !task.recount {
+            ready::check(source.as_ref(), &pipeline.readiness.require, &task.window).instrument(read.clone()).await?;
+        }
+        let shown = proof::shown(task, &hop, &pass).await;
         let slices = resolve(source.as_ref(), task).instrument(read.clone()).await?;
+        let proof = proof::of(source.as_ref(), &slices, (pipeline, task)).instrument(read.clone()).await?;
+        if proof::is_all(proof, shown, task, leave.as_ref()).await? {
+            return Ok(Ingested::Compared);
+        }
         let input = source.schema().instrument(read.clone()).await?;
         let transform = self.transform(pipeline);
         let shape = transform.check(input.clone(), pipeline.source.cursor.as_deref()).await?;
@@ -137,7 +158,8 @@ impl Ingest {
         let rows_read = found.rows.load(Ordering::Relaxed) + rejected;
         let counts = Counts { rows_read, values_discarded, ..Counts::default() };
         let manifest = manifest_of(pipeline, task, Draft { schema, files: staged.files, dead_letters, inputs, counts });
-        Ok(Staged { manifest: hop.finish(&pass, manifest).await?, kept })
+        let manifest = ManifestRef { proof, ..hop.finish(&pass, manifest).await? };
+        Ok(Ingested::Staged(Box::new(Staged { manifest, kept })))
     }
 
     fn transform(&self, pipeline: &Pipeline) -> Transform {

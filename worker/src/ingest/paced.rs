@@ -48,6 +48,7 @@ mod tests {
     use arrow_array::{Int64Array, RecordBatch};
     use arrow_schema::{DataType, Field, Schema};
     use async_trait::async_trait;
+    use windrow_common::{intent::Seq, manifest::Digest};
 
     use super::*;
     use crate::error::Result;
@@ -65,6 +66,10 @@ mod tests {
         }
 
         async fn cut(&self, _: Vec<String>) -> Result<bool> {
+            Ok(false)
+        }
+
+        async fn proven(&self, _: Digest, _: Seq) -> Result<bool> {
             Ok(false)
         }
     }

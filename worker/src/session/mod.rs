@@ -29,7 +29,7 @@ pub(crate) mod tests;
 pub use claims::{ClaimGuard, Ended, Progress};
 pub use dial::{DialError, Dialer};
 pub use leader_time::LeaderTime;
-pub use order::{Assignment, Order};
+pub use order::{Assignment, Order, Published};
 pub use report::{Answer, Answerer, OUTAGE_GRACE, Reports};
 
 use claims::{Claims, Taken};
@@ -267,6 +267,7 @@ impl Session {
             }
             Heard::Turn(reply) => self.answered(reply.request, Said::Refused),
             Heard::Cut(reply) => self.answered(reply.request, said(reply.accepted)),
+            Heard::Proven(reply) => self.answered(reply.request, said(reply.done)),
             Heard::Prepare(prepare) => return self.order(Order::Prepare(prepare, self.answerer())),
             Heard::Commit(commit) => return self.order(Order::Commit(commit, self.answerer())),
             Heard::SweepList(sweep) => return self.order(Order::SweepList(sweep, self.answerer())),

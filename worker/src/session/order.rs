@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use windrow_common::{claim::Token, id::TaskId, window::Window};
+use windrow_common::{claim::Token, id::TaskId, intent::Seq, manifest::Digest, window::Window};
 use windrow_proto::{
-    convert::{Malformed, optional_text, required, task_id},
+    convert::{Malformed, digest, optional_text, required, task_id},
     v1,
 };
 
@@ -62,11 +62,31 @@ pub struct Assignment {
     pub backfill: Option<String>,
     /// The shard to read, in the words of the source; `None` for all of the window.
     pub part: Option<String>,
+    /// Whether what the source holds is to be proven.
+    pub prove: bool,
+    /// What readers see of a full load; if the source is proven to hold the same, nothing is to be moved.
+    pub published: Option<Published>,
+    /// Whether proving is all there is to do: the window is published, and counted again.
+    pub recount: bool,
+}
+
+/// What readers see of a full load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The digest of what its source was proven to hold.
+    pub proof: Digest,
+    /// The commit that published it.
+    pub seq: Seq,
+    pub rows: u64,
 }
 
 /// Task and token alone: what an answer needs even if the rest is malformed.
 pub(super) fn claim_of(assign: &v1::Assign) -> Result<(TaskId, Token), Malformed> {
     Ok((task_id(&assign.task)?, required(assign.token, "token")?.into()))
+}
+
+fn published_in(published: v1::Published) -> Result<Published, Malformed> {
+    Ok(Published { proof: digest(&published.proof)?, seq: published.seq, rows: published.rows })
 }
 
 impl TryFrom<v1::Assign> for Assignment {
@@ -91,6 +111,9 @@ impl TryFrom<v1::Assign> for Assignment {
             detail_apart: assign.detail_apart,
             backfill: optional_text(assign.backfill),
             part: optional_text(assign.part),
+            prove: assign.prove,
+            published: assign.published.map(published_in).transpose()?,
+            recount: assign.recount,
         })
     }
 }

@@ -3,7 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
-use windrow_common::{claim::Token, id::TaskId, manifest::ManifestRef, task::Failure};
+use windrow_common::{
+    claim::Token,
+    id::TaskId,
+    intent::Seq,
+    manifest::{Digest, ManifestRef},
+    task::Failure,
+};
 use windrow_proto::v1::{self, session_request::Message};
 
 use crate::telemetry;
@@ -76,6 +82,13 @@ pub(super) enum Outcome {
         token: Token,
         rows: u64,
     },
+    /// It has proven what its source holds, and found the sink to show the commit `seq`.
+    Proven {
+        task: TaskId,
+        token: Token,
+        proof: Digest,
+        seq: Seq,
+    },
     /// It cut its input, and offers these parts to others.
     Cut {
         task: TaskId,
@@ -113,6 +126,15 @@ impl Reports {
     /// Offers parts of an attempt's input to others: whether they are theirs now. `None` if nobody answers.
     pub async fn cut(&self, task: TaskId, token: Token, parts: Vec<String>) -> Option<bool> {
         match self.ask(Outcome::Cut { task, token, parts }).await {
+            Answer::Accepted => Some(true),
+            Answer::Refused => Some(false),
+            Answer::Unanswered => None,
+        }
+    }
+
+    /// Tells what an attempt has proven its source to hold: whether its task is done with. `None` if nobody answers.
+    pub async fn proven(&self, task: TaskId, token: Token, (proof, seq): (Digest, Seq)) -> Option<bool> {
+        match self.ask(Outcome::Proven { task, token, proof, seq }).await {
             Answer::Accepted => Some(true),
             Answer::Refused => Some(false),
             Answer::Unanswered => None,
@@ -180,7 +202,7 @@ impl Outcome {
     /// What stands for the answer of a coordinator too old to be asked.
     pub(super) fn unasked(&self) -> Said {
         match self {
-            Self::Cut { .. } => Said::Refused,
+            Self::Cut { .. } | Self::Proven { .. } => Said::Refused,
             Self::Sealed { .. } | Self::Failed { .. } | Self::Rows { .. } => Said::Accepted,
         }
     }
@@ -190,6 +212,7 @@ impl Outcome {
         match self {
             Self::Sealed { .. } | Self::Failed { .. } => 1,
             Self::Rows { .. } | Self::Cut { .. } => 2,
+            Self::Proven { .. } => 3,
         }
     }
 
@@ -216,6 +239,13 @@ impl Outcome {
                 task: task.as_bytes().to_vec(),
                 token: Some((*token).into()),
                 rows: *rows,
+            }),
+            Self::Proven { task, token, proof, seq } => Message::Proven(v1::Proven {
+                request,
+                task: task.as_bytes().to_vec(),
+                token: Some((*token).into()),
+                proof: proof.0.to_vec(),
+                seq: *seq,
             }),
             Self::Cut { task, token, parts } => Message::Cut(v1::Cut {
                 request,

@@ -77,6 +77,13 @@ pub trait Sink: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Whether readers see what windrow's commit `seq` left, so many rows, and nothing of anybody else's. What a sink cannot see
+    /// its page says.
+    async fn shows(&self, seq: Seq, rows: u64) -> Result<bool> {
+        let applied = self.probe().await?.is_some_and(|newest| newest.is_of(seq));
+        Ok(applied && self.rows().await?.is_none_or(|found| found == rows))
+    }
+
     /// Works out the next commit completely: merges small staged files, finds the files replaced windows stand in,
     /// rewrites those that hold other windows too. Writes invisible files only. The caller has seen to it that every
     /// staged file is there.

@@ -7,7 +7,13 @@ use arrow_array::RecordBatch;
 use arrow_schema::{FieldRef, SchemaRef};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use windrow_common::{error, manifest::Input, pipeline::SourceSpec, readiness::Condition, window::Window};
+use windrow_common::{
+    error,
+    manifest::Input,
+    pipeline::{Pattern, SourceSpec},
+    readiness::Condition,
+    window::Window,
+};
 
 use crate::{
     connection::ConnectionKind,
@@ -45,6 +51,13 @@ pub trait Source: Send + Sync + 'static {
     /// reads see the same input or fail with `SOURCE_CHANGED`. An absent partition is [`crate::error::Outcome::NotReady`].
     /// Slices are independent: they may be read in any order and in parallel.
     async fn resolve(&self, window: &Window) -> Result<Vec<Slice>>;
+
+    /// What the source holds of resolved slices, as text that is the same as long as they hold the same rows and another one
+    /// when a row has come, gone or changed. `None` where nothing proves that. What is read afterwards is what was proven, or the
+    /// next proof is another.
+    async fn prove(&self, _slices: &[Slice], _window: &Window) -> Result<Option<String>> {
+        Ok(None)
+    }
 
     /// What is missing for a condition to hold for a window, in words; `None` if it holds. Asked before the window is
     /// resolved, of sources alone that can tell.
@@ -143,6 +156,8 @@ pub struct SourceKind {
     pub tells: fn(&SourceSpec, &Condition) -> Result<(), String>,
     /// What [`Source::by_window`] will say, told from the parameters alone: nothing is opened and no secret resolved.
     pub by_window: fn(&SourceSpec) -> bool,
+    /// Whether [`Source::prove`] has proofs of what pipelines of a pattern read.
+    pub proves: fn(&SourceSpec, Pattern) -> bool,
     /// JSON Schema (draft-07) of its parameters beside `from` and `cursor`.
     pub schema: fn() -> schemars::Schema,
 }

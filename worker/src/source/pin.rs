@@ -1,6 +1,8 @@
 //! Pins: the version an object had when the attempt started, and whether it still has it.
 
+use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
+use sha2::{Digest as _, Sha256};
 use windrow_common::{error, manifest::Input};
 
 use crate::{
@@ -19,6 +21,24 @@ fn version(meta: &ObjectMeta) -> String {
         Some(tag) => tag.clone(),
         None => format!("{}-{}", meta.size, meta.last_modified.timestamp_micros()),
     }
+}
+
+/// What tells an object's contents from any others. A bucket's ETag does. A file's times do not: two writes within a tick of
+/// the clock have the same, and anybody may set them; so files are read.
+pub(super) async fn contents(store: &dyn ObjectStore, kind: &str, pin: &Input) -> Result<String> {
+    // In quotes it is a strong tag, of the very bytes.
+    if let Some(tag) = pin.version.as_deref().filter(|tag| kind == "s3" && tag.starts_with('"')) {
+        return Ok(format!("{tag} {}", pin.bytes));
+    }
+    let unread = |cause| unreadable(&pin.name, cause);
+    let found = store.get(&path_of(pin)?).await.map_err(unread)?;
+    verify_meta(&found.meta, pin)?;
+    let mut hash = Sha256::new();
+    let mut bytes = found.into_stream();
+    while let Some(chunk) = bytes.try_next().await.map_err(unread)? {
+        hash.update(&chunk);
+    }
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// Fails unless the object still is what was pinned.
@@ -58,4 +78,38 @@ pub(super) fn unreadable(name: &str, cause: object_store::Error) -> WorkerError 
         _ => WorkerError::later(error::SOURCE_UNREADABLE, "the source cannot be read"),
     };
     error.at(name).because(said(cause))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use object_store::{PutPayload, memory::InMemory};
+
+    use super::*;
+
+    async fn told(kind: &str, tag: Option<&str>, text: &'static str) -> String {
+        let (store, path) = (InMemory::new(), Path::from("a.csv"));
+        store.put(&path, PutPayload::from_static(text.as_bytes())).await.unwrap();
+        let own = pinned(&path, &store.head(&path).await.unwrap());
+        let pin = Input { version: tag.map(str::to_owned).or(own.version.clone()), ..own };
+        contents(&store, kind, &pin).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_a_strong_tag_of_a_bucket_stands_for_the_contents() {
+        assert_eq!(told("s3", Some("\"abc\""), "one").await, "\"abc\" 3", "it is not read");
+        let digest = told("local", None, "one").await;
+        assert_eq!(digest.len(), 64);
+        assert_eq!(told("local", None, "one").await, digest, "whenever it was written");
+        assert_ne!(told("local", None, "two").await, digest);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_longer_what_was_resolved_proves_nothing() {
+        let (store, path) = (InMemory::new(), Path::from("a.csv"));
+        store.put(&path, PutPayload::from_static(b"one")).await.unwrap();
+        let pin = pinned(&path, &store.head(&path).await.unwrap());
+        store.put(&path, PutPayload::from_static(b"two")).await.unwrap();
+        assert_eq!(contents(&store, "local", &pin).await.unwrap_err().code(), error::SOURCE_CHANGED);
+    }
 }

@@ -31,7 +31,7 @@ pub async fn put_manifest(storage: &Storage, manifest: &Manifest) -> Result<Mani
     let (bytes, sha256) = body(manifest)?;
     let path = format!("{MANIFESTS}/{sha256}.json");
     put_body(storage, &path, bytes, &sha256).await?;
-    Ok(ManifestRef { path, sha256, counts: manifest.counts })
+    Ok(ManifestRef { path, sha256, counts: manifest.counts, proof: None })
 }
 
 /// Reads a manifest. `STAGED_FILE_BAD` when it is missing or not what was sealed.

@@ -9,7 +9,7 @@ use windrow_common::{
 use super::{Backfill, Order, Phase};
 use crate::core::{
     lifecycle::{self, Now},
-    plan,
+    plan, recount,
     table::{Change, Key, PipelineEntry, Record, Table, Versioned},
 };
 
@@ -36,7 +36,7 @@ fn plan_next(table: &Table, backfill: &Versioned<Backfill>, now: Now) -> Option<
     let mut next = backfill.value.clone();
     let mut change = Change::default();
     for _ in 0..room {
-        let Some(run) = next_run(entry, &next, &quarantined) else { break };
+        let Some(run) = next_run(entry, &next, &quarantined, now) else { break };
         let planned = plan::task(entry, &run, next.revision, lane.clone(), next.trace.clone(), now)?;
         next.todo.remove(planned.window.start(), planned.window.end());
         withdraw_quarantined(&quarantined, &planned.window, &mut change);
@@ -49,7 +49,12 @@ fn plan_next(table: &Table, backfill: &Versioned<Backfill>, now: Now) -> Option<
 }
 
 /// The next adjacent windows one task may take, from the end the order begins at.
-fn next_run(entry: &PipelineEntry, backfill: &Backfill, quarantined: &[&Versioned<Task>]) -> Option<Vec<Window>> {
+fn next_run(
+    entry: &PipelineEntry,
+    backfill: &Backfill,
+    quarantined: &[&Versioned<Task>],
+    now: Now,
+) -> Option<Vec<Window>> {
     let (start, end) = match backfill.order {
         Order::OldestFirst => backfill.todo.iter().next()?,
         Order::NewestFirst => backfill.todo.iter().next_back()?,
@@ -69,7 +74,13 @@ fn next_run(entry: &PipelineEntry, backfill: &Backfill, quarantined: &[&Versione
             }
         }
     };
-    let whole = run(per_task);
+    let mut whole = run(per_task);
+    let runs = recount::in_runs(entry, &whole, per_task, now);
+    let first = match backfill.order {
+        Order::OldestFirst => runs.min_by_key(|run| run.first().map(Window::start)),
+        Order::NewestFirst => runs.max_by_key(|run| run.first().map(Window::start)),
+    };
+    whole = first.map(<[Window]>::to_vec).unwrap_or_default();
     let taken_over = |task: &&&Versioned<Task>| whole.iter().any(|window| task.value.window.overlaps(window));
     let run = if quarantined.iter().filter(taken_over).count() > MAX_STEP { run(MAX_STEP) } else { whole };
     (!run.is_empty()).then_some(run)

@@ -105,7 +105,7 @@ pub(super) fn manifest(task: &Task, token: Token) -> ManifestRef {
     let rows = task.windows() as u64;
     let counts =
         Counts { rows_read: rows, rows_written: rows, bytes_written: 10 * rows, files: 1, ..Counts::default() };
-    ManifestRef { path: format!("{}-{token}.json", task.id.short()), sha256, counts }
+    ManifestRef { path: format!("{}-{token}.json", task.id.short()), sha256, counts, proof: None }
 }
 
 pub(super) fn worker(id: &str, roles: &[Role], slots: u32) -> WorkerInfo {
@@ -226,6 +226,23 @@ impl Bench {
         Ok(())
     }
 
+    /// Seals what was proven of the source.
+    pub(super) fn seal_proven(&mut self, claim: &HeldClaim, proof: Digest) {
+        let manifest = ManifestRef { proof: Some(proof), ..manifest(self.task(&claim.task), claim.token) };
+        match lifecycle::seal(&self.table, EPOCH, claim, manifest).unwrap() {
+            Seal::Change(change) => self.apply(&change),
+            other => panic!("expected a change, found {other:?}"),
+        };
+    }
+
+    /// Publishes what is sealed for a sink.
+    pub(super) fn publish_sealed(&mut self, sink: &SinkId) {
+        while self.table.sealed(sink).next().is_some() {
+            self.record(sink);
+            self.apply(&commit::finalize(&self.table, sink).unwrap());
+        }
+    }
+
     pub(super) fn fail(&mut self, claim: &HeldClaim, retry: Retry) -> Result<(), Refused> {
         self.fail_with(claim, failure(retry, self.wall))
     }
@@ -278,10 +295,7 @@ impl Bench {
     pub(super) fn publish_all(&mut self, pipeline: &str) {
         let sink = self.table.pipeline(&pipeline.parse().unwrap()).unwrap().sink.clone();
         self.seal_all(pipeline);
-        while self.table.sealed(&sink).next().is_some() {
-            self.record(&sink);
-            self.apply(&commit::finalize(&self.table, &sink).unwrap());
-        }
+        self.publish_sealed(&sink);
     }
 
     pub(super) fn backfill(&mut self, id: &str, request: &Request) -> Lane {

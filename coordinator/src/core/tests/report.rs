@@ -56,6 +56,9 @@ fn a_pipeline_reports_its_windows_by_where_they_stand() {
         last_failure: report.last_failure.clone(),
         next_due: Some("2024-01-01T14:00:00Z".parse().unwrap()),
         complete_to: Some(hour(2)),
+        unchanged: 0,
+        recounts: 0,
+        recounts_due: 0,
     };
     assert_eq!(report, expected);
     assert_eq!(report.unsettled(), 10);

@@ -1,13 +1,17 @@
 //! Random walks: any interleaving of planning, claims, seals, failures, commits, backfills, crashes, zombies, lost answers
 //! and changes of leader, and then a world in which everything works again. A failing walk shrinks to a few acts.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use proptest::{
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
-use windrow_common::{invariant::Violation, pipeline::Pipeline};
+use windrow_common::{
+    invariant::Violation,
+    pipeline::{Pipeline, Unchanged},
+    quantity::Pause,
+};
 
 use super::{
     bench::{edit, full, hour, hourly},
@@ -58,18 +62,21 @@ fn walks() -> impl Strategy<Value = Walk> {
 }
 
 impl Walk {
-    /// Two pipelines that share a table, and a full load of another.
+    /// Two pipelines that share a table, one of them counted again, and a full load of another that is left out if unchanged.
     fn pipelines(&self) -> Vec<Pipeline> {
         let end = Some("2024-01-01T16:00:00".parse().unwrap());
         let flights = edit(hourly("flights", "lake"), |window| {
             (window.per_task, window.lookback, window.end) = (self.per_task, self.lookback, end);
         });
-        let weather = edit(hourly("weather", "lake"), |window| window.end = end);
+        let weather = edit(hourly("weather", "lake"), |window| {
+            (window.end, window.audit_after) = (end, Some(Pause(Duration::from_secs(2 * 3_600))));
+        });
         let limit = |mut pipeline: Pipeline| {
             pipeline.limits.concurrency = self.concurrency;
             pipeline
         };
-        vec![limit(flights), limit(weather), limit(full("planes", "planes"))]
+        let planes = Pipeline { unchanged: Unchanged::Skip, ..full("planes", "planes") };
+        vec![limit(flights), limit(weather), limit(planes)]
     }
 
     fn run(&self, sabotage: Sabotage) -> Result<(), Violation> {
@@ -135,6 +142,11 @@ fn a_sink_that_compares_nothing_is_seen() {
 #[test]
 fn a_store_that_lets_a_former_leader_write_is_seen() {
     some_walk_fails(Sabotage::LeaderUnguarded, &["INV-13", "INV-14"]);
+}
+
+#[test]
+fn a_proof_that_outlives_what_readers_see_is_seen() {
+    some_walk_fails(Sabotage::ProofUnguarded, &["INV-1"]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use windrow_common::{
     clock::{Clock, SystemClock},
     error, failpoint,
     id::SinkId,
-    intent::{Committed, IntentBody},
+    intent::{Committed, IntentBody, Seq},
     manifest::{Digest, WriteMode},
     pin,
     pipeline::{Pipeline, SinkSpec},
@@ -151,6 +151,16 @@ impl Sink for DeltaSink {
     async fn rows(&self) -> Result<Option<u64>> {
         let table = self.newest().await?;
         Ok(table.map_or(Some(0), |table| table.files.values().map(|file| file.rows).sum()))
+    }
+
+    /// The newest version of the table has to be the commit itself: whoever else wrote one may have changed a row.
+    async fn shows(&self, seq: Seq, rows: u64) -> Result<bool> {
+        let Some(table) = self.newest().await? else { return Ok(false) };
+        let applied = self.committed(&table)?.is_some_and(|newest| newest.is_of(seq));
+        let Some((commit, _)) = self.log.read(table.version).await?.filter(|_| applied) else { return Ok(false) };
+        let app = &self.log.reading().apps.seq;
+        let own = commit.txns.iter().any(|(id, version)| id == app && u64::try_from(*version) == Ok(seq));
+        Ok(own && self.rows().await? == Some(rows))
     }
 
     async fn prepare(&self, next: Next) -> Result<IntentBody> {

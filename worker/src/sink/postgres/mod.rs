@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use windrow_common::{
     error,
     id::SinkId,
-    intent::{Committed, IntentBody},
+    intent::{Committed, IntentBody, Seq},
     manifest::{Digest, WriteMode},
     pipeline::{Pipeline, SinkSpec},
     schema::OnChange,
@@ -202,6 +202,14 @@ impl Sink for PostgresSink {
         }
         let open = self.database.open(Purpose::Look).await?;
         version::newest_rows(&open, self.id.as_str()).await
+    }
+
+    /// The rows are counted: a table takes changes by anybody.
+    async fn shows(&self, seq: Seq, rows: u64) -> Result<bool> {
+        let open = self.database.open(Purpose::Look).await?;
+        let newest = head::probe(&open, &self.id).await?.committed();
+        let seen = version::seen_rows(&open, &self.params.name).await?;
+        Ok(newest.is_some_and(|newest| newest.is_of(seq)) && seen == Some(rows))
     }
 
     async fn prepare(&self, next: Next) -> Result<IntentBody> {

@@ -110,6 +110,18 @@ pub(super) async fn foreign(client: &Client, name: &Name, sink: &str, but: u64) 
     Ok((!ours).then(|| format!("{name} is a view that windrow did not make: rename or drop it, or load another name")))
 }
 
+/// Rows that readers of the view see; `None` where there is no such view.
+pub(super) async fn seen_rows(open: &Open, name: &Name) -> Result<Option<u64>> {
+    let failed = |cause| super::failure::failed(cause, open.place());
+    let found = relation(open.client(), &name.schema, &name.table).await.map_err(failed)?;
+    if found.is_none_or(|found| found.kind != RelationKind::View) {
+        return Ok(None);
+    }
+    let count = format!("SELECT count(*) FROM {}", name.quoted());
+    let count: i64 = open.client().query_one(&count, &[]).await.and_then(|row| row.try_get(0)).map_err(failed)?;
+    Ok(u64::try_from(count).ok())
+}
+
 /// Rows of the newest version, which is the one the view shows; `None` before the first.
 pub(super) async fn newest_rows(open: &Open, sink: &str) -> Result<Option<u64>> {
     const NEWEST: &str = "SELECT rows FROM windrow.version WHERE sink = $1 ORDER BY seq DESC LIMIT 1";

@@ -48,6 +48,7 @@ pub const KIND: SourceKind = SourceKind {
     build,
     tells: tells_nothing,
     by_window: |_| false,
+    proves: |_, _| true,
     schema: || schema_for!(Params),
 };
 
@@ -130,6 +131,24 @@ impl Source for DeltaSource {
         let version = Some(snapshot.version.to_string());
         let input = |(name, bytes): (&String, u64)| Input { name: name.clone(), bytes, version: version.clone() };
         Ok(files.map(|(name, file)| input((name, file.bytes)).into()).collect())
+    }
+
+    /// Files of a table are never written again, so their names tell what they hold; and a table that was made anew has
+    /// another id.
+    async fn prove(&self, slices: &[Slice], _window: &Window) -> Result<Option<String>> {
+        let snapshot = match slices.first() {
+            Some(slice) => self.of_version(&slice.input).await?,
+            None => self.load(self.params.version).await?,
+        };
+        // It had no rows when it was resolved, and has some now.
+        if slices.is_empty() && !snapshot.files.is_empty() {
+            return Ok(None);
+        }
+        let files: Vec<(&str, u64)> =
+            slices.iter().map(|slice| (slice.input.name.as_str(), slice.input.bytes)).collect();
+        let columns =
+            snapshot.schema.fields().iter().map(|field| (field.name(), field.data_type(), field.is_nullable()));
+        Ok(Some(format!("table {} {:?} {files:?}", snapshot.id, columns.collect::<Vec<_>>())))
     }
 
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream> {

@@ -26,6 +26,8 @@ const MAX_FILES: usize = 1_000_000;
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) version: u64,
+    /// The table's own id: one that is made anew in the same place has another.
+    pub(super) id: String,
     pub(super) schema: SchemaRef,
     partition_by: Vec<String>,
     /// By path under the table's root.
@@ -85,6 +87,7 @@ pub(super) async fn load(storage: &Storage, version: Option<u64>, cursor: &Curso
     let deleted = deleted.map(|view| view.path().into_owned());
     readable::check(&protocol, mapping.map(String::as_str), deleted.as_deref())
         .map_err(|refused| refused.at(storage.url().to_string()))?;
+    let id = state.metadata().id().to_owned();
     let partition_by = state.metadata().partition_columns().to_vec();
     let cursor = cursor.bounded_in(&schema);
     let files = views().map(|view| {
@@ -100,7 +103,7 @@ pub(super) async fn load(storage: &Storage, version: Option<u64>, cursor: &Curso
         (view.object_store_path().to_string(), file)
     });
     let files = files.collect();
-    Ok(Some(Snapshot { version: state.version(), schema: Arc::new(schema), partition_by, files }))
+    Ok(Some(Snapshot { version: state.version(), id, schema: Arc::new(schema), partition_by, files }))
 }
 
 impl Snapshot {

@@ -40,6 +40,7 @@ pub const KIND: SourceKind = SourceKind {
     build,
     tells: tells_nothing,
     by_window,
+    proves: |_, _| false,
     schema: || schema_for!(Params),
 };
 

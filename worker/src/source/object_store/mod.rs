@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use windrow_common::{
     error,
     manifest::Input,
-    pipeline::{Connection, SourceSpec},
+    pipeline::{Connection, Pattern, SourceSpec},
     readiness::Condition,
     window::Window,
 };
@@ -58,9 +58,15 @@ pub const KIND: SourceKind = SourceKind {
     brings: &[],
     build,
     tells,
-    by_window: |spec| spec.params.get("path").and_then(serde_json::Value::as_str).is_some_and(names_window),
+    by_window,
+    // A file with rows of all windows says nothing of one of them.
+    proves: |spec, pattern| pattern == Pattern::Full || by_window(spec),
     schema: || schema_for!(Params),
 };
+
+fn by_window(spec: &SourceSpec) -> bool {
+    spec.params.get("path").and_then(serde_json::Value::as_str).is_some_and(names_window)
+}
 
 fn tells(spec: &SourceSpec, condition: &Condition) -> Result<(), String> {
     let params = params::decode(&spec.params, spec.cursor.as_deref());
@@ -112,6 +118,16 @@ impl Source for ObjectSource {
             return Err(self.nothing_found(Some(window)));
         }
         Ok(found.into_iter().map(Slice::from).collect())
+    }
+
+    /// By what the store itself says of the objects' contents, else by the contents.
+    async fn prove(&self, slices: &[Slice], _window: &Window) -> Result<Option<String>> {
+        let store = self.store()?;
+        let mut state = Vec::with_capacity(slices.len());
+        for Slice { input, .. } in slices {
+            state.push((input.name.as_str(), pin::contents(store.as_ref(), &self.connection.kind, input).await?));
+        }
+        Ok(Some(format!("{state:?}")))
     }
 
     async fn lacks(&self, condition: &Condition, window: &Window) -> Result<Option<String>> {

@@ -31,6 +31,7 @@ mod layout;
 mod origin;
 mod params;
 mod preflight;
+mod prove;
 mod read;
 mod select;
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub const KIND: SourceKind = SourceKind {
     build,
     tells: tells_nothing,
     by_window: |_| false,
+    proves: |_, _| true,
     schema: || schema_for!(Params),
 };
 
@@ -101,13 +103,25 @@ impl Source for PostgresSource {
         Ok(vec![Slice { open: Some(Arc::new(Desk::with(session))), ..Slice::from(input) }])
     }
 
+    /// The rows themselves are counted and hashed by the server, in the snapshot they are read in afterwards: no counter of a
+    /// server's is a proof.
+    async fn prove(&self, slices: &[Slice], window: &Window) -> Result<Option<String>> {
+        let [slice] = slices else { return Ok(None) };
+        let Some(desk) = Desk::of(slice) else { return Ok(None) };
+        let Some(Lying { mut session, began: false }) = desk.take() else { return Ok(None) };
+        read::begin(&session, None).await?;
+        let layout = self.find_layout(&session).await?;
+        if !is_pinned(slice, &layout) {
+            return Err(changed(&slice.input.name));
+        }
+        let state = prove::state(&mut session, (&layout, &self.config), window).await?;
+        desk.lay(Lying { session, began: true });
+        Ok(Some(state))
+    }
+
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream> {
         let known = self.layout.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let pinned = |layout: &Layout| {
-            let version = slice.input.version.as_deref().unwrap_or_default();
-            version.starts_with(&format!("columns {},", layout.digest))
-        };
-        let layout = known.filter(|layout| pinned(layout)).ok_or_else(|| changed(&slice.input.name))?;
+        let layout = known.filter(|layout| is_pinned(slice, layout)).ok_or_else(|| changed(&slice.input.name))?;
         let part = slice.part.as_deref().map(Part::parse).transpose()?;
         let desk = Desk::of(slice);
         // The session that looked is the one that reads: a task has one at a time.
@@ -128,12 +142,15 @@ impl Source for PostgresSource {
     async fn cut(&self, slice: &Slice, window: &Window) -> Result<Vec<Slice>> {
         let none = Ok(Vec::new());
         let (Axis::Version, Some(desk)) = (window.axis(), Desk::of(slice)) else { return none };
-        let Some(Lying { session, began: false }) = desk.take() else { return none };
+        // What was proven is what is cut.
+        let Some(Lying { session, began }) = desk.take() else { return none };
         let Some(size) = cut::count(&session, &self.config).await? else {
-            desk.lay(Lying { session, began: false });
+            desk.lay(Lying { session, began });
             return none;
         };
-        read::begin(&session, None).await?;
+        if !began {
+            read::begin(&session, None).await?;
+        }
         let layout = self.find_layout(&session).await?;
         let parts = size.cut(&session, &layout.digest).await?;
         desk.lay(Lying { session, began: true });
@@ -184,6 +201,12 @@ impl PostgresSource {
         *self.layout.lock().unwrap_or_else(PoisonError::into_inner) = Some(layout.clone());
         Ok(layout)
     }
+}
+
+/// Whether the slice was resolved when the columns were these.
+fn is_pinned(slice: &Slice, layout: &Layout) -> bool {
+    let version = slice.input.version.as_deref().unwrap_or_default();
+    version.starts_with(&format!("columns {},", layout.digest))
 }
 
 fn changed(name: &str) -> WorkerError {

@@ -25,6 +25,25 @@ const WIDEST_OFFSET_HOURS: i64 = 48;
 
 /// The rows of a window, or all rows for a full load, or a shard of them.
 pub(super) fn copy(layout: &Layout, config: &Config, window: &Window, part: Option<&Part>) -> Result<String> {
+    Ok(format!("COPY ({}) TO STDOUT (FORMAT BINARY)", rows(layout, config, window, part)?))
+}
+
+/// The same rows as one text: how many, and the sums of two hashes of each.
+pub(super) fn counted(layout: &Layout, config: &Config, window: &Window) -> Result<String> {
+    let hash = |seed: u8| {
+        let text = "windrow_row::pg_catalog.text COLLATE pg_catalog.\"C\"";
+        let sum = format!("pg_catalog.sum(pg_catalog.hashtextextended({text}, {seed}))");
+        format!("coalesce({sum}, 0)::pg_catalog.text")
+    };
+    Ok(format!(
+        "SELECT pg_catalog.concat_ws(' ', pg_catalog.count(*), {}, {}) FROM ({}) AS windrow_row",
+        hash(0),
+        hash(1),
+        rows(layout, config, window, None)?
+    ))
+}
+
+fn rows(layout: &Layout, config: &Config, window: &Window, part: Option<&Part>) -> Result<String> {
     let columns: Vec<String> = layout
         .columns
         .iter()
@@ -43,7 +62,7 @@ pub(super) fn copy(layout: &Layout, config: &Config, window: &Window, part: Opti
             format!(" WHERE {inside}")
         }
     };
-    Ok(format!("COPY (SELECT {} FROM {}{rows}) TO STDOUT (FORMAT BINARY)", columns.join(", "), from(config)))
+    Ok(format!("SELECT {} FROM {}{rows}", columns.join(", "), from(config)))
 }
 
 /// How many rows have no cursor, counted up to a bound; `None` where nobody wants to know, or there can be none.

@@ -35,6 +35,7 @@ pub const KIND: SourceKind = SourceKind {
     build,
     tells: tells_nothing,
     by_window: |_| false,
+    proves: |_, _| false,
     schema: || schema_for!(Params),
 };
 

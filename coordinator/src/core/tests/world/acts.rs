@@ -26,7 +26,7 @@ pub(in crate::core::tests) struct Act {
 
 impl Act {
     /// How many kinds there are.
-    pub(in crate::core::tests) const KINDS: u8 = 48;
+    pub(in crate::core::tests) const KINDS: u8 = 50;
 }
 
 impl World {
@@ -57,6 +57,7 @@ impl World {
             42 if arg.is_multiple_of(3) => self.lose_the_store(arg.is_multiple_of(2))?,
             43 | 44 => self.ask_for_rollback(arg)?,
             45 | 46 => self.cut_one(arg)?,
+            47 | 48 => self.change_source(arg),
             _ => self.prepare_fault(arg),
         }
         self.check()
@@ -95,6 +96,10 @@ impl World {
         if self.is_over(&claim, &self.faults.poison) {
             self.let_go(index, &claim);
             return self.take_failure(&claim, Retry::Never);
+        }
+        let worker = self.workers[index].info.id.clone();
+        if self.prove(worker, &claim) {
+            return Ok(());
         }
         self.seal(&claim)?;
         let waits = self.leader.table.task(&claim.task).is_some_and(|task| {
@@ -174,7 +179,8 @@ impl World {
         let (Mail::Prepare { to: worker, .. }
         | Mail::Commit { to: worker, .. }
         | Mail::Prepared { from: worker, .. }
-        | Mail::Settled { from: worker, .. }) = &mail;
+        | Mail::Settled { from: worker, .. }
+        | Mail::Proven { from: worker, .. }) = &mail;
         let index = self.workers.iter().position(|known| known.info.id == *worker);
         self.mail.swap_remove(arg % self.mail.len());
         if let Some(index) = index {

@@ -4,7 +4,7 @@ use windrow_common::{
     id::PipelineName,
     intent::Effect,
     invariant::{self, SinkPosition, Violation},
-    task::{TaskPhase, TaskState},
+    task::{Lane, Task, TaskPhase, TaskState},
     window::{Axis, Window},
 };
 
@@ -13,7 +13,7 @@ use crate::core::{
     backfill,
     coverage::IntervalSet,
     lifecycle::HeldClaim,
-    plan, rollback,
+    plan, recount, rollback,
     table::{Change, PipelineEntry, Record},
     tests::store::records_of,
     timeline::{Standing, Timeline},
@@ -52,6 +52,11 @@ impl World {
                     require("INV-6", !(failed && made) || lost, || {
                         format!("{found:?} has failed, and the sink holds it")
                     })?;
+                }
+                // What is unchanged moved nothing, and was looked at when it was said.
+                Record::Coverage(name, coverage) => {
+                    let published = self.published.entry(name.clone()).or_default();
+                    coverage.unchanged.iter().for_each(|(start, end)| published.insert(start, end));
                 }
                 _ => {}
             }
@@ -148,8 +153,14 @@ impl World {
 
     pub(super) fn is_at_rest(&self) -> bool {
         let table = &self.leader.table;
-        let settled = |state: &TaskState| matches!(state, TaskState::Quarantined { .. });
-        table.tasks().all(|task| settled(&task.value.state))
+        let settled = |task: &Task| match task.state {
+            TaskState::Quarantined { .. } => task.lane != Lane::Recount,
+            // Its time may lie hours ahead.
+            TaskState::Waiting { .. } => task.lane == Lane::Recount,
+            _ => false,
+        };
+        table.tasks().all(|task| settled(&task.value))
+            && recount::clear(table).is_none()
             && table.sinks().all(|(_, sink)| sink.intent.is_none())
             && table.sinks().all(|(id, _)| rollback::open(table, id).is_none())
             && plan::plan(table, self.now()).is_empty()

@@ -61,6 +61,7 @@ impl World {
             counts: manifest.counts,
             shard: task.shard,
             of: task.part.as_ref().map_or(1, |part| part.of),
+            proof: manifest.proof,
         }
     }
 
@@ -83,7 +84,8 @@ impl World {
             Mail::Settled { from, request, sink, answer } if self.has_session(&from) => {
                 self.take_settled(&sink, request, answer)
             }
-            Mail::Prepared { .. } | Mail::Settled { .. } => Ok(()),
+            Mail::Proven { from, claim, proof, seq } if self.has_session(&from) => self.take_proof(&claim, proof, seq),
+            Mail::Prepared { .. } | Mail::Settled { .. } | Mail::Proven { .. } => Ok(()),
         }
     }
 

@@ -12,9 +12,9 @@ use super::{LEASE, Leader, Outcome, Sabotage, World};
 use crate::core::{
     assign, backfill,
     lifecycle::{self, HeldClaim, Seal},
-    plan,
+    plan, recount,
     table::{Change, Record},
-    tests::bench::{failure, manifest},
+    tests::bench::failure,
 };
 
 impl World {
@@ -27,7 +27,8 @@ impl World {
                 return Ok(());
             }
         }
-        for change in backfill::advance(&self.leader.table, self.now()) {
+        let advanced = backfill::advance(&self.leader.table, self.now());
+        for change in advanced.into_iter().chain(recount::clear(&self.leader.table)) {
             if self.write(&change)?.is_none() {
                 return Ok(());
             }
@@ -82,7 +83,7 @@ impl World {
     /// A seal arrives, from a holder or from a ghost. Returns whether it was taken.
     pub(super) fn take_seal(&mut self, claim: &HeldClaim) -> Outcome<bool> {
         let Some(task) = self.leader.table.task(&claim.task) else { return Ok(false) };
-        let manifest = manifest(&task.value, claim.token);
+        let manifest = self.manifest(&task.value, claim.token);
         let seal = match (self.sabotage, &task.value.state) {
             // That those that were cut off it are sealed, all of them, is another guard.
             (Sabotage::SealUnguarded, TaskState::Claimed { worker, .. })

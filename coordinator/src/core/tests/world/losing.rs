@@ -66,6 +66,9 @@ impl World {
     /// What is known to be published goes as far as the heads do.
     fn forget_what_heads_do_not_know(&mut self) {
         self.published.clear();
+        for (name, entry) in self.leader.table.pipelines() {
+            self.published.insert(name.clone(), entry.coverage.value.unchanged.clone());
+        }
         for (id, model) in &self.sinks {
             let head = self.leader.table.sink(id).and_then(|entry| entry.head.as_ref());
             let known = head.map_or(0, |head| head.value.seq);

@@ -32,6 +32,7 @@ mod check;
 mod committing;
 mod leading;
 mod losing;
+mod proving;
 mod sink;
 
 use sink::{Body, ModelSink, Moved};
@@ -54,6 +55,8 @@ pub(super) enum Sabotage {
     LeaderUnguarded,
     /// The leader takes any committer's answer for the one it waits for.
     AnyAnswer,
+    /// The leader takes a proof for good whatever the sink was made to show since.
+    ProofUnguarded,
 }
 
 /// What of the data is bad, by window start.
@@ -111,6 +114,8 @@ pub(super) struct World {
     /// Raised with every restored or lost store.
     epoch: i64,
     backup: Option<losing::Backup>,
+    /// How often each source was written to: of a full load, or of a window.
+    written: BTreeMap<(String, i64), u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -139,6 +144,7 @@ enum Mail {
     Prepared { from: WorkerId, request: u64, sink: SinkId, outcome: Result<Digest, Unprepared> },
     Commit { to: WorkerId, request: u64, sink: SinkId, seq: Seq, digest: Digest, abort: bool },
     Settled { from: WorkerId, request: u64, sink: SinkId, answer: crate::core::commit::Answer },
+    Proven { from: WorkerId, claim: HeldClaim, proof: Digest, seq: Seq },
 }
 
 #[derive(Clone, Debug)]
@@ -181,6 +187,7 @@ impl World {
             pipelines: pipelines.clone(),
             epoch: EPOCH,
             backup: None,
+            written: BTreeMap::new(),
         };
         for pipeline in pipelines {
             world.write(&applied(pipeline))?;

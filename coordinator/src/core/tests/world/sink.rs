@@ -24,6 +24,8 @@ pub(super) struct Moved {
     pub shard: u32,
     /// How many shards its window was cut into; 1 if it was not.
     pub of: u32,
+    /// What its source was proven to hold.
+    pub proof: Option<Digest>,
 }
 
 /// What a committer worked out; whoever knows its digest finds it.
@@ -121,6 +123,19 @@ impl ModelSink {
     pub(super) fn versions(&self) -> Vec<Known> {
         let known = |version: &u32| Known { version: *version, shown: self.shown == Some(*version), gone: None };
         self.loaded.iter().map(known).collect()
+    }
+
+    /// Whether the newest commit is the intent of this seq, applied.
+    pub(super) fn is_applied(&self, seq: Seq) -> bool {
+        self.log.last().is_some_and(|(link, effect, _)| link.seq == seq && matches!(effect, Effect::Applied(_)))
+    }
+
+    /// What the rows of a window were loaded from.
+    pub(super) fn holds(&self, pipeline: &PipelineName, window: &Window) -> Option<Digest> {
+        let moved = self.log.iter().rev().flat_map(|entry| entry.2.iter().rev());
+        let mut of_window =
+            moved.filter(|moved| moved.pipeline == *pipeline && moved.shard == 0 && moved.windows.contains(window));
+        of_window.next()?.proof
     }
 
     pub(super) fn has_rolled_back(&self, request: &str) -> bool {

@@ -235,7 +235,7 @@ async fn stage_batch(sink: &DeltaSink, load: &Load, batch: RecordBatch) -> (Inte
     let rows = futures::stream::iter([Ok(batch)]).boxed();
     let files = crate::stage::stage(&sink.storage, &layout, &attempt, rows).await.unwrap();
     let counts = Counts { rows_written: load.rows.len() as u64, ..Counts::default() };
-    let manifest_ref = ManifestRef { path: format!("_windrow/{task}"), sha256: Digest([1; 32]), counts };
+    let manifest_ref = ManifestRef { path: format!("_windrow/{task}"), sha256: Digest([1; 32]), counts, proof: None };
     let intent = IntentTask {
         task,
         pipeline: pipeline.clone(),

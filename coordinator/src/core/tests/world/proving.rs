@@ -1,0 +1,123 @@
+//! Sources that change, what attempts prove of them, and what the leader makes of that.
+
+use windrow_common::{
+    claim::Token,
+    id::WorkerId,
+    invariant::Violation,
+    manifest::{Digest, ManifestRef},
+    task::{Lane, Task},
+    window::{Axis, Window},
+};
+
+use super::{Mail, Outcome, Sabotage, World};
+use crate::core::{
+    lifecycle::HeldClaim,
+    recount::{self, Counted},
+    table::{Change, Key, Record},
+    tests::bench::{hour, manifest},
+    unchanged,
+};
+
+impl World {
+    /// Somebody writes to a source: to what all of a full load is read from, or to one window.
+    pub(super) fn change_source(&mut self, arg: usize) {
+        let key = match arg % 3 {
+            0 => ("planes".to_owned(), 0),
+            _ => ("weather".to_owned(), hour(i64::try_from(arg / 4 % 16).unwrap())),
+        };
+        *self.written.entry(key).or_default() += 1;
+    }
+
+    fn proof(&self, task: &Task) -> Digest {
+        let at = if task.window.axis() == Axis::Version { 0 } else { task.window.start() };
+        let times = self.written.get(&(task.pipeline.to_string(), at)).copied().unwrap_or_default();
+        Digest(*blake3::hash(format!("{} {at} {times}", task.pipeline).as_bytes()).as_bytes())
+    }
+
+    /// What an attempt seals, with a proof if it was asked for one.
+    pub(super) fn manifest(&self, task: &Task, token: Token) -> ManifestRef {
+        let entry = self.leader.table.pipeline(&task.pipeline);
+        let asked = entry.is_some_and(|entry| unchanged::is_proven(entry, task, self.now()));
+        ManifestRef { proof: asked.then(|| self.proof(task)), ..manifest(task, token) }
+    }
+
+    /// Whether an attempt has something to say of its source before it loads anything. Its claim goes on until it is heard.
+    pub(super) fn prove(&mut self, from: WorkerId, claim: &HeldClaim) -> bool {
+        let Some(task) = self.leader.table.task(&claim.task).map(|entry| entry.value.clone()) else { return false };
+        let proof = self.proof(&task);
+        let seq = match unchanged::loaded(&self.leader.table, &task) {
+            _ if task.lane == Lane::Recount => 0,
+            // The sink is looked at when the source was.
+            Some(loaded) if loaded.proof == proof && self.sinks[&task.sink].is_applied(loaded.seq) => loaded.seq,
+            _ => return false,
+        };
+        self.mail.push(Mail::Proven { from, claim: *claim, proof, seq });
+        true
+    }
+
+    /// The leader hears of it, perhaps much later. Whoever is told to go on does not seal here; the next attempt will.
+    pub(super) fn take_proof(&mut self, claim: &HeldClaim, proof: Digest, seq: u64) -> Outcome {
+        let Some(task) = self.leader.table.task(&claim.task).map(|entry| entry.value.clone()) else { return Ok(()) };
+        let (table, epoch, now) = (&self.leader.table, self.epoch, self.now());
+        if task.lane == Lane::Recount {
+            return match recount::counted(table, epoch, claim, proof, now) {
+                Ok(Counted::Same(change)) => {
+                    self.holds(&task, proof)?;
+                    self.write(&change).map(drop)
+                }
+                Ok(Counted::Stale(change)) => self.write(&change).map(drop),
+                Err(_) => Ok(()),
+            };
+        }
+        let change = match (self.sabotage, unchanged::publish(table, epoch, claim, (proof, seq))) {
+            (Sabotage::ProofUnguarded, Ok(None)) => self.publish_unguarded(&task, claim, proof),
+            (_, outcome) => outcome.ok().flatten(),
+        };
+        let Some(change) = change else { return Ok(()) };
+        self.shows(&task, proof)?;
+        self.write(&change).map(drop)
+    }
+
+    /// A window that is said to be what was loaded is that in the sink.
+    fn holds(&self, task: &Task, proof: Digest) -> Outcome {
+        let found = self.sinks[&task.sink].holds(&task.pipeline, &task.window);
+        same(found == Some(proof), &task.window)
+    }
+
+    /// Readers of a version that is published without rows see rows of that very source.
+    fn shows(&self, task: &Task, proof: Digest) -> Outcome {
+        let sink = &self.sinks[&task.sink];
+        let found = sink.shown.and_then(|shown| sink.holds(&task.pipeline, &Window::version(shown)));
+        same(found == Some(proof), &task.window)
+    }
+
+    /// What a leader would do that forgot that others write to the sink too.
+    fn publish_unguarded(&self, task: &Task, claim: &HeldClaim, proof: Digest) -> Option<Change> {
+        let entry = self.leader.table.pipeline(&task.pipeline)?;
+        let mut coverage = entry.coverage.value.clone();
+        let current = self.leader.table.task(&claim.task)?.revision;
+        let sink = self.leader.table.sink(&task.sink).filter(|sink| sink.intent.is_none())?;
+        if coverage.loaded.is_none_or(|loaded| loaded.proof != proof) || current != claim.token.revision {
+            return None;
+        }
+        coverage.published.insert(task.window.start(), task.window.end());
+        coverage.unchanged.insert(task.window.start(), task.window.end());
+        let change = Change::replace(Record::Coverage(task.pipeline.clone(), coverage), entry.coverage.revision);
+        let key = Key::Task(task.pipeline.clone(), task.id);
+        let expect = vec![
+            (key.clone(), Some(current)),
+            (Key::Head(task.sink.clone()), sink.head.as_ref().map(|head| head.revision)),
+            (Key::Intent(task.sink.clone()), None),
+        ];
+        Some(change.and(Change { expect, put: Vec::new(), delete: vec![key] }))
+    }
+}
+
+fn same(is_so: bool, window: &Window) -> Outcome {
+    match is_so {
+        true => Ok(()),
+        false => {
+            Err(Violation { id: "INV-1", message: format!("{window} is said to hold rows that readers do not see") })
+        }
+    }
+}
