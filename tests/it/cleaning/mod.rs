@@ -153,7 +153,8 @@ for version in wanted if wanted is not None else range(1, newest + 1):
     try:
         table = DeltaTable(place, version=version)
         t = table.to_pyarrow_table()
-        query = "SELECT count(*), md5(string_agg(row, ',' ORDER BY row)) FROM (SELECT concat_ws('|', id, generation, epoch_us(at)) AS row FROM {})"
+        line = """concat_ws('|', id, generation, epoch_us("at"))"""
+        query = f"SELECT count(*), md5(string_agg(line, ',' ORDER BY line)) FROM (SELECT {line} AS line FROM {{}})"
         content = duckdb.sql(query.format("t")).fetchone()
         files = table.file_uris()
         if not place.startswith("s3:"):
