@@ -153,11 +153,12 @@ for version in wanted if wanted is not None else range(1, newest + 1):
     try:
         table = DeltaTable(place, version=version)
         t = table.to_pyarrow_table()
-        query = "SELECT count(*), md5(string_agg(row, ',' ORDER BY row)) FROM (SELECT concat_ws('|', id, generation, epoch_us(at)) AS row FROM {})"
-        content = duckdb.sql(query.format("t")).fetchone()
+        line = """concat_ws('|', id, generation, epoch_us("at"))"""
+        query = f"SELECT count(*), md5(string_agg(line, ',' ORDER BY line)) FROM (SELECT {line} AS line FROM {{}})"
+        content = duckdb.sql(query.format("t")).fetchall()[0]
         files = table.file_uris()
         if not place.startswith("s3:"):
-            other = duckdb.sql(query.format(f"read_parquet({files})")).fetchone()
+            other = duckdb.sql(query.format(f"read_parquet({files})")).fetchall()[0]
             assert other == content, (other, content)
         found[version] = [content[0], content[1], [file.split("/table/")[1] for file in files]]
     except AssertionError:
