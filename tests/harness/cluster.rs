@@ -98,9 +98,18 @@ impl Cluster {
 
     /// A worker in which something goes off.
     pub fn add_worker_armed(&mut self, name: &str, trap: &str) -> Result<()> {
+        self.add_armed(name, trap, &["--slots", "1"])
+    }
+
+    /// The same of one that reads and commits nothing.
+    pub fn add_reader_armed(&mut self, name: &str, trap: &str) -> Result<()> {
+        self.add_armed(name, trap, &["--role", "ingest", "--slots", "1"])
+    }
+
+    fn add_armed(&mut self, name: &str, trap: &str, more: &[&str]) -> Result<()> {
         let before = self.surroundings.clone();
         self.surroundings = before.clone().with_env("WINDROW_FAILPOINTS", trap);
-        let added = self.add_worker(name);
+        let added = self.add_worker_with(name, more);
         self.surroundings = before;
         added
     }

@@ -23,3 +23,4 @@ pub mod storage;
 pub mod sweep;
 pub mod telemetry;
 pub mod transform;
+pub mod verbatim;

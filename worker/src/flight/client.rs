@@ -18,8 +18,9 @@ use arrow_flight::{
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
+use serde::de::DeserializeOwned;
 use tonic::{
-    Request,
+    Code, Request, Status,
     metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
@@ -33,11 +34,12 @@ use super::{
     server::WINDOW_BYTES,
     service::{Part, Pass, Staged},
     trace,
-    wire::{self, Answer, EndMark, Finish, broken, from_status},
+    wire::{self, Answer, Ask, EndMark, Finish, broken, from_status},
 };
 use crate::{
     error::{Result, WorkerError},
     stage::BatchStream,
+    verbatim::Verbatim,
 };
 
 /// What a message carries beside its data.
@@ -85,22 +87,46 @@ impl FlightHop {
 
     /// Writes the attempt's manifest.
     pub async fn finish(&self, pass: &Pass, draft: &Manifest) -> Result<ManifestRef> {
-        let pipeline = std::str::from_utf8(&pass.pipeline)
-            .map_err(|cause| WorkerError::never(error::INTERNAL, "a pipeline is no text").because(cause))?;
-        let body = serde_json::to_vec(&Finish { pipeline: pipeline.into(), draft: Cow::Borrowed(draft) }).map_err(
+        let body = serde_json::to_vec(&Finish { pipeline: text(pass)?.into(), draft: Cow::Borrowed(draft) }).map_err(
             |cause| WorkerError::never(error::INTERNAL, "a manifest cannot be written as JSON").because(cause),
         )?;
         if body.len() > MAX_MESSAGE_BYTES - ENVELOPE_BYTES {
             return Err(WorkerError::never(error::SINK_UNSUPPORTED, "too many files for one manifest")
                 .fix("partition by fewer values, or set a larger target size"));
         }
-        let request = under(&pass.ticket, Action { r#type: wire::FINISH.to_owned(), body: body.into() });
-        let results = self.client.clone().do_action(request).await.map_err(|status| from_status(&status))?;
-        let result = results.into_inner().message().await.map_err(|status| from_status(&status))?;
-        let result = result.ok_or_else(|| broken("the sink worker does not answer"))?;
-        serde_json::from_slice(&result.body)
-            .map_err(|cause| broken("the sink worker's answer is damaged").because(cause))
+        let result = self.act(pass, wire::FINISH, body).await.map_err(|status| from_status(&status))?;
+        answer(result)
     }
+
+    /// Why the sink takes no rows as they are; `None` if it takes them.
+    pub async fn verbatim(&self, pass: &Pass, rows: &Verbatim) -> Result<Option<String>> {
+        let ask = Ask { pipeline: text(pass)?.into(), rows: Cow::Borrowed(rows) };
+        let body = serde_json::to_vec(&ask).map_err(|cause| {
+            WorkerError::never(error::INTERNAL, "a question cannot be written as JSON").because(cause)
+        })?;
+        match self.act(pass, wire::VERBATIM, body).await {
+            Ok(result) => answer(result),
+            Err(status) if status.code() == Code::Unimplemented => {
+                Ok(Some("the sink worker is of a version that decodes all rows".to_owned()))
+            }
+            Err(status) => Err(from_status(&status)),
+        }
+    }
+
+    async fn act(&self, pass: &Pass, action: &str, body: Vec<u8>) -> Result<Option<arrow_flight::Result>, Status> {
+        let request = under(&pass.ticket, Action { r#type: action.to_owned(), body: body.into() });
+        self.client.clone().do_action(request).await?.into_inner().message().await
+    }
+}
+
+fn text(pass: &Pass) -> Result<&str> {
+    std::str::from_utf8(&pass.pipeline)
+        .map_err(|cause| WorkerError::never(error::INTERNAL, "a pipeline is no text").because(cause))
+}
+
+fn answer<T: DeserializeOwned>(result: Option<arrow_flight::Result>) -> Result<T> {
+    let result = result.ok_or_else(|| broken("the sink worker does not answer"))?;
+    serde_json::from_slice(&result.body).map_err(|cause| broken("the sink worker's answer is damaged").because(cause))
 }
 
 fn under<T>(ticket: &Bytes, message: T) -> Request<T> {

@@ -1,4 +1,5 @@
-//! The Flight service of a sink worker: DoPut of rows and the action `finish`, both under a ticket; nothing else.
+//! The Flight service of a sink worker: DoPut of rows and the actions `finish` and `verbatim`, all under a ticket; nothing
+//! else.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -16,6 +17,7 @@ use arrow_flight::{
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
+use serde::Serialize;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap, transport::Server};
 use tracing::Instrument;
@@ -25,7 +27,7 @@ use super::{
     MAX_MESSAGE_BYTES,
     service::{Claim, Part, Pass, StageService, Staged},
     trace,
-    wire::{self, Answer, EndMark, Finish, broken, to_status},
+    wire::{self, Answer, Ask, EndMark, Finish, broken, to_status},
 };
 use crate::{
     error::{Result, WorkerError},
@@ -90,11 +92,21 @@ impl Flight {
         let Finish { pipeline, draft } = serde_json::from_slice(&action.body)
             .map_err(|cause| broken("a manifest arrived damaged").because(cause))?;
         let claim: Claim = self.service.open(&Pass { ticket, pipeline: pipeline.into_owned().into() }).await?;
-        let reference = self.service.finish(&claim, draft.into_owned()).await?;
-        let body = serde_json::to_vec(&reference)
-            .map_err(|cause| WorkerError::never(error::INTERNAL, "a reference cannot be written").because(cause))?;
-        Ok(arrow_flight::Result { body: body.into() })
+        answer(&self.service.finish(&claim, draft.into_owned()).await?)
     }
+
+    async fn verbatim(&self, ticket: Bytes, action: Action) -> Result<arrow_flight::Result> {
+        let Ask { pipeline, rows } = serde_json::from_slice(&action.body)
+            .map_err(|cause| broken("a question about rows arrived damaged").because(cause))?;
+        let claim: Claim = self.service.open(&Pass { ticket, pipeline: pipeline.into_owned().into() }).await?;
+        answer(&self.service.verbatim(&claim, &rows).await?)
+    }
+}
+
+fn answer(result: &impl Serialize) -> Result<arrow_flight::Result> {
+    let body = serde_json::to_vec(result)
+        .map_err(|cause| WorkerError::never(error::INTERNAL, "an answer cannot be written").because(cause))?;
+    Ok(arrow_flight::Result { body: body.into() })
 }
 
 type Messages = BoxStream<'static, Result<FlightData, Status>>;
@@ -179,7 +191,7 @@ fn undecodable(error: FlightError) -> WorkerError {
 type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
 fn unused<T>() -> Result<T, Status> {
-    Err(Status::unimplemented("this service takes DoPut and the action finish"))
+    Err(Status::unimplemented("this service takes DoPut and the actions finish and verbatim"))
 }
 
 #[tonic::async_trait]
@@ -210,12 +222,15 @@ impl FlightService for Flight {
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
         let (ticket, verified) = self.ticket(request.metadata()).await.map_err(|error| to_status(&error))?;
-        if request.get_ref().r#type != wire::FINISH {
-            return unused();
-        }
-        let span = trace::finishing(verified.ticket(), request.metadata());
-        let finish = Box::pin(self.finish(ticket, request.into_inner()).instrument(span));
-        let result = finish.await.map_err(|error| to_status(&error))?;
+        let result = match request.get_ref().r#type.as_str() {
+            wire::FINISH => {
+                let span = trace::finishing(verified.ticket(), request.metadata());
+                Box::pin(self.finish(ticket, request.into_inner()).instrument(span)).await
+            }
+            wire::VERBATIM => Box::pin(self.verbatim(ticket, request.into_inner())).await,
+            _ => return unused(),
+        };
+        let result = result.map_err(|error| to_status(&error))?;
         Ok(Response::new(stream::once(future::ok(result)).boxed()))
     }
 

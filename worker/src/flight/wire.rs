@@ -14,7 +14,10 @@ use windrow_common::{
 };
 
 use super::service::{Part, Rest};
-use crate::error::{Outcome, Result, WorkerError, in_one_line};
+use crate::{
+    error::{Outcome, Result, WorkerError, in_one_line},
+    verbatim::Verbatim,
+};
 
 /// Header with the signed ticket.
 pub(super) const TICKET: &str = "windrow-ticket-bin";
@@ -22,6 +25,9 @@ pub(super) const TICKET: &str = "windrow-ticket-bin";
 pub(super) const PART: &str = "windrow-part";
 /// The action that writes a manifest: its body is a [`Finish`], the result the reference, both JSON.
 pub(super) const FINISH: &str = "finish";
+/// The action that asks whether rows may come as they are: its body is an [`Ask`], the result why not, or null, as JSON. Sink
+/// workers of older versions know nothing of it.
+pub(super) const VERBATIM: &str = "verbatim";
 /// Header of a client that reads what there is beside files; its value says nothing.
 pub(super) const REST: &str = "windrow-rest";
 /// Error texts travel in headers, which are small.
@@ -46,6 +52,14 @@ pub(super) struct Finish<'a> {
     /// The pipeline's JSON, to the byte as the ticket's digest was taken of it.
     pub(super) pipeline: Cow<'a, str>,
     pub(super) draft: Cow<'a, Manifest>,
+}
+
+/// What is asked with the action [`VERBATIM`].
+#[derive(Serialize, Deserialize)]
+pub(super) struct Ask<'a> {
+    /// As in [`Finish`].
+    pub(super) pipeline: Cow<'a, str>,
+    pub(super) rows: Cow<'a, Verbatim>,
 }
 
 /// The last message of a put. A stream that ends without it was cut off, however orderly it looks.
