@@ -122,7 +122,7 @@ fn a_table_that_is_there_takes_rows_as_they_are_if_its_types_are_theirs() {
             Err("the table makes its values itself"),
         ),
     ] {
-        pair.there.psql(&format!("DROP TABLE IF EXISTS rows; CREATE TABLE rows ({columns})")).unwrap();
+        pair.there.psql(&format!("DROP TABLE IF EXISTS public.rows; CREATE TABLE public.rows ({columns})")).unwrap();
         pair.declare_load("rows", "", append);
         match (pair.planned(), planned) {
             (Ok(()), Ok(())) => {}
@@ -134,7 +134,7 @@ fn a_table_that_is_there_takes_rows_as_they_are_if_its_types_are_theirs() {
         }
         let (code, text) = pair.again("load", &columns.len().to_string());
         assert_eq!(code, Some(0), "{text}");
-        assert_eq!(pair.there.psql("SELECT DISTINCT id, v, d FROM rows ORDER BY id").unwrap(), "1|one|1.50\n2||NaN");
+        assert_eq!(pair.there.psql("SELECT DISTINCT id, v, d FROM public.rows ORDER BY id").unwrap(), "1|one|1.50\n2||NaN");
     }
 }
 
