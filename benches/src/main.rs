@@ -9,6 +9,7 @@ mod machine;
 mod other;
 mod pass;
 mod peer;
+mod pg_sink;
 mod raw;
 mod report;
 mod sample;
@@ -28,7 +29,7 @@ use self::report::Report;
 #[derive(Debug, Parser)]
 #[command(name = "windrow-benches")]
 struct Args {
-    /// Which benches to run: year, windows, database, claims, growth, flight, scale; all unless given
+    /// Which benches to run: year, windows, database, claims, growth, flight, pg_sink, scale; all unless given
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Fail when a goal is missed
@@ -61,6 +62,7 @@ const BENCHES: &[Bench] = &[
     ("claims", claims::run),
     ("growth", growth::run),
     ("flight", flight::run),
+    ("pg_sink", pg_sink::run),
     ("scale", scale::run),
 ];
 

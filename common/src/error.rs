@@ -79,6 +79,8 @@ catalogue! {
     SINK_UNCONDITIONAL = "WR-K012": "the store does not honour conditional writes";
     SINK_HISTORY = "WR-K013": "the sink's record of its commits is not complete";
     KEY_MISSING = "WR-K014": "a row has no key, or nothing tells whether it is newer";
+    NOT_VERBATIM = "WR-K015": "rows cannot travel as they are";
+    NO_LINE = "WR-K016": "a text is not one line";
     GUARDED = "WR-K020": "a load is not what its guard expects";
     VERSION_GONE = "WR-K030": "the version to go back to is not kept";
     NO_VERSIONS = "WR-K031": "the pipeline has no versions to go back to";

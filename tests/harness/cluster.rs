@@ -101,6 +101,11 @@ impl Cluster {
         self.add_worker_armed_with(name, trap, &["--slots", "1"])
     }
 
+    /// The same of one that reads and commits nothing.
+    pub fn add_reader_armed(&mut self, name: &str, trap: &str) -> Result<()> {
+        self.add_worker_armed_with(name, trap, &["--role", "ingest", "--slots", "1"])
+    }
+
     /// The same with other arguments.
     pub fn add_worker_armed_with(&mut self, name: &str, trap: &str, more: &[&str]) -> Result<()> {
         let before = self.surroundings.clone();

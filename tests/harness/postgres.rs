@@ -139,6 +139,17 @@ impl Postgres {
         said(command.env("PGUSER", USER).env("PGPASSWORD", PASSWORD).args(args))
     }
 
+    /// What one statement writes, read by a statement of another server, through a pipe.
+    pub fn pipe(&self, out: &str, to: &Self, into: &str) -> Result<()> {
+        let mut writing = self.psql_command(&self.url()).args(["-c", out]).stdin(Stdio::null()).spawn()?;
+        let output = writing.stdout.take().context("psql has an output")?;
+        let mut reading = to.psql_command(&to.url());
+        let read = reading.args(["-c", into]).stdin(output).stdout(Stdio::null()).status()?;
+        let written = writing.wait()?;
+        ensure!(read.success() && written.success(), "a pipe broke: {written}, {read}");
+        Ok(())
+    }
+
     /// A session as the superuser that stays open, to hold transactions and locks.
     pub fn session(&self) -> Result<Psql> {
         let mut child = self.psql_command(&self.url()).stderr(Stdio::inherit()).spawn()?;

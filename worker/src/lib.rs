@@ -24,3 +24,4 @@ pub mod storage;
 pub mod sweep;
 pub mod telemetry;
 pub mod transform;
+pub mod verbatim;

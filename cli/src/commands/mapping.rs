@@ -8,8 +8,10 @@ use windrow_common::{pipeline::Pipeline, task::Retry, upsert::DELETED_COLUMN};
 use windrow_worker::{
     error::{Outcome, WorkerError},
     mapping::{Loss, Origin, Stored, TableChange},
-    sink, source,
+    sink::{self, Sink},
+    source::{self, Source},
     transform::{Transform, TransformLimits},
+    verbatim::{Verbatim, VerbatimColumn, values_needed},
 };
 
 use crate::show::{Style, table::table};
@@ -20,7 +22,7 @@ pub(super) struct Column {
     name: String,
     /// Its type in the source's words; `(computed)` where a transform makes it.
     source: String,
-    /// Its arrow type in the rows.
+    /// Its arrow type in the rows, if their values are decoded.
     rows: String,
     /// Its type in the sink's words.
     sink: Option<String>,
@@ -46,20 +48,41 @@ pub(super) struct Refused {
     fix: Option<String>,
 }
 
-/// All columns, and why the sink refuses them together if it does; the reason in words if they cannot be told.
-pub(super) async fn of(pipeline: &Pipeline) -> Result<(Vec<Column>, Option<String>), String> {
+/// What becomes of a pipeline's rows.
+pub(super) struct Mapping {
+    pub(super) columns: Vec<Column>,
+    /// Why the sink refuses them together, if it does.
+    pub(super) refused: Option<String>,
+    /// Why their values are decoded; `None` if they travel as they are.
+    pub(super) decoded: Option<String>,
+}
+
+/// What becomes of the rows; the reason in words if it cannot be told.
+pub(super) async fn of(pipeline: &Pipeline) -> Result<Mapping, String> {
     let params =
         |errors: Vec<source::ParamError>| errors.first().map(|error| error.message.clone()).unwrap_or_default();
     let kind = source::find(&pipeline.source).ok_or("no source serves the connection")?;
     let source = (kind.build)(&pipeline.source).map_err(params)?;
     let input = source.schema().await.map_err(in_words)?;
     let origins = source.origins().await.map_err(in_words)?;
+    let sink_kind = sink::find(&pipeline.sink).ok_or("no sink writes the format")?;
+    let sink = (sink_kind.build)(pipeline).map_err(params)?;
+    let decoded = match agreed(pipeline, source.as_ref(), sink.as_ref()).await {
+        Err(error) if error.outcome() == Outcome::Failed(Retry::Never) => {
+            let decoded = Some(error.to_string());
+            return Ok(Mapping { columns: Vec::new(), refused: Some(in_words(error)), decoded });
+        }
+        Err(error) => return Err(in_words(error)),
+        Ok(Ok(rows)) => {
+            let refused = never(sink.layout(rows.schema()).await.err());
+            return Ok(Mapping { columns: as_they_are(&origins, &rows), refused, decoded: None });
+        }
+        Ok(Err(why)) => Some(why),
+    };
     let limits = TransformLimits { memory: pipeline.limits.memory, spill: None };
     let deleted = pipeline.sink.upsert.as_ref().and_then(|upsert| upsert.deleted.as_deref());
     let transform = Transform::new(&pipeline.transform, limits).marking(deleted);
     let rows = transform.check(input, pipeline.source.cursor.as_deref()).await.map_err(in_words)?.output;
-    let kind = sink::find(&pipeline.sink).ok_or("no sink writes the format")?;
-    let sink = (kind.build)(pipeline).map_err(params)?;
     // A mark of deletion is no column of the sink's.
     let own = rows.fields().iter().filter(|field| field.name() != DELETED_COLUMN).cloned();
     let own = Arc::new(Schema::new(own.collect::<Vec<_>>()));
@@ -69,9 +92,49 @@ pub(super) async fn of(pipeline: &Pipeline) -> Result<(Vec<Column>, Option<Strin
         true => None,
         false => sink.layout(rows).await.err(),
     };
-    // Whoever cannot be reached now may be later.
-    let refused = refused.filter(|error| error.outcome() == Outcome::Failed(Retry::Never)).map(in_words);
-    Ok((columns, refused))
+    Ok(Mapping { columns, refused: never(refused), decoded })
+}
+
+/// Whoever cannot be reached now may be later.
+fn never(refused: Option<WorkerError>) -> Option<String> {
+    refused.filter(|error| error.outcome() == Outcome::Failed(Retry::Never)).map(in_words)
+}
+
+/// As a task finds out whether rows travel as they are.
+async fn agreed(
+    pipeline: &Pipeline,
+    source: &dyn Source,
+    sink: &dyn Sink,
+) -> Result<Result<Verbatim, String>, WorkerError> {
+    if let Some(why) = values_needed(pipeline) {
+        return Ok(Err(why.to_owned()));
+    }
+    let rows = match source.verbatim().await? {
+        Ok(rows) => rows,
+        Err(why) => return Ok(Err(why)),
+    };
+    Ok(sink.verbatim(&rows).await?.map_or(Ok(rows), Err))
+}
+
+/// Columns whose values nobody looks at: what is lost is what was said of the column, not of its values.
+fn as_they_are(origins: &[Origin], rows: &Verbatim) -> Vec<Column> {
+    let column = |column: &VerbatimColumn| {
+        let origin = origins.iter().find(|origin| origin.column == column.name);
+        let rules = origin.is_some_and(|origin| origin.losses.contains(&Loss::DomainRules));
+        Column {
+            name: column.name.clone(),
+            source: origin.map_or_else(|| column.kind.sql.clone(), |origin| origin.kind.clone()),
+            rows: "as it is".to_owned(),
+            sink: Some(column.kind.sql.clone()),
+            change: None,
+            losses: rules
+                .then(|| Lost { loss: Loss::DomainRules, what: Loss::DomainRules.text() })
+                .into_iter()
+                .collect(),
+            error: None,
+        }
+    };
+    rows.columns.iter().map(column).collect()
 }
 
 fn in_words(error: WorkerError) -> String {

@@ -53,6 +53,10 @@ struct Plan {
     /// What becomes of older versions.
     lifecycle: Vec<String>,
     columns: Vec<Column>,
+    /// Whether rows travel as they are: no value is decoded.
+    verbatim: bool,
+    /// Why values are decoded, where source and sink are of one kind.
+    decoded: Option<String>,
     /// Why the columns are not known.
     columns_unknown: Option<String>,
     /// Why the sink does not take the rows, where it is not for a column of theirs.
@@ -83,10 +87,15 @@ async fn plan(pipeline: &Pipeline) -> Plan {
     let windows_due = tiling.as_ref().map_or(1, |tiling| tiling.count(tiling.origin(), tiling.closed_to(now)));
     let per_task = pipeline.window.as_ref().map_or(1, |window| u64::from(window.run()));
     let next = tiling.as_ref().and_then(|tiling| tiling.closes(tiling.closed_to(now)));
-    let (columns, refused, columns_unknown) = match mapping::of(pipeline).await {
-        Ok((columns, refused)) => (columns, refused, None),
-        Err(cause) => (Vec::new(), None, Some(cause)),
+    let (mapping, columns_unknown) = match mapping::of(pipeline).await {
+        Ok(mapping) => (Some(mapping), None),
+        Err(cause) => (None, Some(cause)),
     };
+    let verbatim = mapping.as_ref().is_some_and(|mapping| mapping.decoded.is_none());
+    let (columns, refused, decoded) =
+        mapping.map_or_else(Default::default, |mapping| (mapping.columns, mapping.refused, mapping.decoded));
+    // Between others nobody expects anything else.
+    let alike = pipeline.source.from.kind == pipeline.sink.format;
     let usual = sink::find(&pipeline.sink).map_or(OnChange::Freeze, |kind| (kind.schema_changes)(&pipeline.sink).usual);
     Plan {
         pipeline: pipeline.name.to_string(),
@@ -103,6 +112,8 @@ async fn plan(pipeline: &Pipeline) -> Plan {
         type_change: pipeline.schema.type_change.unwrap_or(usual).word(),
         lifecycle: sink::find(&pipeline.sink).map(|kind| (kind.lifecycle)(pipeline)).unwrap_or_default(),
         columns,
+        verbatim,
+        decoded: decoded.filter(|_| alike),
         columns_unknown,
         refused,
     }
@@ -125,6 +136,11 @@ fn render(plan: &Plan) -> String {
     text.push_str(&format!("  columns that change: new {}, of another type {}\n", plan.new_column, plan.type_change));
     for sentence in &plan.lifecycle {
         text.push_str(&format!("  {sentence}\n"));
+    }
+    match &plan.decoded {
+        Some(why) => text.push_str(&format!("  values are decoded: {why}\n")),
+        None if plan.verbatim => text.push_str("  rows travel as they are: not decoded\n"),
+        None => {}
     }
     if let Some(unknown) = &plan.columns_unknown {
         text.push_str(&format!("  columns: {}\n", style.yellow(unknown)));

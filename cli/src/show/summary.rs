@@ -127,11 +127,7 @@ pub fn place(pipeline: &Pipeline) -> String {
 }
 
 /// The next commands to try: mending what failed, and going on.
-fn next<'a>(
-    path: &Path,
-    quarantined: impl Iterator<Item = &'a Pipeline>,
-    left: bool,
-) -> String {
+fn next<'a>(path: &Path, quarantined: impl Iterator<Item = &'a Pipeline>, left: bool) -> String {
     let mut text = String::new();
     let failed: Vec<&Pipeline> = quarantined.collect();
     if !failed.is_empty() {

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, future, stream};
 use serde::de::DeserializeOwned;
 use tonic::{
-    Request,
+    Code, Request, Status,
     metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
@@ -35,11 +35,12 @@ use super::{
     server::WINDOW_BYTES,
     service::{Part, Pass, Staged},
     trace,
-    wire::{self, Answer, EndMark, Finish, Shows, broken, from_status},
+    wire::{self, Answer, Ask, EndMark, Finish, Shows, broken, from_status},
 };
 use crate::{
     error::{Result, WorkerError},
     stage::BatchStream,
+    verbatim::Verbatim,
 };
 
 /// What a message carries beside its data.
@@ -95,24 +96,42 @@ impl FlightHop {
             return Err(WorkerError::never(error::SINK_UNSUPPORTED, "too many files for one manifest")
                 .fix("partition by fewer values, or set a larger target size"));
         }
-        self.act(&pass.ticket, wire::FINISH, body).await
+        let result = self.act(pass, wire::FINISH, body).await.map_err(|status| from_status(&status))?;
+        answer(result)
     }
 
     /// Whether readers of the claim's sink see what the commit `seq` left, so many rows.
     pub async fn shows(&self, pass: &Pass, seq: Seq, rows: u64) -> Result<bool> {
         let body = serde_json::to_vec(&Shows { pipeline: text_of(pass)?.into(), seq, rows })
             .map_err(|cause| WorkerError::never(error::INTERNAL, "a question cannot be written").because(cause))?;
-        self.act(&pass.ticket, wire::SHOWS, body).await
+        let result = self.act(pass, wire::SHOWS, body).await.map_err(|status| from_status(&status))?;
+        answer(result)
     }
 
-    async fn act<T: DeserializeOwned>(&self, ticket: &Bytes, action: &str, body: Vec<u8>) -> Result<T> {
-        let request = under(ticket, Action { r#type: action.to_owned(), body: body.into() });
-        let results = self.client.clone().do_action(request).await.map_err(|status| from_status(&status))?;
-        let result = results.into_inner().message().await.map_err(|status| from_status(&status))?;
-        let result = result.ok_or_else(|| broken("the sink worker does not answer"))?;
-        serde_json::from_slice(&result.body)
-            .map_err(|cause| broken("the sink worker's answer is damaged").because(cause))
+    /// Why the sink takes no rows as they are; `None` if it takes them.
+    pub async fn verbatim(&self, pass: &Pass, rows: &Verbatim) -> Result<Option<String>> {
+        let ask = Ask { pipeline: text_of(pass)?.into(), rows: Cow::Borrowed(rows) };
+        let body = serde_json::to_vec(&ask).map_err(|cause| {
+            WorkerError::never(error::INTERNAL, "a question cannot be written as JSON").because(cause)
+        })?;
+        match self.act(pass, wire::VERBATIM, body).await {
+            Ok(result) => answer(result),
+            Err(status) if status.code() == Code::Unimplemented => {
+                Ok(Some("the sink worker is of a version that decodes all rows".to_owned()))
+            }
+            Err(status) => Err(from_status(&status)),
+        }
     }
+
+    async fn act(&self, pass: &Pass, action: &str, body: Vec<u8>) -> Result<Option<arrow_flight::Result>, Status> {
+        let request = under(&pass.ticket, Action { r#type: action.to_owned(), body: body.into() });
+        self.client.clone().do_action(request).await?.into_inner().message().await
+    }
+}
+
+fn answer<T: DeserializeOwned>(result: Option<arrow_flight::Result>) -> Result<T> {
+    let result = result.ok_or_else(|| broken("the sink worker does not answer"))?;
+    serde_json::from_slice(&result.body).map_err(|cause| broken("the sink worker's answer is damaged").because(cause))
 }
 
 fn text_of(pass: &Pass) -> Result<&str> {

@@ -14,7 +14,7 @@ use super::{
     service::{Part, Pass, StageService, Staged},
     trace,
 };
-use crate::{error::Result, stage::BatchStream};
+use crate::{error::Result, stage::BatchStream, verbatim::Verbatim};
 
 /// The way to the worker that stages.
 #[derive(Clone)]
@@ -25,6 +25,14 @@ pub enum Hop {
 }
 
 impl Hop {
+    /// Why the pipeline's sink takes no rows as they are, in words; `None` if it takes them.
+    pub async fn verbatim(&self, pass: &Pass, rows: &Verbatim) -> Result<Option<String>> {
+        match self {
+            Self::Local(service) => service.verbatim(&service.open(pass).await?, rows).await,
+            Self::Remote(hop) => hop.verbatim(pass, rows).await,
+        }
+    }
+
     /// Stages a stream under a claim's pass. When it fails nothing is visible; the attempt is over.
     pub async fn put(&self, pass: &Pass, part: Part, schema: SchemaRef, rows: BatchStream) -> Result<Staged> {
         match self {

@@ -1,4 +1,5 @@
-//! The Flight service of a sink worker: DoPut of rows and the actions `finish` and `shows`, all under a ticket; nothing else.
+//! The Flight service of a sink worker: DoPut of rows and the actions `finish`, `shows` and `verbatim`, all under a ticket;
+//! nothing else.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -26,7 +27,7 @@ use super::{
     MAX_MESSAGE_BYTES,
     service::{Claim, Part, Pass, StageService, Staged},
     trace,
-    wire::{self, Answer, EndMark, Finish, Shows, broken, to_status},
+    wire::{self, Answer, Ask, EndMark, Finish, Shows, broken, to_status},
 };
 use crate::{
     error::{Result, WorkerError},
@@ -91,19 +92,26 @@ impl Flight {
         let Finish { pipeline, draft } = serde_json::from_slice(&action.body)
             .map_err(|cause| broken("a manifest arrived damaged").because(cause))?;
         let claim: Claim = self.service.open(&Pass { ticket, pipeline: pipeline.into_owned().into() }).await?;
-        result(&self.service.finish(&claim, draft.into_owned()).await?)
+        answer(&self.service.finish(&claim, draft.into_owned()).await?)
     }
 
     async fn shows(&self, ticket: Bytes, action: Action) -> Result<arrow_flight::Result> {
         let Shows { pipeline, seq, rows } = serde_json::from_slice(&action.body)
             .map_err(|cause| broken("a question arrived damaged").because(cause))?;
         let claim: Claim = self.service.open(&Pass { ticket, pipeline: pipeline.into_owned().into() }).await?;
-        result(&self.service.shows(&claim, seq, rows).await?)
+        answer(&self.service.shows(&claim, seq, rows).await?)
+    }
+
+    async fn verbatim(&self, ticket: Bytes, action: Action) -> Result<arrow_flight::Result> {
+        let Ask { pipeline, rows } = serde_json::from_slice(&action.body)
+            .map_err(|cause| broken("a question about rows arrived damaged").because(cause))?;
+        let claim: Claim = self.service.open(&Pass { ticket, pipeline: pipeline.into_owned().into() }).await?;
+        answer(&self.service.verbatim(&claim, &rows).await?)
     }
 }
 
-fn result(answer: &impl Serialize) -> Result<arrow_flight::Result> {
-    let body = serde_json::to_vec(answer)
+fn answer(result: &impl Serialize) -> Result<arrow_flight::Result> {
+    let body = serde_json::to_vec(result)
         .map_err(|cause| WorkerError::never(error::INTERNAL, "an answer cannot be written").because(cause))?;
     Ok(arrow_flight::Result { body: body.into() })
 }
@@ -190,7 +198,7 @@ fn undecodable(error: FlightError) -> WorkerError {
 type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
 fn unused<T>() -> Result<T, Status> {
-    Err(Status::unimplemented("this service takes DoPut and the actions finish and shows"))
+    Err(Status::unimplemented("this service takes DoPut and the actions finish, shows and verbatim"))
 }
 
 #[tonic::async_trait]
@@ -226,6 +234,7 @@ impl FlightService for Flight {
         let result = match action.r#type.as_str() {
             wire::FINISH => Box::pin(self.finish(ticket, action).instrument(span)).await,
             wire::SHOWS => Box::pin(self.shows(ticket, action).instrument(span)).await,
+            wire::VERBATIM => Box::pin(self.verbatim(ticket, action)).await,
             _ => return unused(),
         };
         let result = result.map_err(|error| to_status(&error))?;

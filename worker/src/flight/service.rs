@@ -22,6 +22,7 @@ use crate::{
     open::read_pipeline,
     sink::Sink,
     stage::{Attempt, BatchStream, Fitting, Layout, StagedName, Unfit, dead_letters, manifest, stage},
+    verbatim::Verbatim,
 };
 
 /// How often a key that is not known yet is looked for again, and how many times. A new leader tells its key to readers, by
@@ -110,6 +111,11 @@ impl StageService {
         Ok(Claim { verified, sink })
     }
 
+    /// Why the claim's sink takes no rows as they are, in words; `None` if it takes them.
+    pub async fn verbatim(&self, claim: &Claim, rows: &Verbatim) -> Result<Option<String>> {
+        claim.sink.verbatim(rows).await
+    }
+
     /// Stages a stream of rows of `schema` for the claim's sink. A claim may put any number of streams, at once too.
     pub async fn put(&self, claim: &Claim, part: Part, schema: SchemaRef, rows: BatchStream) -> Result<Staged> {
         let places = match part {
@@ -167,7 +173,8 @@ pub struct Rest {
 }
 
 async fn stage_rows(sink: &dyn Sink, layout: &Layout, attempt: &Attempt, rows: BatchStream) -> Result<Staged> {
-    let schema = serde_json::to_value(layout.changes.mark(&layout.schema))
+    let schema = layout
+        .told()
         .map_err(|cause| WorkerError::never(error::INTERNAL, "a schema cannot be written as JSON").because(cause))?;
     if !layout.changes.discards() {
         let files = sink.stage(layout, attempt, rows).await?;

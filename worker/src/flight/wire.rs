@@ -15,7 +15,10 @@ use windrow_common::{
 };
 
 use super::service::{Part, Rest};
-use crate::error::{Outcome, Result, WorkerError, in_one_line};
+use crate::{
+    error::{Outcome, Result, WorkerError, in_one_line},
+    verbatim::Verbatim,
+};
 
 /// Header with the signed ticket.
 pub(super) const TICKET: &str = "windrow-ticket-bin";
@@ -25,6 +28,9 @@ pub(super) const PART: &str = "windrow-part";
 pub(super) const FINISH: &str = "finish";
 /// The action that asks whether a sink shows a commit: its body is a [`Shows`], the result `true` or `false`, both JSON.
 pub(super) const SHOWS: &str = "shows";
+/// The action that asks whether rows may come as they are: its body is an [`Ask`], the result why not, or null, as JSON. Sink
+/// workers of older versions know nothing of it.
+pub(super) const VERBATIM: &str = "verbatim";
 /// Header of a client that reads what there is beside files; its value says nothing.
 pub(super) const REST: &str = "windrow-rest";
 /// Error texts travel in headers, which are small.
@@ -58,6 +64,14 @@ pub(super) struct Shows<'a> {
     pub(super) pipeline: Cow<'a, str>,
     pub(super) seq: Seq,
     pub(super) rows: u64,
+}
+
+/// What is asked with the action [`VERBATIM`].
+#[derive(Serialize, Deserialize)]
+pub(super) struct Ask<'a> {
+    /// As in [`Finish`].
+    pub(super) pipeline: Cow<'a, str>,
+    pub(super) rows: Cow<'a, Verbatim>,
 }
 
 /// The last message of a put. A stream that ends without it was cut off, however orderly it looks.

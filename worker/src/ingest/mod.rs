@@ -33,8 +33,10 @@ use crate::{
     source::{Chunk, Reject, RowStream, Slice, Source},
     stage::{Attempt, BatchStream, Unfit},
     transform::{Shape, Transform, TransformLimits},
+    verbatim,
 };
 
+mod course;
 mod hops;
 mod keyed;
 mod paced;
@@ -43,8 +45,8 @@ mod ready;
 mod rejects;
 mod watched;
 
+use course::Course;
 pub use hops::Hops;
-use keyed::Keyed;
 use paced::paced;
 use rejects::Rejects;
 use watched::watched;
@@ -117,13 +119,10 @@ impl Ingest {
         if proof::is_all(proof, shown, task, leave.as_ref()).await? {
             return Ok(Ingested::Compared);
         }
-        let input = source.schema().instrument(read.clone()).await?;
-        let transform = self.transform(pipeline);
-        let shape = transform.check(input.clone(), pipeline.source.cursor.as_deref()).await?;
-        check_run(&shape, task.windows)?;
-        let keyed = pipeline.sink.upsert.as_ref().map(|upsert| Keyed::of(upsert, &shape.output)).transpose()?;
+        let course = Course::of(pipeline, task, source.as_ref(), (&hop, &pass), self.transform(pipeline));
+        let course = course.instrument(read.clone()).await?;
         // A transform that looks at more than one row needs to see them all.
-        let (slices, kept) = match shape.row_wise && task.part.is_none() && task.windows == 1 {
+        let (slices, kept) = match course.is_row_wise() && task.part.is_none() && task.windows == 1 {
             true => share(source.as_ref(), slices, &task.window, leave.as_ref()).instrument(read.clone()).await?,
             false => (slices, None),
         };
@@ -131,27 +130,25 @@ impl Ingest {
         let inputs = slices.iter().map(|slice| slice.input.clone()).collect();
         let rejects = Arc::new(Rejects::new(hop.clone(), pass.clone(), attempt_of(task), pipeline.limits.max_rejected));
         let found = Found {
-            schema: input.clone(),
+            schema: course.input(),
             rejects: rejects.clone(),
             rows: AtomicU64::new(0),
             progress: progress.clone(),
         };
         let found = Arc::new(found);
-        let chunks = chunks_of(source, slices, task);
+        let chunks = chunks_of(source, slices, (task, course.is_verbatim()));
         let chunks = match pipeline.source.from.limits.rows_per_s {
             Some(rate) => paced(chunks, rate, leave.clone()),
             None => chunks,
         };
         let rows = watched(sorted(chunks, found.clone()), read);
-        let mut rows = transform.apply(input, rows).await?;
-        if let Some(keyed) = keyed {
-            rows = keyed.of_rows(rows, found.clone());
-        }
+        let output = course.output();
+        let rows = course.apply(rows, &found).await?;
         let rows = watched(written(rows, progress.clone(), pipeline.name.clone()), tracing::info_span!("transform"));
 
-        let staged = hop.put(&pass, Part::Rows, shape.output.clone(), rows).await?;
+        let staged = hop.put(&pass, Part::Rows, output.clone(), rows).await?;
         progress.add_bytes(staged.files.iter().map(|file| file.bytes).sum());
-        let Rest { schema, unfit } = staged.rest.map_or_else(|| untold(&shape.output), Ok)?;
+        let Rest { schema, unfit } = staged.rest.map_or_else(|| untold(&output), Ok)?;
         let values_discarded = unfit.values.values().sum();
         let (rejected, dead_letters) = rejects.finish(found.rows.load(Ordering::Relaxed), unfit).await?;
 
@@ -229,7 +226,7 @@ fn one_by_one(windows: u32, reason: &str) -> WorkerError {
 
 /// What was found in the source.
 struct Found {
-    /// What the transform was made for.
+    /// Of what is read, for which everything after it was made.
     schema: SchemaRef,
     rejects: Arc<Rejects>,
     rows: AtomicU64,
@@ -237,11 +234,16 @@ struct Found {
 }
 
 /// What all slices hold, one slice after the other.
-fn chunks_of(source: Arc<dyn Source>, slices: Vec<Slice>, task: &Assignment) -> RowStream {
+fn chunks_of(source: Arc<dyn Source>, slices: Vec<Slice>, (task, verbatim): (&Assignment, bool)) -> RowStream {
     let window = task.window;
     let chunks = stream::iter(slices).map(move |slice| {
         let source = source.clone();
-        async move { source.read(&slice, &window).await }
+        async move {
+            match verbatim {
+                true => source.read_verbatim(&slice, &window).await,
+                false => source.read(&slice, &window).await,
+            }
+        }
     });
     chunks.buffered(OPENED_AHEAD).try_flatten().boxed()
 }
@@ -262,7 +264,8 @@ impl Found {
         let (expected, found) = (self.schema.fields(), batch.schema_ref().fields());
         let same = Arc::ptr_eq(&self.schema, batch.schema_ref())
             || expected.len() == found.len()
-                && expected.iter().zip(found).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
+                && expected.iter().zip(found).all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type())
+                && verbatim::is_same(&self.schema, batch.schema_ref());
         match same {
             true => Ok(()),
             false => Err(WorkerError::later(error::SOURCE_CHANGED, "the source's columns changed while it was read")),

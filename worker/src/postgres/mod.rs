@@ -3,6 +3,7 @@
 
 mod catalog;
 pub mod copy;
+mod exact;
 mod failure;
 mod params;
 mod quote;
@@ -13,6 +14,7 @@ mod tests;
 mod tls;
 
 pub use catalog::{Class, Column, Relation, RelationKind, Type, columns_of_query, relation};
+pub use exact::{ExactTypes, FORM, exact_types, exact_types_named};
 pub use failure::{Kind, kind_of, source_error};
 pub use params::{Params, Settings};
 pub use quote::{identifier, literal, qualified};

@@ -26,6 +26,7 @@ use crate::{
     source::{Built, ParamError},
     stage::{self, Attempt, BatchStream, Layout},
     storage::Storage,
+    verbatim::Verbatim,
 };
 
 mod change;
@@ -52,6 +53,12 @@ pub trait Sink: Send + Sync + 'static {
     /// Fails with `SINK_UNSUPPORTED_TYPE` or `SINK_SCHEMA` before anything is written, and with `SINK_UNCONDITIONAL`
     /// where the store cannot fence commits.
     async fn layout(&self, schema: SchemaRef) -> Result<Layout>;
+
+    /// Why rows cannot come as their source wrote them, in words; `None` if they can, in which case [`Self::layout`] takes
+    /// [`Verbatim::schema`].
+    async fn verbatim(&self, _rows: &Verbatim) -> Result<Option<String>> {
+        Ok(Some("the sink takes values alone".to_owned()))
+    }
 
     /// What each column becomes here, one by one: for plans. A column without a form does not hide the next.
     async fn stored(&self, schema: SchemaRef) -> Result<Vec<Result<Stored>>> {

@@ -19,6 +19,7 @@ use crate::{
     connection::ConnectionKind,
     error::{Result, WorkerError},
     mapping::Origin,
+    verbatim::Verbatim,
 };
 
 mod decode;
@@ -69,6 +70,16 @@ pub trait Source: Send + Sync + 'static {
     /// The rows of the slice that lie in the window, and what had to be rejected. With a cursor column, rows outside
     /// `[start, end)` are left out here. Memory is bounded by a few batches whatever the input's size.
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream>;
+
+    /// The rows as the source itself writes them, or in words why it cannot leave them so.
+    async fn verbatim(&self) -> Result<Result<Verbatim, String>> {
+        Ok(Err("the source has rows of values alone".to_owned()))
+    }
+
+    /// As [`Self::read`], the rows left as they are, in batches of [`Verbatim::schema`].
+    async fn read_verbatim(&self, slice: &Slice, _window: &Window) -> Result<RowStream> {
+        Err(WorkerError::never(error::NOT_VERBATIM, "the source has rows of values alone").at(&slice.input.name))
+    }
 
     /// Cuts a slice into shards that are read from one moment of the source, by whoever comes: together they are what the slice is
     /// then. The first is read here, and as long as a clone of it lives, the others can be read elsewhere by their

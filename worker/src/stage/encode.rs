@@ -24,6 +24,7 @@ use super::FileFormat;
 use crate::error::{Result, WorkerError};
 
 mod csv;
+mod lines;
 
 /// One file's encoder.
 pub(super) enum Encoder {
@@ -39,12 +40,18 @@ pub(super) enum Encoder {
     Json {
         out: Vec<u8>,
     },
+    Lines {
+        out: Vec<u8>,
+    },
+    Verbatim {
+        out: Vec<u8>,
+    },
 }
 
 impl Encoder {
     /// `SINK_UNSUPPORTED_TYPE` when the format has no form for a column.
     pub(super) fn new(format: &FileFormat, schema: &SchemaRef, row_group_bytes: usize) -> Result<Self> {
-        check(format, schema)?;
+        check_columns(format, schema)?;
         Ok(match format {
             FileFormat::Parquet { metadata } => {
                 let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties(schema, metadata)));
@@ -61,6 +68,8 @@ impl Encoder {
                 Self::Csv { out, delimiter: *delimiter }
             }
             FileFormat::JsonLines => Self::Json { out: Vec::new() },
+            FileFormat::Lines => Self::Lines { out: Vec::new() },
+            FileFormat::Verbatim(_) => Self::Verbatim { out: Vec::new() },
         })
     }
 
@@ -75,6 +84,8 @@ impl Encoder {
             }
             Self::Csv { out, delimiter } => csv::write_rows(out, batch, *delimiter).map_err(unencodable),
             Self::Json { out } => write_json(out, batch),
+            Self::Lines { out } => lines::write(out, batch),
+            Self::Verbatim { out } => write_verbatim(out, batch),
         }
     }
 
@@ -82,14 +93,14 @@ impl Encoder {
     pub(super) fn pending(&self) -> usize {
         match self {
             Self::Parquet { writer, .. } => writer.in_progress_size(),
-            Self::Csv { out, .. } | Self::Json { out } => out.len(),
+            Self::Csv { out, .. } | Self::Json { out } | Self::Lines { out } | Self::Verbatim { out } => out.len(),
         }
     }
 
     pub(super) fn memory(&self) -> usize {
         match self {
             Self::Parquet { writer, .. } => writer.memory_size(),
-            Self::Csv { out, .. } | Self::Json { out } => out.capacity(),
+            Self::Csv { out, .. } | Self::Json { out } | Self::Lines { out } | Self::Verbatim { out } => out.capacity(),
         }
     }
 
@@ -97,7 +108,7 @@ impl Encoder {
     pub(super) fn take(&mut self) -> Bytes {
         let out = match self {
             Self::Parquet { writer, .. } => writer.inner_mut(),
-            Self::Csv { out, .. } | Self::Json { out } => out,
+            Self::Csv { out, .. } | Self::Json { out } | Self::Lines { out } | Self::Verbatim { out } => out,
         };
         Bytes::from(std::mem::take(out))
     }
@@ -117,12 +128,18 @@ impl FileFormat {
             Self::Parquet { .. } => "parquet",
             Self::Csv { .. } => "csv",
             Self::JsonLines => "jsonl",
+            Self::Lines => "txt",
+            Self::Verbatim(_) => "rows",
         }
     }
 }
 
-/// `SINK_UNSUPPORTED_TYPE` for the first column the text formats have no faithful form for.
-fn check(format: &FileFormat, schema: &Schema) -> Result<()> {
+/// `SINK_UNSUPPORTED_TYPE` for the first column the text formats have no faithful form for, `SINK_SCHEMA` where lines have more than
+/// one.
+pub(crate) fn check_columns(format: &FileFormat, schema: &Schema) -> Result<()> {
+    if *format == FileFormat::Lines {
+        lines::check(schema)?;
+    }
     schema.fields().iter().try_for_each(|field| check_format(format, field))
 }
 
@@ -133,6 +150,8 @@ pub(crate) fn check_format(format: &FileFormat, field: &Field) -> Result<()> {
         FileFormat::Parquet { .. } => false,
         FileFormat::Csv { .. } => kind.is_nested() || is_binary(kind),
         FileFormat::JsonLines => contains(kind, &is_binary),
+        FileFormat::Lines => !kind.is_string(),
+        FileFormat::Verbatim(_) => *kind != DataType::Binary,
     };
     if !unfit {
         return Ok(());
@@ -198,6 +217,17 @@ fn write_json(out: &mut Vec<u8>, batch: &RecordBatch) -> Result<()> {
     }
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(out);
     writer.write(batch).and_then(|()| writer.finish()).map_err(unencodable)
+}
+
+/// The bytes of the one column, as they lie there.
+fn write_verbatim(out: &mut Vec<u8>, batch: &RecordBatch) -> Result<()> {
+    let rows = batch.columns().first().and_then(|rows| rows.as_binary_opt::<i32>());
+    let rows =
+        rows.ok_or_else(|| WorkerError::never(error::INTERNAL, "rows that are left as they are came otherwise"))?;
+    let offsets = rows.value_offsets();
+    let at = |place: Option<&i32>| place.and_then(|at| usize::try_from(*at).ok()).unwrap_or_default();
+    out.extend_from_slice(&rows.value_data()[at(offsets.first())..at(offsets.last())]);
+    Ok(())
 }
 
 /// The JSON writer would turn such numbers into null.

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::stream::BoxStream;
+use serde_json::Value;
 use windrow_common::{claim::Token, id::TaskId, manifest::StagedFile, window::Window};
 
-use crate::{error::Result, storage::Storage};
+use crate::{error::Result, storage::Storage, verbatim::Verbatim};
 
 mod cast;
 pub mod chain;
@@ -29,7 +30,7 @@ mod writer;
 pub(crate) mod tests;
 
 pub use changes::{Changes, Discard, mark_of, marked, unmarked};
-pub(crate) use encode::check_format;
+pub(crate) use encode::{check_columns, check_format};
 pub(crate) use file::{FilePlan, OpenFile};
 pub use fitting::{Fitting, Unfit};
 pub(crate) use name::joined;
@@ -87,6 +88,20 @@ pub enum FileFormat {
         header: bool,
     },
     JsonLines,
+    /// One column of text, a line each.
+    Lines,
+    /// Rows as their source wrote them, one behind the other; the file is what its manifest says, no more.
+    Verbatim(Box<Verbatim>),
+}
+
+impl Layout {
+    /// What a manifest tells of the rows: their schema, its columns marked where the table is to change for them.
+    pub fn told(&self) -> serde_json::Result<Value> {
+        match &self.format {
+            FileFormat::Verbatim(rows) => Ok(rows.told()),
+            _ => serde_json::to_value(self.changes.mark(&self.schema)),
+        }
+    }
 }
 
 /// Whose files are being staged.

@@ -67,7 +67,8 @@ fn what_rests_on_proofs_of_the_source_has_to_make_sense() {
         ("lag: 5m", "lag: 5m, audit_after: 5m", &["error WR-P009 9:67"]),
         ("lag: 5m", "lag: 5m, audit_after: 6h, lookback: 1", &["error WR-P009 9:67"]),
     ]);
-    let text = SOUND.replace("lag: 5m", "lag: 5m, audit_after: 6h").replace("path: visits }", "path: visits, write: append }");
+    let text =
+        SOUND.replace("lag: 5m", "lag: 5m, audit_after: 6h").replace("path: visits }", "path: visits, write: append }");
     assert_eq!(found(&load(&text)), ["error WR-P009 9:67"]);
     let pipelines = load(&SOUND.replace("lag: 5m", "lag: 5m, audit_after: 6h")).pipelines;
     let after = pipelines.iter().find_map(|pipeline| pipeline.window.as_ref()).unwrap().audit_after.unwrap();

@@ -24,6 +24,21 @@ async fn both_ways_stage_the_same_bytes() {
     assert_eq!(digests[0], digests[1]);
 }
 
+/// A sink is asked under the claim's ticket, whichever way; this one has its own reason.
+#[tokio::test]
+async fn the_sink_is_asked_whether_rows_may_come_as_they_are() {
+    use crate::verbatim::Verbatim;
+    let house = House::new("json").await;
+    let rows = Verbatim { form: "x".to_owned(), server: 1, columns: Vec::new() };
+    for (name, hop) in house.hops() {
+        let why = hop.verbatim(&house.pass(), &rows).await.unwrap();
+        assert_eq!(why.as_deref(), Some("the sink takes values alone"), "{name}");
+        let forged = Pass { ticket: Bytes::from_static(b"x"), ..house.pass() };
+        let refused = hop.verbatim(&forged, &rows).await.unwrap_err();
+        assert_eq!(refused.code(), error::TICKET_REFUSED, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn whether_a_sink_shows_a_commit_is_asked_under_a_ticket() {
     let house = House::new("parquet").await;

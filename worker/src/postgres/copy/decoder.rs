@@ -1,4 +1,4 @@
-//! The stream of a binary COPY: a head, rows of fields, an end. Rows may begin and end anywhere in the chunks.
+//! The rows of a binary COPY as arrow batches.
 
 use arrow_array::{BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow_schema::{ArrowError, SchemaRef};
@@ -6,15 +6,10 @@ use arrow_select::filter::filter;
 use windrow_common::error;
 
 use super::{
+    cutter::{Cutter, Field, Taker},
     form::{Form, Special},
     values::{Flaw, Values, shown},
 };
-
-const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
-/// Signature, flags, length of what else the head holds.
-const HEAD: usize = SIGNATURE.len() + 8;
-/// Flags that change the meaning of what follows.
-const CRITICAL: u32 = 0xffff_0000;
 
 /// How much is taken at a time.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +57,12 @@ pub enum StreamError {
 
 /// Reads a stream.
 pub struct Decoder {
+    cutter: Cutter,
+    batch: Batch,
+}
+
+/// The batch under construction, and how rows are put into it.
+struct Batch {
     schema: SchemaRef,
     forms: Vec<Form>,
     special: Special,
@@ -70,25 +71,7 @@ pub struct Decoder {
     limits: Limits,
     /// Most bytes of a flawed row that are shown.
     shown_bytes: usize,
-    at: At,
-    /// The beginning of a row whose rest is still to come.
-    pending: Vec<u8>,
-    batch: Batch,
     rows_seen: u64,
-    /// Where the fields of the row under way are; `None` for null.
-    fields: Vec<Option<(usize, usize)>>,
-}
-
-/// What comes next in a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
-    Head,
-    Row,
-    End,
-}
-
-/// The batch under construction.
-struct Batch {
     values: Vec<Values>,
     rows: usize,
     bytes: usize,
@@ -100,45 +83,30 @@ impl Decoder {
     /// Of columns in the schema's order, which has their forms' types.
     pub fn new(schema: SchemaRef, forms: Vec<Form>, special: Special, limits: Limits) -> Self {
         let values = forms.iter().map(Values::new).collect();
-        let batch = Batch { values, rows: 0, bytes: 0, flawed: Vec::new() };
-        let (at, pending, fields) = (At::Head, Vec::new(), Vec::with_capacity(forms.len()));
-        let shown_bytes = 1 << 10;
-        Self { schema, forms, special, cursor: None, limits, shown_bytes, at, pending, batch, rows_seen: 0, fields }
+        let cutter = Cutter::new(forms.len(), limits.row_bytes);
+        let (shown_bytes, rows_seen, rows, bytes) = (1 << 10, 0, 0, 0);
+        let flawed = Vec::new();
+        let batch =
+            Batch { schema, forms, special, cursor: None, limits, shown_bytes, rows_seen, values, rows, bytes, flawed };
+        Self { cutter, batch }
     }
 
     /// Takes null in this column for a flaw.
     pub fn with_cursor(mut self, column: Option<usize>) -> Self {
-        self.cursor = column;
+        self.batch.cursor = column;
         self
     }
 
     /// Shows so many bytes of a flawed row.
     pub fn showing(mut self, bytes: usize) -> Self {
-        self.shown_bytes = bytes;
+        self.batch.shown_bytes = bytes;
         self
     }
 
     /// Takes rows from the front of `chunk`; what is left of it when a batch is full, stays. Whether one is.
     pub fn feed(&mut self, chunk: &mut &[u8]) -> Result<bool, StreamError> {
-        if self.pending.is_empty() {
-            let used = self.take_rows(chunk)?;
-            *chunk = &chunk[used..];
-            if !self.is_full() {
-                self.pending.extend_from_slice(chunk);
-                *chunk = &[];
-            }
-        } else {
-            self.pending.extend_from_slice(chunk);
-            *chunk = &[];
-            let pending = std::mem::take(&mut self.pending);
-            let used = self.take_rows(&pending)?;
-            self.pending = pending;
-            self.pending.drain(..used);
-        }
-        if self.pending.len() > self.limits.row_bytes && !self.is_full() {
-            return Err(StreamError::TooLong(self.limits.row_bytes));
-        }
-        Ok(self.is_full())
+        self.cutter.feed(chunk, &mut self.batch)?;
+        Ok(self.batch.is_full())
     }
 
     /// The rows taken so far and those that could not be; the next one begins a new batch.
@@ -155,7 +123,7 @@ impl Decoder {
             rows -= flawed.len();
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)?;
+        let batch = RecordBatch::try_new_with_options(self.batch.schema.clone(), arrays, &options)?;
         Ok((batch, flawed.into_iter().map(|(_, flawed)| flawed).collect()))
     }
 
@@ -166,98 +134,21 @@ impl Decoder {
 
     /// Fails unless the stream has come to its end: one that broke off is never taken for a whole one.
     pub fn finish(&self) -> Result<(), StreamError> {
-        match self.at == At::End && self.pending.is_empty() {
-            true => Ok(()),
-            false => Err(StreamError::Cut),
-        }
+        self.cutter.finish()
     }
+}
 
+impl Taker for Batch {
     fn is_full(&self) -> bool {
-        self.batch.rows >= self.limits.rows || self.batch.bytes >= self.limits.bytes
+        self.rows >= self.limits.rows || self.bytes >= self.limits.bytes
     }
 
-    /// Takes whole rows until the batch is full; how many bytes they had.
-    fn take_rows(&mut self, bytes: &[u8]) -> Result<usize, StreamError> {
-        let mut used = 0;
-        while !self.is_full() {
-            let rest = &bytes[used..];
-            let taken = match self.at {
-                At::Head => self.head(rest)?,
-                At::Row => self.row(rest)?,
-                At::End if rest.is_empty() => None,
-                At::End => return Err(StreamError::AfterEnd),
-            };
-            let Some(taken) = taken else { break };
-            used += taken;
-        }
-        Ok(used)
-    }
-
-    fn head(&mut self, bytes: &[u8]) -> Result<Option<usize>, StreamError> {
-        if !bytes.starts_with(&SIGNATURE[..SIGNATURE.len().min(bytes.len())]) {
-            return Err(StreamError::Head);
-        }
-        let Some(head) = bytes.get(..HEAD) else { return Ok(None) };
-        let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        if word(SIGNATURE.len()) & CRITICAL != 0 {
-            return Err(StreamError::Head);
-        }
-        let length = usize::try_from(word(SIGNATURE.len() + 4)).unwrap_or(usize::MAX);
-        let length = HEAD.checked_add(length).filter(|length| *length <= self.limits.row_bytes);
-        let length = length.ok_or(StreamError::Head)?;
-        if bytes.len() < length {
-            return Ok(None);
-        }
-        self.at = At::Row;
-        Ok(Some(length))
-    }
-
-    /// One row, if it is there as a whole.
-    fn row(&mut self, bytes: &[u8]) -> Result<Option<usize>, StreamError> {
-        let Some(count) = bytes.first_chunk::<2>() else { return Ok(None) };
-        let mut at = 2;
-        match i16::from_be_bytes(*count) {
-            -1 => {
-                self.at = At::End;
-                return Ok(Some(at));
-            }
-            count if usize::try_from(count) == Ok(self.forms.len()) => {}
-            count => {
-                let found = usize::try_from(count).unwrap_or_default();
-                return Err(StreamError::Fields { expected: self.forms.len(), found });
-            }
-        }
-        self.fields.clear();
-        for _ in 0..self.forms.len() {
-            let Some(length) = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>) else { return Ok(None) };
-            at += 4;
-            let length = i32::from_be_bytes(*length);
-            if length == -1 {
-                self.fields.push(None);
-                continue;
-            }
-            let length = usize::try_from(length).map_err(|_| StreamError::Length)?;
-            let end = at + length;
-            if end > self.limits.row_bytes {
-                return Err(StreamError::TooLong(self.limits.row_bytes));
-            }
-            if end > bytes.len() {
-                return Ok(None);
-            }
-            self.fields.push(Some((at, end)));
-            at = end;
-        }
-        self.append(bytes);
-        self.batch.bytes += at;
-        Ok(Some(at))
-    }
-
-    /// Appends the row whose fields were found. Of its flaws the first column's is told.
-    fn append(&mut self, bytes: &[u8]) {
+    /// Appends the row. Of its flaws the first column's is told.
+    fn take(&mut self, row: &[u8], fields: &[Field]) {
         let mut first = None;
-        for (column, field) in self.fields.iter().enumerate() {
-            let field = field.map(|(from, to)| &bytes[from..to]);
-            let appended = self.batch.values[column].append(field, self.special);
+        for (column, field) in fields.iter().enumerate() {
+            let field = field.map(|(from, to)| &row[from..to]);
+            let appended = self.values[column].append(field, self.special);
             let null_cursor = field.is_none() && self.cursor == Some(column);
             if let (None, Err(flaw)) = (&first, appended) {
                 first = Some((column, flaw));
@@ -269,23 +160,26 @@ impl Decoder {
         self.rows_seen += 1;
         if let Some((column, mut flaw)) = first {
             flaw.reason = format!("column {:?}: {}", self.schema.field(column).name(), flaw.reason);
-            let flawed = Flawed { position: self.rows_seen, flaw, raw: self.shown(bytes) };
-            self.batch.flawed.push((self.batch.rows, flawed));
+            let flawed = Flawed { position: self.rows_seen, flaw, raw: self.shown(row, fields) };
+            self.flawed.push((self.rows, flawed));
         }
-        self.batch.rows += 1;
+        self.rows += 1;
+        self.bytes += row.len();
     }
+}
 
+impl Batch {
     /// `name=value` for each column.
-    fn shown(&self, bytes: &[u8]) -> String {
+    fn shown(&self, row: &[u8], fields: &[Field]) -> String {
         let mut text = String::new();
-        for (column, field) in self.fields.iter().enumerate() {
+        for (column, field) in fields.iter().enumerate() {
             if text.len() > self.shown_bytes {
                 break;
             }
             let value = match field {
                 None => "null".to_owned(),
                 // What is longer than all that is kept need not be made readable.
-                Some((from, to)) => shown(&self.forms[column], &bytes[*from..(*to).min(from + 4 * self.shown_bytes)]),
+                Some((from, to)) => shown(&self.forms[column], &row[*from..(*to).min(from + 4 * self.shown_bytes)]),
             };
             let before = if column == 0 { "" } else { ", " };
             text.push_str(&format!("{before}{}={value}", self.schema.field(column).name()));

@@ -1,4 +1,4 @@
-//! Sink `files`: a folder of Parquet, CSV or JSON-lines files with a log of commits beside them.
+//! Sink `files`: a folder of Parquet, CSV, JSON-lines or text files with a log of commits beside them.
 //!
 //! ```text
 //! _windrow/log/<seq>.json     one commit each, created if absent: the truth about what is published
@@ -53,7 +53,7 @@ mod tests;
 
 pub const KIND: SinkKind = SinkKind {
     kind: "files",
-    formats: &["parquet", "csv", "json"],
+    formats: &["parquet", "csv", "json", "text"],
     connections: Storage::CONNECTIONS,
     staging: &[],
     capabilities: Capabilities {
@@ -76,6 +76,8 @@ fn schema_changes(spec: &SinkSpec) -> SchemaChanges {
         ("csv", WriteMode::Append | WriteMode::ReplaceWindow) => {
             SchemaChanges { new_column: &[Freeze, DiscardRow, DiscardValue], ..changes }
         }
+        // Lines have one column.
+        ("text", _) => SchemaChanges { new_column: &[Freeze], type_change: &[Freeze], usual: Freeze, ..changes },
         _ => changes,
     }
 }

@@ -60,6 +60,7 @@ pub(super) fn settings(pipeline: &Pipeline) -> Result<(Settings, String), Vec<Pa
             header: params.header.unwrap_or(true),
         },
         "json" => FileFormat::JsonLines,
+        "text" => FileFormat::Lines,
         _ => FileFormat::Parquet { metadata: BTreeMap::new() },
     };
     let keep_versions = params.expose.keep().map_err(|bad| vec![bad])?;

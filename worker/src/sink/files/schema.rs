@@ -10,7 +10,7 @@ use crate::{
     error::{Result, WorkerError},
     mapping::{Stored, losses, losses_in_json, losses_in_text},
     sink::policy::Policy,
-    stage::{Changes, FileFormat, Layout, check_format, mark_of, unmarked},
+    stage::{Changes, FileFormat, Layout, check_columns, check_format, mark_of, unmarked},
 };
 
 /// How rows of `rows` are staged beside files of the schema `table`, if there are any.
@@ -28,6 +28,11 @@ pub(super) fn layout(rows: &Schema, table: Option<&SchemaRef>, settings: &Settin
             )
             .fix("correct `partition_by`, or add the column in a transform"));
         }
+    }
+    if settings.format == FileFormat::Lines {
+        let in_files = |field: &&FieldRef| !settings.partition_by.contains(field.name());
+        let fields: Vec<FieldRef> = schema.fields().iter().filter(in_files).cloned().collect();
+        check_columns(&settings.format, &Schema::new(fields))?;
     }
     let cursor = settings.cursor.clone().filter(|name| is_instant(&schema, name));
     Ok(Layout {
@@ -149,7 +154,7 @@ pub(super) fn stored(rows: &Schema, table: Option<&SchemaRef>, settings: &Settin
         let kind = column.data_type();
         let mut losses = losses(field.data_type(), kind);
         losses.extend(match settings.format {
-            FileFormat::Parquet { .. } => Vec::new(),
+            FileFormat::Parquet { .. } | FileFormat::Lines | FileFormat::Verbatim(_) => Vec::new(),
             FileFormat::Csv { .. } => losses_in_text(kind),
             FileFormat::JsonLines => losses_in_json(kind),
         });

@@ -48,6 +48,10 @@ pub(super) async fn show(sink: &PostgresSink, version: &Version, again: Again) -
     })?;
     let shown = Change::of(&version.newest)?;
     let change = Change {
+        // Nothing is loaded, whatever its rows were.
+        form: Change::form(&shown.alter, &[]),
+        verbatim: Vec::new(),
+        shapes: Vec::new(),
         tasks: Vec::new(),
         deed: Deed::Again { table, seq: version.seq() },
         name: sink.params.name.clone(),

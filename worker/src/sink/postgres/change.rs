@@ -1,6 +1,8 @@
 //! What a commit does to a database, as the intent's body holds it: worked out before it is tried, the same for whoever
 //! carries it out. Its form is a contract with older and newer versions of windrow. Pure.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use windrow_common::{
     error,
@@ -10,10 +12,13 @@ use windrow_common::{
 };
 
 use super::params::Name;
-use crate::error::{Result, WorkerError};
+use crate::{
+    error::{Result, WorkerError},
+    verbatim::Verbatim,
+};
 
-/// The forms there are: the second changes the table's columns.
-const FORMS: [u32; 2] = [1, 2];
+/// The forms there are: the second changes the table's columns, the third has rows that nobody decoded.
+const FORMS: [u32; 3] = [1, 2, 3];
 
 /// A commit's change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +35,12 @@ pub(super) struct Change {
     pub(super) alter: Vec<Alter>,
     /// For each of the body's files the place of its task in the body.
     pub(super) tasks: Vec<usize>,
+    /// What the rows are that come as another server wrote them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) verbatim: Vec<Verbatim>,
+    /// For each of the body's files which of those its rows are, from 1; 0 for rows of values. Left out, all are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) shapes: Vec<usize>,
     pub(super) deed: Deed,
 }
 
@@ -94,9 +105,32 @@ pub(super) enum Tell {
 }
 
 impl Change {
-    /// The form of a change: older versions know nothing of columns that change.
-    pub(super) fn form(alter: &[Alter]) -> u32 {
-        FORMS[usize::from(!alter.is_empty())]
+    /// The form of a change: older versions know nothing of columns that change, or of rows that were not decoded.
+    pub(super) fn form(alter: &[Alter], verbatim: &[Verbatim]) -> u32 {
+        match (verbatim, alter) {
+            ([], []) => FORMS[0],
+            ([], _) => FORMS[1],
+            _ => FORMS[2],
+        }
+    }
+
+    /// Of the file at a place.
+    pub(super) fn shape(&self, file: usize) -> usize {
+        self.shapes.get(file).copied().unwrap_or_default()
+    }
+
+    /// What rows of a shape are, if they were not decoded.
+    pub(super) fn verbatim(&self, shape: usize) -> Option<&Verbatim> {
+        self.verbatim.get(shape.checked_sub(1)?)
+    }
+
+    /// The shapes of the rows there are; at least one, also where there are no rows.
+    pub(super) fn shapes(&self) -> Vec<usize> {
+        let found: BTreeSet<usize> = (0..self.tasks.len()).map(|file| self.shape(file)).collect();
+        match found.is_empty() {
+            true => vec![usize::from(!self.verbatim.is_empty())],
+            false => found.into_iter().collect(),
+        }
     }
 
     pub(super) fn of(body: &IntentBody) -> Result<Self> {
@@ -107,7 +141,9 @@ impl Change {
         };
         let change = body.change.clone().ok_or_else(unreadable)?;
         let change: Self = serde_json::from_value(change).map_err(|cause| unreadable().because(cause))?;
-        let whole = FORMS.contains(&change.form) && change.tasks.len() == body.add.len();
+        let shaped = change.shapes.is_empty() || change.shapes.len() == body.add.len();
+        let known = change.shapes.iter().all(|shape| *shape <= change.verbatim.len());
+        let whole = FORMS.contains(&change.form) && change.tasks.len() == body.add.len() && shaped && known;
         whole.then_some(change).ok_or_else(unreadable)
     }
 }

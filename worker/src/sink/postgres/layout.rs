@@ -66,7 +66,7 @@ pub(super) fn wire(rows: &Schema, table: Option<&Table>, rules: Rules<'_>) -> Re
     let is_mark = |field: &FieldRef| marked && field.name() == DELETED_COLUMN;
     let (marks, rows): (Vec<FieldRef>, Vec<FieldRef>) = rows.fields().iter().cloned().partition(is_mark);
     let rows = &Schema::new(rows);
-    check_names(rows)?;
+    check_rows(rows, table, params)?;
     let mut changes = table.map_or_else(Changes::default, |_| policy.changes());
     let mut fields: Vec<FieldRef> = Vec::with_capacity(rows.fields().len());
     for field in rows.fields() {
@@ -76,10 +76,6 @@ pub(super) fn wire(rows: &Schema, table: Option<&Table>, rules: Rules<'_>) -> Re
         fields.extend(meet(field, table, params, policy)?.staged(before.as_ref(), &mut changes));
     }
     fields.extend(marks);
-    match table {
-        Some(table) => check_needed(rows, table)?,
-        None => check_declared(rows, params)?,
-    }
     Ok((Arc::new(Schema::new(fields)), changes))
 }
 
@@ -185,6 +181,15 @@ pub(super) fn new_columns(wire: &Schema, params: &Checked) -> Result<Vec<NewColu
         Ok(NewColumn { name: field.name().clone(), sql, cast })
     };
     wire.fields().iter().filter(|field| field.name() != DELETED_COLUMN).map(column).collect()
+}
+
+/// Fails where the names of the rows' columns are none of a table, or of this one, whatever the types.
+pub(super) fn check_rows(rows: &Schema, table: Option<&Table>, params: &Checked) -> Result<()> {
+    check_names(rows)?;
+    match table {
+        Some(table) => check_needed(rows, table),
+        None => check_declared(rows, params),
+    }
 }
 
 fn check_names(rows: &Schema) -> Result<()> {

@@ -1,44 +1,30 @@
-//! Staged files into a table of `windrow_stage`, by binary COPY, in a transaction of its own and without any lock of the
+//! Staged files into a table of `windrow_stage` (`copy` is how), in a transaction of its own and without any lock of the
 //! sink: whoever stands still in the midst of it holds up nobody. Every loader makes a table of its own, so two never wait
 //! for each other; its name says which intent it is of, so that a repeat finds what is there.
 
-use std::{pin::pin, sync::Arc};
-
-use arrow_array::{ArrayRef, Int32Array, RecordBatch, new_null_array};
-use arrow_cast::{CastOptions, cast_with_options};
-use arrow_schema::{DataType, Field, Schema};
-use bytes::{Bytes, BytesMut};
-use futures::{SinkExt, TryStreamExt};
-use pgpq::ArrowToPostgresBinaryEncoder;
-use tokio_postgres::{CopyInSink, Error};
+use arrow_schema::Schema;
+use tokio_postgres::Error;
 use uuid::Uuid;
-use windrow_common::{
-    error,
-    intent::IntentBody,
-    manifest::{Digest, StagedFile},
-    upsert::DELETED_COLUMN,
-};
+use windrow_common::{error, intent::IntentBody, manifest::Digest, upsert::DELETED_COLUMN};
 
 use super::{
     change::{Change, Deed, NewColumn},
     failure::{failed, unfit},
     rows::placed,
     session::Open,
-    target, types,
+    target, types, verbatim,
 };
 use crate::{
     error::{Result, WorkerError},
     postgres::{identifier, literal},
-    sink::change::read_file,
     storage::Storage,
+    verbatim::Verbatim,
 };
 
 /// Tells the rows of one task from those of another.
 pub(super) const TASK_COLUMN: &str = "_windrow_task";
 /// The place of a row among those of an intent.
 const ROW_COLUMN: &str = "_windrow_row";
-/// Bytes of rows that are encoded at a time, about.
-const PIECE: usize = 4 << 20;
 
 /// What is to be loaded, from where.
 pub(super) struct Load<'a> {
@@ -48,11 +34,24 @@ pub(super) struct Load<'a> {
     pub(super) change: &'a Change,
 }
 
-/// A table of `windrow_stage` that holds all rows of an intent.
+/// Tables of `windrow_stage` that hold all rows of an intent: one for each form that rows came in, which mostly is one.
 pub(super) struct Loaded {
-    pub(super) table: String,
+    pub(super) first: LoadedTable,
+    pub(super) others: Vec<LoadedTable>,
     pub(super) rows: u64,
-    pub(super) schema: Schema,
+}
+
+/// One of them.
+pub(super) struct LoadedTable {
+    pub(super) name: String,
+    /// The columns of the rows.
+    pub(super) columns: Vec<String>,
+}
+
+impl Loaded {
+    pub(super) fn tables(&self) -> impl Iterator<Item = &LoadedTable> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
 }
 
 /// How loading ended.
@@ -63,7 +62,7 @@ pub(super) enum Loading {
 }
 
 /// What stops the rows on their way.
-enum Stop {
+pub(super) enum Stop {
     Unfit(String),
     Failed(WorkerError),
 }
@@ -87,20 +86,38 @@ impl Load<'_> {
             WorkerError::later(error::STAGED_FILE_BAD, "an intent's schema is not readable").because(cause)
         })?;
         let rows = self.body.add.iter().map(|file| file.rows).sum();
-        if let Some((table, rows)) = self.find(open, rows).await? {
-            return Ok(Loading::Done(Loaded { table, rows, schema }));
+        let mut shapes = self.change.shapes();
+        let first = shapes.remove(0);
+        let table = |shape, name| LoadedTable { name, columns: self.columns(shape, &schema) };
+        // Of several tables nobody knows which belong together.
+        if shapes.is_empty()
+            && let Some((name, rows)) = self.find(open, rows).await?
+        {
+            return Ok(Loading::Done(Loaded { first: table(first, name), others: Vec::new(), rows }));
         }
-        let table = format!("{}{}", self.prefix(), &Uuid::new_v4().simple().to_string()[..8]);
+        let name = || format!("{}{}", self.prefix(), &Uuid::new_v4().simple().to_string()[..8]);
+        let first = (first, name());
+        let others: Vec<(usize, String)> = shapes.into_iter().map(|shape| (shape, name())).collect();
         open.set_busy(true);
-        let loaded = self.load(open, &table, &schema, rows).await;
+        let loaded = self.load_all(open, std::iter::once(&first).chain(&others), &schema).await;
         open.set_busy(false);
         match loaded {
-            Ok(rows) => Ok(Loading::Done(Loaded { table, rows, schema })),
+            Ok(rows) => {
+                let others = others.into_iter().map(|(shape, name)| table(shape, name)).collect();
+                Ok(Loading::Done(Loaded { first: table(first.0, first.1), others, rows }))
+            }
             Err(Stop::Unfit(reason)) => {
                 open.run("ROLLBACK").await?;
                 Ok(Loading::Unfit(reason))
             }
             Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+
+    fn columns(&self, shape: usize, schema: &Schema) -> Vec<String> {
+        match self.change.verbatim(shape) {
+            Some(rows) => rows.columns.iter().map(|column| column.name.clone()).collect(),
+            None => schema.fields().iter().map(|field| field.name().clone()).collect(),
         }
     }
 
@@ -135,48 +152,89 @@ impl Load<'_> {
         Ok(None)
     }
 
-    /// Returns how many rows are in the table.
-    async fn load(&self, open: &Open, table: &str, schema: &Schema, rows: u64) -> Result<u64, Stop> {
-        let stage = format!("windrow_stage.{}", identifier(table));
-        let run = |statement: String| async move {
-            open.client().batch_execute(&statement).await.map_err(|cause| refused(cause, open.place()))
-        };
-        run("BEGIN".to_owned()).await?;
-        let mut loaded = rows;
+    /// Returns how many rows are in the tables.
+    async fn load_all(
+        &self,
+        open: &Open,
+        tables: impl Iterator<Item = &(usize, String)>,
+        schema: &Schema,
+    ) -> Result<u64, Stop> {
+        execute(open, "BEGIN").await?;
+        let mut rows = 0;
+        for (shape, name) in tables {
+            let stage = format!("windrow_stage.{}", identifier(name));
+            rows += match self.change.verbatim(*shape) {
+                None => self.load_values(open, &stage, schema).await?,
+                Some(rows) => self.load_verbatim(open, &stage, (*shape, rows)).await?,
+            };
+        }
+        execute(open, "COMMIT").await?;
+        Ok(rows)
+    }
+
+    /// Rows of values into a table that is made for them; how many they are then.
+    async fn load_values(&self, open: &Open, stage: &str, schema: &Schema) -> Result<u64, Stop> {
+        let run = |statement: String| async move { execute(open, &statement).await };
         match &self.change.deed {
             Deed::Upsert { key, order, .. } => {
                 let columns = copied_columns(schema, false)?;
                 // COPY numbers the rows as they come.
                 let number = format!("{ROW_COLUMN} bigint GENERATED ALWAYS AS IDENTITY");
                 run(format!("CREATE TEMPORARY TABLE windrow_raw ({number}, {columns}) ON COMMIT DROP")).await?;
-                self.copy(open, "pg_temp.windrow_raw", schema, rows).await?;
+                self.copy(open, "pg_temp.windrow_raw", schema).await?;
                 let fold = self.fold(open, schema, key, order).await?;
                 let made = format!("CREATE UNLOGGED TABLE {stage} WITH (autovacuum_enabled = false) AS {fold}");
                 let made = open.client().execute(made.as_str(), &[]).await;
-                loaded = made.map_err(|cause| refused(cause, open.place()))?;
+                let folded = made.map_err(|cause| refused(cause, open.place()))?;
                 run(format!("ANALYZE {stage}")).await?;
+                Ok(folded)
             }
             Deed::Rows { .. } => {
                 let columns = copied_columns(schema, true)?;
                 run(format!("CREATE UNLOGGED TABLE {stage} ({columns}) WITH (autovacuum_enabled = false)")).await?;
-                self.copy(open, &stage, schema, rows).await?;
+                self.copy(open, stage, schema).await
             }
             Deed::Version { .. } => {
                 run(format!("CREATE TABLE {stage} ({})", declared_columns(&self.change.columns))).await?;
-                match self.change.columns.iter().any(|column| column.cast) {
-                    false => self.copy(open, &stage, schema, rows).await?,
-                    true => self.copy_and_cast(open, &stage, schema, rows).await?,
-                }
-                for statement in made_with(self.change, &stage) {
-                    run(statement).await?;
-                }
-                run(format!("ANALYZE {stage}")).await?;
+                let rows = match self.change.columns.iter().any(|column| column.cast) {
+                    false => self.copy(open, stage, schema).await?,
+                    true => self.copy_and_cast(open, stage, schema).await?,
+                };
+                self.finish_version(open, stage).await?;
+                Ok(rows)
             }
             // Its table was loaded long ago.
-            Deed::Again { .. } => {}
+            Deed::Again { .. } => Ok(0),
         }
-        run("COMMIT".to_owned()).await?;
-        Ok(loaded)
+    }
+
+    /// Rows as they are into a table of their very types.
+    async fn load_verbatim(&self, open: &Open, stage: &str, rows: (usize, &Verbatim)) -> Result<u64, Stop> {
+        let columns = declared_columns(&verbatim::new_columns(rows.1));
+        match &self.change.deed {
+            Deed::Rows { .. } => {
+                let with = "WITH (autovacuum_enabled = false)";
+                let made = format!("CREATE UNLOGGED TABLE {stage} ({TASK_COLUMN} integer NOT NULL, {columns}) {with}");
+                execute(open, &made).await?;
+                self.copy_verbatim(open, stage, rows).await
+            }
+            Deed::Version { .. } => {
+                execute(open, &format!("CREATE TABLE {stage} ({columns})")).await?;
+                let copied = self.copy_verbatim(open, stage, rows).await?;
+                self.finish_version(open, stage).await?;
+                Ok(copied)
+            }
+            Deed::Upsert { .. } | Deed::Again { .. } => {
+                Err(Stop::Unfit("rows that take each other's places by their keys have to be decoded".to_owned()))
+            }
+        }
+    }
+
+    async fn finish_version(&self, open: &Open, stage: &str) -> Result<(), Stop> {
+        for statement in made_with(self.change, stage) {
+            execute(open, &statement).await?;
+        }
+        execute(open, &format!("ANALYZE {stage}")).await
     }
 
     /// The newest row of each key, of equals the one that came last. Rows are compared in the types of the table, in which those of
@@ -210,66 +268,6 @@ impl Load<'_> {
             values.join(", ")
         ))
     }
-
-    /// Values that do not come in their column's own type come as they are first.
-    async fn copy_and_cast(&self, open: &Open, stage: &str, schema: &Schema, rows: u64) -> Result<(), Stop> {
-        let columns = copied_columns(schema, false)?;
-        let run = |statement: String| async move {
-            open.client().batch_execute(&statement).await.map_err(|cause| refused(cause, open.place()))
-        };
-        run(format!("CREATE TEMPORARY TABLE windrow_raw ({columns}) ON COMMIT DROP")).await?;
-        self.copy(open, "pg_temp.windrow_raw", schema, rows).await?;
-        let names: Vec<String> = self.change.columns.iter().map(|column| identifier(&column.name)).collect();
-        let values: Vec<String> = self
-            .change
-            .columns
-            .iter()
-            .map(|column| {
-                let name = identifier(&column.name);
-                if column.cast { format!("{name}::{}", without_numbers(&column.sql)) } else { name }
-            })
-            .collect();
-        let (names, values) = (names.join(", "), values.join(", "));
-        run(format!("INSERT INTO {stage} ({names}) SELECT {values} FROM pg_temp.windrow_raw")).await
-    }
-
-    async fn copy(&self, open: &Open, table: &str, schema: &Schema, rows: u64) -> Result<(), Stop> {
-        let tasks = matches!(self.change.deed, Deed::Rows { .. });
-        let copied = Arc::new(copied_schema(schema, tasks));
-        let names: Vec<String> = copied.fields().iter().map(|field| identifier(field.name())).collect();
-        let statement = format!("COPY {table} ({}) FROM STDIN (FORMAT BINARY)", names.join(", "));
-        let sink: CopyInSink<Bytes> =
-            open.client().copy_in(statement.as_str()).await.map_err(|cause| refused(cause, open.place()))?;
-        let mut sink = pin!(sink);
-        let mut encoder = ArrowToPostgresBinaryEncoder::try_new(&copied).map_err(unencodable)?;
-        let mut out = BytesMut::new();
-        encoder.write_header(&mut out).map_err(unencodable)?;
-        for (file, task) in self.body.add.iter().zip(&self.change.tasks) {
-            let mut read = 0_u64;
-            let mut batches = read_file(self.storage, &file.path, file.bytes).await?;
-            while let Some(batch) = batches.try_next().await.map_err(|cause| unreadable(file).because(cause))? {
-                read += batch.num_rows() as u64;
-                for piece in pieces(&batch) {
-                    let rows = shaped(&piece, schema, tasks.then_some(*task), &copied)?;
-                    encoder.write_batch(&rows, &mut out).map_err(unencodable)?;
-                    sink.send(out.split().freeze()).await.map_err(|cause| refused(cause, open.place()))?;
-                }
-            }
-            if read != file.rows {
-                return Err(unreadable(file).into());
-            }
-        }
-        encoder.write_footer(&mut out).map_err(unencodable)?;
-        sink.send(out.split().freeze()).await.map_err(|cause| refused(cause, open.place()))?;
-        let taken = sink.as_mut().finish().await.map_err(|cause| refused(cause, open.place()))?;
-        match taken == rows {
-            true => Ok(()),
-            false => {
-                let message = format!("the database took {taken} of {rows} rows");
-                Err(WorkerError::later(error::SINK_BROKEN, message).at(open.place()).into())
-            }
-        }
-    }
 }
 
 /// Columns as they stand in a statement.
@@ -291,7 +289,7 @@ pub(super) fn declared_columns(columns: &[NewColumn]) -> String {
 }
 
 /// A type's name without its numbers: a cast to `varchar(3)` would cut silently, and putting it there refuses.
-fn without_numbers(sql: &str) -> String {
+pub(super) fn without_numbers(sql: &str) -> String {
     let (name, rest) = match (sql.find('('), sql.find(')')) {
         (Some(start), Some(end)) if start < end => (&sql[..start], &sql[end + 1..]),
         _ => return sql.to_owned(),
@@ -305,7 +303,7 @@ fn without_numbers(sql: &str) -> String {
     format!("{name}{rest}")
 }
 
-fn copied_columns(schema: &Schema, tasks: bool) -> Result<String> {
+pub(super) fn copied_columns(schema: &Schema, tasks: bool) -> Result<String> {
     let mut columns: Vec<String> = tasks.then(|| format!("{TASK_COLUMN} integer NOT NULL")).into_iter().collect();
     for field in schema.fields() {
         let sql = types::copied(field.data_type()).ok_or_else(|| {
@@ -316,55 +314,15 @@ fn copied_columns(schema: &Schema, tasks: bool) -> Result<String> {
     Ok(columns.join(", "))
 }
 
-fn copied_schema(schema: &Schema, tasks: bool) -> Schema {
-    let task = tasks.then(|| Arc::new(Field::new(TASK_COLUMN, DataType::Int32, false)));
-    Schema::new(task.into_iter().chain(schema.fields().iter().cloned()).collect::<Vec<_>>())
+pub(super) async fn execute(open: &Open, statement: &str) -> Result<(), Stop> {
+    open.client().batch_execute(statement).await.map_err(|cause| refused(cause, open.place()))
 }
 
-fn pieces(batch: &RecordBatch) -> Vec<RecordBatch> {
-    let rows = batch.num_rows();
-    let most = (rows.saturating_mul(PIECE) / batch.get_array_memory_size().max(1)).clamp(1, rows.max(1));
-    (0..rows).step_by(most).map(|start| batch.slice(start, most.min(rows - start))).collect()
-}
-
-/// The rows in the types they are copied in; columns the file lacks are null.
-fn shaped(
-    batch: &RecordBatch,
-    schema: &Schema,
-    task: Option<usize>,
-    copied: &Arc<Schema>,
-) -> Result<RecordBatch, Stop> {
-    let rows = batch.num_rows();
-    let task = task.map(|task| {
-        let task = i32::try_from(task).unwrap_or(i32::MAX);
-        Arc::new(Int32Array::from(vec![task; rows])) as ArrayRef
-    });
-    let options = CastOptions { safe: false, ..CastOptions::default() };
-    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
-        None => Ok(new_null_array(field.data_type(), rows)),
-        Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
-        Some(column) => cast_with_options(column, field.data_type(), &options),
-    });
-    let columns = task.map(Ok).into_iter().chain(columns).collect::<Result<Vec<_>, _>>();
-    columns
-        .and_then(|columns| RecordBatch::try_new(copied.clone(), columns))
-        .map_err(|cause| Stop::Unfit(format!("staged rows do not fit the table any more: {cause}")))
-}
-
-fn refused(cause: Error, place: &str) -> Stop {
+pub(super) fn refused(cause: Error, place: &str) -> Stop {
     match unfit(&cause) {
         Some(reason) => Stop::Unfit(reason),
         None => Stop::Failed(failed(cause, place)),
     }
-}
-
-/// Values that Arrow has and PostgreSQL has not, such as instants of the year 300,000.
-fn unencodable(cause: pgpq::error::ErrorKind) -> Stop {
-    Stop::Unfit(format!("a value has no form in PostgreSQL: {cause}"))
-}
-
-fn unreadable(file: &StagedFile) -> WorkerError {
-    WorkerError::later(error::STAGED_FILE_BAD, "a staged file cannot be read whole").at(file.path.clone())
 }
 
 #[cfg(test)]

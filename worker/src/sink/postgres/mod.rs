@@ -5,10 +5,10 @@
 //! Rows are staged as files like those of every sink; they are copied into the database when an intent is carried out,
 //! before anything is locked.
 //!
-//! `params` what the pipeline may say; `types` and `layout` which rows fit; `target` the table as it is; `session` and
-//! `failure` the server; `change` and `prepare` the next commit worked out; `load`, `commit`, `rows`, `version`, `again` the commit;
-//! `upsert` and `gone` the commit of rows with a key; `planned` what columns become, for plans; `head` its record; `tidy` what is
-//! done after it; `vacuum` what is done beside it.
+//! `params` what the pipeline may say; `types` and `layout` which rows fit; `verbatim` which go in as they are; `target` the
+//! table as it is; `session` and `failure` the server; `change`, `staged` and `prepare` the next commit worked out; `load`,
+//! `copy`, `commit`, `rows`, `version`, `again` the commit; `upsert` and `gone` the commit of rows with a key; `planned` what
+//! columns become, for plans; `head` its record; `tidy` what is done after it; `vacuum` what is done beside it.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -27,7 +27,7 @@ use windrow_common::{
 use self::{
     change::Tell,
     commit::Wanted,
-    params::{Checked, Params},
+    params::{Checked, Decode, Params},
     session::{Database, Open, Purpose},
     target::Use,
 };
@@ -37,11 +37,20 @@ use super::{
     policy::{Policy, SchemaChanges},
     versions::Version,
 };
-use crate::{error::Result, mapping::Stored, postgres, source::ParamError, stage::Layout, storage::Storage};
+use crate::{
+    error::{Result, WorkerError},
+    mapping::Stored,
+    postgres,
+    source::ParamError,
+    stage::Layout,
+    storage::Storage,
+    verbatim::{Verbatim, values_needed},
+};
 
 mod again;
 mod change;
 mod commit;
+mod copy;
 mod failure;
 mod gone;
 mod head;
@@ -52,11 +61,13 @@ mod planned;
 mod prepare;
 mod rows;
 mod session;
+mod staged;
 mod target;
 mod tidy;
 mod types;
 mod upsert;
 mod vacuum;
+mod verbatim;
 mod version;
 
 pub const KIND: SinkKind = SinkKind {
@@ -105,6 +116,18 @@ fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
     let mut params = Checked::decode(&pipeline.sink.params).map_err(|bad| vec![bad])?;
     if let Some(upsert) = &pipeline.sink.upsert {
         params.key_by(upsert).map_err(|bad| vec![bad])?;
+    }
+    let decoded = match pipeline.source.from.kind.as_str() {
+        postgres::CONNECTION => values_needed(pipeline),
+        _ => Some("the source is no PostgreSQL database"),
+    };
+    if let (Decode::Never, Some(why)) = (params.decode, decoded) {
+        return Err(vec![ParamError {
+            path: "decode".to_owned(),
+            code: error::CONTRADICTION,
+            message: format!("values have to be decoded: {why}"),
+            fix: Some("remove `decode`".to_owned()),
+        }]);
     }
     if (pipeline.sink.write == WriteMode::Upsert) != pipeline.sink.upsert.is_some() {
         return Err(vec![ParamError {
@@ -166,6 +189,20 @@ impl Sink for PostgresSink {
         };
         target::check_grants(open.client(), &self.params.name, use_of, open.place()).await?;
         let table = self.look(&open, use_of == Use::Version).await?;
+        let verbatim = Verbatim::of_schema(&schema)?;
+        let tags = |instants: bool| match (use_of, &table, self.tell(instants, table.as_ref())) {
+            (Use::Replace, Some(table), Tell::Tag) => prepare::check_tag(table, self),
+            _ => Ok(()),
+        };
+        if let Some(rows) = verbatim {
+            if let Some(why) = self.misfit(&open, &rows, table.as_ref()).await? {
+                // It was asked for a moment ago.
+                return Err(WorkerError::later(error::NOT_VERBATIM, why).at(self.params.name.to_string()));
+            }
+            tags(self.in_verbatim(&rows))?;
+            return Ok(verbatim::layout(rows));
+        }
+        verbatim::check_decoded(self.params.decode, &schema)?;
         let (wire, changes) = layout::wire(&schema, table.as_ref(), self.rules())?;
         if let Some(upsert) = &self.upsert {
             let (columns, at) = (layout::new_columns(&wire, &self.params)?, (&self.params.name, open.place()));
@@ -177,10 +214,21 @@ impl Sink for PostgresSink {
         if !changes.evolves.is_empty() {
             target::check_owner(open.client(), &self.params.name, open.place()).await?;
         }
-        if let (Use::Replace, Some(table), Tell::Tag) = (use_of, &table, self.tell(&wire, table.as_ref())) {
-            prepare::check_tag(table, self)?;
-        }
+        tags(self.in_rows(&wire))?;
         Ok(layout::layout(wire, changes))
+    }
+
+    async fn verbatim(&self, rows: &Verbatim) -> Result<Option<String>> {
+        let open = self.database.open(Purpose::Look).await?;
+        let table = self.look(&open, self.write == WriteMode::ReplaceAll).await?;
+        match self.misfit(&open, rows, table.as_ref()).await? {
+            Some(why) if self.params.decode == Decode::Never => {
+                Err(WorkerError::never(error::NOT_VERBATIM, format!("`decode: never`, and {why}"))
+                    .at(self.params.name.to_string())
+                    .fix("give both sides the same types, or remove `decode`"))
+            }
+            misfit => Ok(misfit),
+        }
     }
 
     async fn stored(&self, schema: SchemaRef) -> Result<Vec<Result<Stored>>> {

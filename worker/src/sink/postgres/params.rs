@@ -43,6 +43,10 @@ pub(super) struct Params {
     /// How full loads are shown.
     #[serde(default)]
     pub(super) expose: Expose,
+    /// Whether values are decoded on their way. Left out, they are only where they must be: from a PostgreSQL database, rows go into
+    /// columns of the very same types as they are.
+    #[serde(default)]
+    pub(super) decode: Decode,
     /// With `write: upsert`: how long it is remembered that a key was deleted. Left out, always.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
@@ -50,6 +54,18 @@ pub(super) struct Params {
     /// What becomes of rows that are dead.
     #[serde(default)]
     pub(super) cleaning: Cleaning,
+}
+
+/// Whether values are decoded on their way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Decode {
+    /// Where they must be.
+    #[default]
+    Auto,
+    /// Rows that would have to be decoded are refused.
+    Never,
+    Always,
 }
 
 /// A table within its schema.
@@ -67,6 +83,7 @@ pub(super) struct Checked {
     pub(super) indexes: Vec<Vec<String>>,
     pub(super) types: BTreeMap<String, Declared>,
     pub(super) keep_versions: u32,
+    pub(super) decode: Decode,
     pub(super) keep_deleted: Option<Duration>,
     pub(super) vacuum: Vacuum,
 }
@@ -94,8 +111,8 @@ impl Checked {
         };
         let types = params.types.iter().map(declare).collect::<Result<_, _>>()?;
         let keep_deleted = params.keep_deleted.map(|pause| pause.0);
-        let Params { primary_key, indexes, cleaning, .. } = params;
-        Ok(Self { name, primary_key, indexes, types, keep_versions, keep_deleted, vacuum: cleaning.vacuum })
+        let Params { primary_key, indexes, decode, cleaning, .. } = params;
+        Ok(Self { name, primary_key, indexes, types, keep_versions, decode, keep_deleted, vacuum: cleaning.vacuum })
     }
 }
 

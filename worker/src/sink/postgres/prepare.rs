@@ -1,30 +1,29 @@
 //! The next commit, worked out completely: which files are loaded, which windows go, what table they go into. Nothing is
 //! written.
 
-use std::{collections::BTreeSet, sync::Arc};
-
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::Schema;
 use windrow_common::{
     error,
     intent::{IntentBody, IntentTask},
     manifest::{Manifest, StagedFile, WriteMode},
-    task::Retry,
     window::{Axis, Window},
 };
 
 use super::{
     PostgresSink,
-    change::{Alter, Change, Deed, NewColumn, Tell, steps},
+    change::{Change, Deed, NewColumn, Tell, steps},
     failure::failed,
     layout, rows,
     session::{Open, Purpose},
+    staged::Staged,
     target::{self, Table, WINDOW_COLUMN},
-    version,
+    verbatim, version,
 };
 use crate::{
-    error::{Outcome, Result, WorkerError},
+    error::{Result, WorkerError},
     postgres::RelationKind,
-    sink::{Next, change::union},
+    sink::Next,
+    verbatim::Verbatim,
 };
 
 pub(super) async fn prepare(sink: &PostgresSink, next: Next) -> Result<IntentBody> {
@@ -32,40 +31,31 @@ pub(super) async fn prepare(sink: &PostgresSink, next: Next) -> Result<IntentBod
     let first = first_that_counts(&next.tasks)?;
     let replaces_all = next.tasks.get(first).is_some_and(|(_, manifest)| manifest.write == WriteMode::ReplaceAll);
     let table = sink.look(&open, replaces_all).await?;
-    let rows = next.tasks.iter().skip(first).map(|(task, manifest)| {
-        let rows: Schema = serde_json::from_value(manifest.schema.clone()).map_err(|cause| {
-            WorkerError::later(error::STAGED_FILE_BAD, "a manifest's schema is not readable").because(cause)
-        })?;
-        let at = |error: WorkerError| error.at(format!("task {} of {}", task.task, task.pipeline));
-        // Only what was staged for another table than there is now can become better by being staged again.
-        layout::of_staged(&rows, table.as_ref(), sink.rules()).map_err(|error| match error.outcome() {
-            Outcome::Failed(Retry::Later) => at(error.staged_again(task.task)),
-            _ => at(error),
-        })
-    });
-    let rows = rows.collect::<Result<Vec<_>>>()?;
-    let ids = next.tasks.iter().skip(first).map(|(task, _)| task.task);
-    let schema: SchemaRef = Arc::new(union(ids.zip(rows.iter().map(|(rows, _)| rows.as_ref())))?);
-    let alter: BTreeSet<Alter> = rows.into_iter().flat_map(|(_, alter)| alter).collect();
-    let alter: Vec<Alter> = alter.into_iter().collect();
-    let columns = layout::new_columns(&schema, &sink.params)?;
+    let staged = Staged::of(sink, &open, table.as_ref(), &next.tasks[first..]).await?;
     let upserts = next.tasks.iter().any(|(_, manifest)| manifest.write == WriteMode::Upsert);
     let deed = match (replaces_all, upserts) {
         (true, _) => Deed::Version { keep: sink.params.keep_versions },
-        (false, true) => by_key(sink, &open, &next.tasks, (table.as_ref(), &columns)).await?,
-        (false, false) => in_the_table(sink, &open, &next.tasks, table.as_ref(), &schema).await?,
+        (false, true) => by_key(sink, &open, &next.tasks, (table.as_ref(), &staged.columns)).await?,
+        (false, false) => in_the_table(sink, &open, &next.tasks, table.as_ref(), staged.instants).await?,
     };
     let taken = next.tasks.iter().enumerate().skip(first);
     let (tasks, add): (Vec<usize>, Vec<StagedFile>) =
         taken.flat_map(|(place, (_, manifest))| manifest.files.iter().map(move |file| (place, file.clone()))).unzip();
+    let Staged { schema, columns, alter, verbatim, shapes, .. } = staged;
+    let shapes = match verbatim.is_empty() {
+        true => Vec::new(),
+        false => tasks.iter().map(|task| shapes[task - first]).collect(),
+    };
     let change = Change {
-        form: Change::form(&alter),
+        form: Change::form(&alter, &verbatim),
         name: sink.params.name.clone(),
         columns,
         primary_key: sink.params.primary_key.clone(),
         indexes: sink.params.indexes.clone(),
         alter,
         tasks,
+        verbatim,
+        shapes,
         deed,
     };
     let unwritable = |cause| WorkerError::never(error::INTERNAL, "an intent cannot be written as JSON").because(cause);
@@ -128,12 +118,12 @@ async fn in_the_table(
     open: &Open,
     tasks: &[(IntentTask, Manifest)],
     table: Option<&Table>,
-    schema: &Schema,
+    instants: bool,
 ) -> Result<Deed> {
     let windows: Vec<(Window, WriteMode)> =
         tasks.iter().map(|(task, manifest)| (task.window, manifest.write)).collect();
     let replaces = windows.iter().any(|(_, write)| *write == WriteMode::ReplaceWindow);
-    let tell = match (sink.tell(schema, table), replaces) {
+    let tell = match (sink.tell(instants, table), replaces) {
         // Rows that are appended by a window of time can be replaced later.
         (Tell::Tag, false) if table.is_none_or(|table| !table.columns.contains_key(WINDOW_COLUMN)) => Tell::Nothing,
         (Tell::Tag, false) if windows.iter().any(|(window, _)| window.axis() != Axis::Time) => Tell::Nothing,
@@ -214,15 +204,26 @@ impl PostgresSink {
         }
     }
 
+    /// Whether the rows have the cursor, and it tells instants.
+    pub(super) fn in_rows(&self, schema: &Schema) -> bool {
+        let instant =
+            |name: &String| schema.field_with_name(name).is_ok_and(|field| super::types::is_instant(field.data_type()));
+        self.cursor.as_ref().is_some_and(instant)
+    }
+
+    /// The same of rows that come as they are.
+    pub(super) fn in_verbatim(&self, rows: &Verbatim) -> bool {
+        self.cursor.as_ref().is_some_and(|name| verbatim::has_instant(rows, name))
+    }
+
     /// By what a row's window is told.
-    pub(super) fn tell(&self, schema: &Schema, table: Option<&Table>) -> Tell {
-        use super::types::{Base, is_instant};
-        let in_rows = |name: &String| schema.field_with_name(name).is_ok_and(|field| is_instant(field.data_type()));
+    pub(super) fn tell(&self, in_rows: bool, table: Option<&Table>) -> Tell {
+        use super::types::Base;
         let in_table = |name: &String| {
             let column = table.and_then(|table| table.columns.get(name));
             column.is_none_or(|column| matches!(column.target.base, Base::Timestamptz | Base::Timestamp | Base::Int8))
         };
-        match self.cursor.as_ref().filter(|name| in_rows(name) && in_table(name)) {
+        match self.cursor.as_ref().filter(|name| in_rows && in_table(name)) {
             Some(cursor) => Tell::Cursor(cursor.clone()),
             None => Tell::Tag,
         }

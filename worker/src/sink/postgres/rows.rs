@@ -8,7 +8,7 @@ use super::{
     change::{Alter, Change, Step, Tell},
     commit::Trouble,
     failure::in_words,
-    load::{Loaded, TASK_COLUMN, declared_columns, made_with},
+    load::{Loaded, LoadedTable, TASK_COLUMN, declared_columns, made_with},
     session::Open,
     target::{self, Column, Table, WINDOW_COLUMN},
     types::Base,
@@ -42,7 +42,9 @@ impl Rows<'_> {
             if !step.replace.is_empty() {
                 open.client().batch_execute(&self.delete(&table, step, tell)?).await?;
             }
-            rows += self.insert(open.client(), &table, step, tell).await?;
+            for loaded in self.loaded.tables() {
+                rows += self.insert(open.client(), loaded, &table, (step, tell)).await?;
+            }
         }
         match rows == self.loaded.rows {
             true => Ok(rows),
@@ -103,15 +105,21 @@ impl Rows<'_> {
         Ok(format!("DELETE FROM {from} WHERE {}", ranges.join(" OR ")))
     }
 
-    async fn insert(&self, client: &Client, table: &Table, step: &Step, tell: &Tell) -> Result<u64, Trouble> {
+    async fn insert(
+        &self,
+        client: &Client,
+        loaded: &LoadedTable,
+        table: &Table,
+        (step, tell): (&Step, &Tell),
+    ) -> Result<u64, Trouble> {
         let mut names = Vec::new();
         let mut values = Vec::new();
-        for field in self.loaded.schema.fields() {
-            let Some(column) = table.columns.get(field.name()) else {
-                return Err(Trouble::Unfit(format!("{} has no column {:?} any more", self.change.name, field.name())));
+        for name in &loaded.columns {
+            let Some(column) = table.columns.get(name) else {
+                return Err(Trouble::Unfit(format!("{} has no column {name:?} any more", self.change.name)));
             };
-            names.push(identifier(field.name()));
-            values.push(placed(field.name(), column));
+            names.push(identifier(name));
+            values.push(placed(name, column));
         }
         if *tell == Tell::Tag {
             names.push(WINDOW_COLUMN.to_owned());
@@ -123,7 +131,7 @@ impl Rows<'_> {
             self.change.name.quoted(),
             names.join(", "),
             values.join(", "),
-            identifier(&self.loaded.table),
+            identifier(&loaded.name),
         );
         Ok(client.execute(statement.as_str(), &[]).await?)
     }

@@ -79,12 +79,12 @@ impl Upserting<'_> {
     }
 
     fn stage(&self) -> String {
-        format!("windrow_stage.{}", identifier(&self.loaded.table))
+        format!("windrow_stage.{}", identifier(&self.loaded.first.name))
     }
 
     /// Whether rows may delete.
     fn marks(&self) -> bool {
-        self.loaded.schema.field_with_name(DELETED_COLUMN).is_ok()
+        self.loaded.first.columns.iter().any(|column| column == DELETED_COLUMN)
     }
 
     /// That a loaded row deletes its key, or does not.

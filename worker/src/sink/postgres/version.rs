@@ -43,7 +43,7 @@ impl Version<'_> {
             "ALTER TABLE windrow_stage.{} RENAME TO {}; ALTER TABLE windrow_stage.{} SET SCHEMA {}; \
              INSERT INTO windrow.version (sink, seq, schema_name, table_name, rows) \
              VALUES ({sink}, {}, {}, {}, {rows})",
-            identifier(&self.loaded.table),
+            identifier(&self.loaded.first.name),
             identifier(&version.table),
             identifier(&version.table),
             identifier(&version.schema),

@@ -49,6 +49,8 @@ pub(in crate::source) enum Kind {
     },
     /// The text's bytes.
     Binary,
+    /// No field's: the row's own text, as it stands in the file. It is behind all others.
+    Line,
 }
 
 /// How types are written, for messages.
@@ -57,7 +59,7 @@ const GRAMMAR: &str = "string, int, int32, float, bool, date, timestamp, decimal
 impl Kind {
     pub(in crate::source) fn data_type(&self) -> DataType {
         match self {
-            Self::String => DataType::Utf8,
+            Self::String | Self::Line => DataType::Utf8,
             Self::Int64 => DataType::Int64,
             Self::Int32 => DataType::Int32,
             Self::Float64 => DataType::Float64,
@@ -81,6 +83,7 @@ impl Kind {
             Self::Timestamp { .. } => "timestamp".to_owned(),
             Self::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
             Self::Binary => "binary".to_owned(),
+            Self::Line => "line".to_owned(),
         }
     }
 

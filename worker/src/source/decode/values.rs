@@ -1,7 +1,7 @@
 //! From text to arrow arrays, column by column, for the rows asked for. A value that does not fit its column's type
 //! becomes a flaw of its row, never a null.
 
-use std::sync::Arc;
+use std::{str, sync::Arc};
 
 use arrow_array::{
     ArrayRef, ArrowPrimitiveType,
@@ -68,6 +68,7 @@ impl<R: Rows> ColumnText<'_, R> {
         match &self.column.kind {
             Kind::String => self.strings(),
             Kind::Binary => self.binaries(),
+            Kind::Line => self.lines(flaws),
             Kind::Bool => self.bools(flaws),
             Kind::Int64 => self.primitives::<Int64Type>(flaws, |text| text.parse().ok()),
             Kind::Int32 => self.primitives::<Int32Type>(flaws, |text| text.parse().ok()),
@@ -92,6 +93,21 @@ impl<R: Rows> ColumnText<'_, R> {
                 self.primitives::<Decimal128Type>(flaws, |text| parse_decimal(text, *precision, scale.unsigned_abs()))
             }
         }
+    }
+
+    /// The rows' own texts, which are never null.
+    fn lines(&self, flaws: &mut Flaws) -> ArrayRef {
+        let mut builder = StringBuilder::new();
+        for (at, row) in self.picked.iter().enumerate() {
+            match str::from_utf8(self.rows.raw(*row)) {
+                Ok(text) => builder.append_value(text),
+                Err(_) => {
+                    builder.append_null();
+                    flaws.push((at, Flaw { code: error::ROW_MALFORMED, reason: "it is no UTF-8 text".to_owned() }));
+                }
+            }
+        }
+        Arc::new(builder.finish())
     }
 
     /// Hands every value to `take`, null as `None`, and turns its refusals into flaws.

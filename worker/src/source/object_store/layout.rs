@@ -19,7 +19,7 @@ use super::{
     reader::RowReader,
     rows::{PARSE_ROWS, Rows},
     table::line_columns,
-    types::{Column, schema_of},
+    types::{Column, Kind, schema_of},
     values::Nulls,
 };
 use crate::error::{Result, WorkerError};
@@ -80,6 +80,23 @@ impl Layout {
             order(&names_of(stored), &declared.columns)?.into_iter().zip(declared.columns.iter().cloned()).collect();
         by_place.sort_by_key(|(place, _)| *place);
         Ok(Self::of(by_place.into_iter().map(|(_, column)| column).collect(), false))
+    }
+
+    /// The same with a column for each row's own text, if one is wanted.
+    pub(super) fn with_raw(self, config: &Config) -> Result<Self> {
+        let Some(name) = &config.raw else { return Ok(self) };
+        let mut columns = self.columns.to_vec();
+        if columns.iter().any(|column| column.name == *name) {
+            let message = format!("the files have a column {name:?} of their own");
+            return Err(WorkerError::never(error::SCHEMA_MISMATCH, message).fix("give `raw` another name"));
+        }
+        columns.push(Column { name: name.clone(), kind: Kind::Line });
+        Ok(Self::of(columns, self.inferred))
+    }
+
+    /// The columns that are fields of a row.
+    pub(super) fn fields(&self) -> Arc<[Column]> {
+        self.columns.iter().filter(|column| column.kind != Kind::Line).cloned().collect()
     }
 
     /// Where the columns are in a Parquet file, which has these and no others.

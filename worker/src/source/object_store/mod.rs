@@ -177,10 +177,11 @@ impl ObjectSource {
     async fn layout(&self) -> Result<&Layout> {
         self.layout
             .get_or_try_init(|| async {
-                match Layout::declared(&self.config) {
-                    Some(layout) => Ok(layout),
-                    None => Layout::of_file(self.store()?, &self.sample().await?, &self.config).await,
-                }
+                let layout = match Layout::declared(&self.config) {
+                    Some(layout) => layout,
+                    None => Layout::of_file(self.store()?, &self.sample().await?, &self.config).await?,
+                };
+                layout.with_raw(&self.config)
             })
             .await
     }

@@ -29,6 +29,10 @@ pub(super) struct Params {
     /// `text` reads each line, whatever the format, as the one column `value`, untouched.
     #[serde(default)]
     read_as: ReadAs,
+    /// CSV and JSON: a column of this name is added behind the others. It holds each row's own text as it stands in the file, to the
+    /// byte, so that rows can be chosen by what they say and written as they came.
+    #[serde(default)]
+    raw: Option<String>,
     /// Reads every column as text, untouched.
     #[serde(default)]
     as_text: bool,
@@ -137,6 +141,8 @@ pub(super) struct Config {
     pub(super) format: Format,
     pub(super) compression: Option<Compression>,
     pub(super) columns: Columns,
+    /// The column that holds each row's own text.
+    pub(super) raw: Option<String>,
     /// Texts that mean null; `None` where the user left it to us.
     pub(super) nulls: Option<Vec<String>>,
     pub(super) cursor: Option<String>,
@@ -186,6 +192,7 @@ pub(super) fn decode(params: &Map<String, Value>, cursor: Option<&str>) -> Resul
     {
         faults.add("schema", error::CURSOR_MISSING, format!("the cursor column {cursor:?} is not declared"));
     }
+    check_raw(&raw, format.as_ref(), &columns, &mut faults);
     let config = path.zip(format).map(|(path, format)| Config {
         path,
         format,
@@ -196,6 +203,7 @@ pub(super) fn decode(params: &Map<String, Value>, cursor: Option<&str>) -> Resul
             CompressionParam::Zstd => Some(Compression::Zstd),
         },
         columns,
+        raw: raw.raw,
         nulls: raw.format.and_then(|format| format.nulls).or_else(|| raw.as_text.then(Vec::new)),
         cursor: cursor.map(str::to_owned),
         cursor_zone: own_cursor_zone.or(zone),
@@ -308,6 +316,23 @@ fn columns_of(raw: &Params, format: Option<&Format>, zone: Option<&Zone>, faults
         );
     }
     Columns::Declared(declared)
+}
+
+fn check_raw(raw: &Params, format: Option<&Format>, columns: &Columns, faults: &mut Faults) {
+    let Some(name) = &raw.raw else { return };
+    match format {
+        Some(Format::Text) => {
+            faults.add("raw", error::CONTRADICTION, "text has its lines in the column `value` already")
+        }
+        Some(Format::Parquet) => faults.add("raw", error::CONTRADICTION, "rows of parquet have no text of their own"),
+        _ => {}
+    }
+    if name.is_empty() {
+        faults.add("raw", error::BAD_VALUE, "the column needs a name");
+    }
+    if matches!(columns, Columns::Declared(declared) if declared.has(name)) {
+        faults.add("raw", error::CONTRADICTION, format!("the column {name:?} is declared in `schema` as another"));
+    }
 }
 
 fn as_text(format: Option<&Format>, faults: &mut Faults) -> Columns {

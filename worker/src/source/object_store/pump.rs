@@ -34,6 +34,7 @@ struct TextJob {
     format: Format,
     compression: Compression,
     limits: ReadLimits,
+    /// The fields of a row.
     columns: Arc<[Column]>,
     /// Whether a JSON key that is no column is a fault.
     strict: bool,
@@ -53,7 +54,7 @@ pub(super) async fn read_text(
         format: config.format,
         compression: config.compression.unwrap_or_else(|| Compression::of(&pin.name)),
         limits: config.limits,
-        columns: layout.columns.clone(),
+        columns: layout.fields(),
         strict: layout.inferred,
         table: Table::new(layout.columns.clone(), layout::nulls(config), cursor),
     };

@@ -7,7 +7,7 @@ use windrow_common::error;
 
 use super::{
     params::{Config, Override, What},
-    preflight,
+    preflight, verbatim,
 };
 use crate::{
     error::{Result, WorkerError},
@@ -16,6 +16,7 @@ use crate::{
         copy::{Form, Special},
         identifier, literal, source_error,
     },
+    verbatim::Verbatim,
 };
 
 /// `timestamp without time zone`.
@@ -28,6 +29,8 @@ pub(super) struct Layout {
     pub(super) schema: SchemaRef,
     /// Of everything above: whether two layouts are one.
     pub(super) digest: String,
+    /// The rows as the server itself writes them, or why they have to be decoded.
+    pub(super) verbatim: Result<Verbatim, String>,
 }
 
 /// A column that is read.
@@ -54,19 +57,31 @@ impl Layout {
                 postgres::columns_of_query(session.client(), &query).await.map_err(failed)?
             }
         };
-        Self::of(columns, config).map_err(|error| error.at(format!("{} of {}", config.what.name(), session.place())))
+        let types = columns.iter().map(|column| &column.data_type);
+        let postgres::ExactTypes { server, types } =
+            postgres::exact_types(session.client(), types).await.map_err(failed)?;
+        let exact = columns.iter().map(|column| column.name.clone()).zip(types).collect();
+        let layout = Self::of(columns, config);
+        let layout = layout.map_err(|error| error.at(format!("{} of {}", config.what.name(), session.place())))?;
+        let verbatim = verbatim::of(&layout.columns, exact, config);
+        Ok(Self { verbatim: verbatim.map(|columns| verbatim::rows(columns, server)), ..layout })
     }
 
     fn of(all: Vec<Column>, config: &Config) -> Result<Self> {
         let columns = chosen(all, config)?;
         let columns = columns.into_iter().map(|column| choose(column, config)).collect::<Result<Vec<_>>>()?;
         let fields = columns.iter().map(|chosen| {
-            let nullable = chosen.column.nullable || (config.special == Special::Null && chosen.form.has_special());
+            let nullable = chosen.column.nullable || (config.special() == Special::Null && chosen.form.has_special());
             Field::new(&chosen.column.name, chosen.form.data_type(), nullable)
         });
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let digest = blake3::hash(format!("{columns:?}").as_bytes()).to_hex();
-        Ok(Self { digest: digest[..16].to_owned(), columns, schema })
+        Ok(Self {
+            digest: digest[..16].to_owned(),
+            columns,
+            schema,
+            verbatim: Err("nobody asked the server".to_owned()),
+        })
     }
 
     pub(super) fn column(&self, name: &str) -> Option<&Chosen> {

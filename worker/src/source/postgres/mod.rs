@@ -21,6 +21,7 @@ use crate::{
     error::{Result, WorkerError},
     mapping::Origin,
     postgres::{CONNECTION, Session, Settings, source_error},
+    verbatim::Verbatim,
 };
 
 mod cut;
@@ -36,6 +37,7 @@ mod read;
 mod select;
 #[cfg(test)]
 mod tests;
+mod verbatim;
 
 use cut::Part;
 use desk::{Desk, Lying};
@@ -43,6 +45,7 @@ pub use discover::discover;
 use gate::Gate;
 use layout::Layout;
 use params::{Config, Params};
+use select::Values;
 
 pub const KIND: SourceKind = SourceKind {
     kind: "postgres",
@@ -80,7 +83,7 @@ impl Source for PostgresSource {
 
     async fn origins(&self) -> Result<Vec<Origin>> {
         let layout = self.known_layout().await?;
-        Ok(layout.columns.iter().map(|column| origin::of(column, self.config.special)).collect())
+        Ok(layout.columns.iter().map(|column| origin::of(column, self.config.special())).collect())
     }
 
     /// There is no version of a table to pin: what is read later is another snapshot. So the columns are pinned, and it is
@@ -120,22 +123,15 @@ impl Source for PostgresSource {
     }
 
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream> {
-        let known = self.layout.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let layout = known.filter(|layout| is_pinned(slice, layout)).ok_or_else(|| changed(&slice.input.name))?;
-        let part = slice.part.as_deref().map(Part::parse).transpose()?;
-        let desk = Desk::of(slice);
-        // The session that looked is the one that reads: a task has one at a time.
-        let (session, began) = match desk.as_ref().and_then(|desk| desk.take()) {
-            Some(Lying { session, began }) => (session, began),
-            None => (self.session().await?, false),
-        };
-        // Whoever cut keeps its snapshot for the others.
-        let keep = desk.filter(|_| began && part.is_some());
-        if !began {
-            read::begin(&session, part.as_ref()).await?;
-        }
-        let what = read::What { input: &slice.input.name, window, part: part.as_ref() };
-        read::read(session, &self.config, layout, what, keep).await
+        self.read_as(Values::Decoded, slice, window).await
+    }
+
+    async fn verbatim(&self) -> Result<Result<Verbatim, String>> {
+        Ok(self.known_layout().await?.verbatim.clone())
+    }
+
+    async fn read_verbatim(&self, slice: &Slice, window: &Window) -> Result<RowStream> {
+        self.read_as(Values::AsTheyAre, slice, window).await
     }
 
     /// A full load of a table is cut; windows of time are found by their index, and are as small as is wanted.
@@ -180,6 +176,25 @@ fn shard(name: &str, part: &Part, desk: Option<Desk>, text: String) -> Slice {
 }
 
 impl PostgresSource {
+    async fn read_as(&self, values: Values, slice: &Slice, window: &Window) -> Result<RowStream> {
+        let known = self.layout.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let layout = known.filter(|layout| is_pinned(slice, layout)).ok_or_else(|| changed(&slice.input.name))?;
+        let part = slice.part.as_deref().map(Part::parse).transpose()?;
+        let desk = Desk::of(slice);
+        // The session that looked is the one that reads: a task has one at a time.
+        let (session, began) = match desk.as_ref().and_then(|desk| desk.take()) {
+            Some(Lying { session, began }) => (session, began),
+            None => (self.session().await?, false),
+        };
+        // Whoever cut keeps its snapshot for the others.
+        let keep = desk.filter(|_| began && part.is_some());
+        if !began {
+            read::begin(&session, part.as_ref()).await?;
+        }
+        let what = read::What { input: &slice.input.name, window, part: part.as_ref(), values };
+        read::read(session, &self.config, layout, what, keep).await
+    }
+
     async fn session(&self) -> Result<Session> {
         let settings = Settings::of(&self.connection, APPLICATION)?;
         let session = Session::open(&settings).await.map_err(|cause| source_error(cause, settings.place()))?;

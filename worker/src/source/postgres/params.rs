@@ -40,9 +40,10 @@ pub(super) struct Params {
     #[serde(default)]
     cursor_timezone: Option<String>,
     /// What becomes of rows with NaN or infinity in a decimal, infinity in a date or timestamp, years before 1 or after 9999,
-    /// and the time 24:00: they are rejected, or the value becomes null.
+    /// and the time 24:00: they are rejected, or the value becomes null. Left out, they are rejected where values are decoded, and
+    /// travel untouched where they are not.
     #[serde(default)]
-    special_values: SpecialParam,
+    special_values: Option<SpecialParam>,
     /// What becomes of rows whose cursor is null, which belong to no window.
     #[serde(default)]
     null_cursor: NullCursor,
@@ -82,10 +83,9 @@ impl Default for Shards {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum SpecialParam {
-    #[default]
     Reject,
     Null,
 }
@@ -124,7 +124,8 @@ pub(super) struct Config {
     pub(super) cursor: Option<String>,
     /// The zone of a cursor whose values have none.
     pub(super) cursor_zone: Option<String>,
-    pub(super) special: Special,
+    /// As it is said; where values are decoded without a word, such rows are rejected.
+    pub(super) special: Option<Special>,
     pub(super) null_cursor: NullCursor,
     pub(super) commit_lag: Option<Duration>,
     pub(super) row_policies: RowPolicies,
@@ -136,6 +137,13 @@ pub(super) struct Config {
 pub(super) enum What {
     Table { schema: String, name: String },
     Query(String),
+}
+
+impl Config {
+    /// What becomes of values that arrow has not, where they are decoded.
+    pub(super) fn special(&self) -> Special {
+        self.special.unwrap_or(Special::Reject)
+    }
 }
 
 impl What {
@@ -191,10 +199,10 @@ pub(super) fn decode(params: &Map<String, Value>, cursor: Option<&str>) -> Resul
             cursor: cursor.map(str::to_owned),
             cursor_zone: raw.cursor_timezone.or_else(|| raw.timezone.clone()),
             zone: raw.timezone,
-            special: match raw.special_values {
+            special: raw.special_values.map(|said| match said {
                 SpecialParam::Reject => Special::Reject,
                 SpecialParam::Null => Special::Null,
-            },
+            }),
             null_cursor: raw.null_cursor,
             commit_lag: raw.commit_lag.map(|lag| lag.0),
             row_policies: raw.row_policies,

@@ -1,7 +1,9 @@
-//! Reading: one COPY out of one snapshot, decoded as it comes.
+//! Reading: one COPY out of one snapshot, decoded or cut into rows as it comes.
 
 use std::{collections::VecDeque, pin::Pin, sync::Arc};
 
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use tokio_postgres::CopyOutStream;
@@ -10,12 +12,19 @@ use windrow_common::{
     window::{Axis, Window},
 };
 
-use super::{changed, cut::Part, desk::Desk, layout::Layout, params::Config, select};
+use super::{
+    changed,
+    cut::Part,
+    desk::Desk,
+    layout::Layout,
+    params::Config,
+    select::{self, Values},
+};
 use crate::{
     error::{Result, WorkerError},
     postgres::{
         Session,
-        copy::{Decoder, Flawed, Limits, StreamError},
+        copy::{Decoder, Flawed, Framer, Limits, StreamError},
         source_error,
     },
     source::{Chunk, MAX_REJECT_BYTES, Reject, RowStream},
@@ -33,6 +42,7 @@ pub(super) struct What<'a> {
     pub(super) input: &'a str,
     pub(super) window: &'a Window,
     pub(super) part: Option<&'a Part>,
+    pub(super) values: Values,
 }
 
 /// Begins the transaction that is read in, for a shard as of the moment it was cut.
@@ -50,12 +60,13 @@ pub(super) async fn read(
     session: Session,
     config: &Config,
     layout: Arc<Layout>,
-    What { input, window, part }: What<'_>,
+    What { input, window, part, values }: What<'_>,
     keep: Option<Arc<Desk>>,
 ) -> Result<RowStream> {
     let place = input.to_owned();
     let failed = |cause| source_error(cause, &place);
-    if Layout::find(&session, config).await?.digest != layout.digest {
+    let found = Layout::find(&session, config).await?;
+    if found.digest != layout.digest || values == Values::AsTheyAre && found.verbatim != layout.verbatim {
         return Err(changed(input));
     }
     if window.axis() == Axis::Time
@@ -65,13 +76,14 @@ pub(super) async fn read(
             session.client().query_one(&count, &[]).await.and_then(|row| row.try_get(0)).map_err(failed)?;
         refuse_null_cursors(count, config, input)?;
     }
-    let statement = select::copy(&layout, config, window, part)?;
-    let cursor = config.cursor.as_deref().filter(|_| window.axis() == Axis::Time);
-    let cursor = cursor.and_then(|name| layout.columns.iter().position(|chosen| chosen.column.name == name));
-    let forms = layout.columns.iter().map(|chosen| chosen.form.clone()).collect();
-    let decoder = Decoder::new(layout.schema.clone(), forms, config.special, Limits::default())
-        .with_cursor(cursor)
-        .showing(MAX_REJECT_BYTES);
+    let statement = select::copy((&layout, values), config, window, part)?;
+    let taking = match (values, &layout.verbatim) {
+        (Values::AsTheyAre, Ok(rows)) => {
+            Taking::AsTheyAre(Framer::new(rows.schema(), layout.columns.len(), Limits::default()))
+        }
+        (Values::AsTheyAre, Err(why)) => return Err(WorkerError::later(error::NOT_VERBATIM, why.clone()).at(input)),
+        (Values::Decoded, _) => Taking::Decoded(Box::new(decoder(&layout, config, window))),
+    };
     let mut session = session;
     session.set_busy(true);
     let copy = session.client().copy_out(&statement).await.map_err(failed)?;
@@ -79,7 +91,7 @@ pub(super) async fn read(
         copy: Box::pin(copy),
         session: Some(session),
         keep,
-        decoder,
+        taking,
         chunk: Bytes::new(),
         ready: VecDeque::new(),
         ended: false,
@@ -94,6 +106,15 @@ pub(super) async fn read(
         }
     })
     .boxed())
+}
+
+fn decoder(layout: &Layout, config: &Config, window: &Window) -> Decoder {
+    let cursor = config.cursor.as_deref().filter(|_| window.axis() == Axis::Time);
+    let cursor = cursor.and_then(|name| layout.columns.iter().position(|chosen| chosen.column.name == name));
+    let forms = layout.columns.iter().map(|chosen| chosen.form.clone()).collect();
+    Decoder::new(layout.schema.clone(), forms, config.special(), Limits::default())
+        .with_cursor(cursor)
+        .showing(MAX_REJECT_BYTES)
 }
 
 fn refuse_null_cursors(count: i64, config: &Config, input: &str) -> Result<()> {
@@ -114,13 +135,49 @@ struct Reading {
     /// Cut off when it is dropped, unless it is kept.
     session: Option<Session>,
     keep: Option<Arc<Desk>>,
-    decoder: Decoder,
-    /// What the decoder has not taken yet.
+    taking: Taking,
+    /// What was not taken yet.
     chunk: Bytes,
-    /// What was decoded and not given out yet.
+    /// What was taken and not given out yet.
     ready: VecDeque<Chunk>,
     ended: bool,
     input: String,
+}
+
+/// What becomes of the rows.
+enum Taking {
+    Decoded(Box<Decoder>),
+    AsTheyAre(Framer),
+}
+
+impl Taking {
+    fn feed(&mut self, chunk: &mut &[u8]) -> Result<bool, StreamError> {
+        match self {
+            Self::Decoded(decoder) => decoder.feed(chunk),
+            Self::AsTheyAre(framer) => framer.feed(chunk),
+        }
+    }
+
+    fn take(&mut self) -> Result<(RecordBatch, Vec<Flawed>), ArrowError> {
+        match self {
+            Self::Decoded(decoder) => decoder.take(),
+            Self::AsTheyAre(framer) => Ok((framer.take()?, Vec::new())),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        match self {
+            Self::Decoded(decoder) => decoder.rows(),
+            Self::AsTheyAre(framer) => framer.rows(),
+        }
+    }
+
+    fn finish(&self) -> Result<(), StreamError> {
+        match self {
+            Self::Decoded(decoder) => decoder.finish(),
+            Self::AsTheyAre(framer) => framer.finish(),
+        }
+    }
 }
 
 impl Reading {
@@ -146,7 +203,7 @@ impl Reading {
     /// Whether a batch is full.
     fn feed(&mut self) -> Result<bool> {
         let mut rest = &self.chunk[..];
-        let full = self.decoder.feed(&mut rest).map_err(|cause| self.broken(cause))?;
+        let full = self.taking.feed(&mut rest).map_err(|cause| self.broken(cause))?;
         let left = rest.len();
         let taken = self.chunk.len() - left;
         self.chunk = self.chunk.slice(taken..);
@@ -154,7 +211,7 @@ impl Reading {
     }
 
     fn take(&mut self) -> Result<()> {
-        let (rows, flawed) = self.decoder.take().map_err(|cause| {
+        let (rows, flawed) = self.taking.take().map_err(|cause| {
             WorkerError::never(error::INTERNAL, "the rows could not be put together").at(&self.input).because(cause)
         })?;
         if !flawed.is_empty() {
@@ -168,7 +225,7 @@ impl Reading {
 
     /// Takes the last rows; that they are the last, the stream itself has to say.
     fn end(&mut self) -> Result<()> {
-        self.decoder.finish().map_err(|cause| self.broken(cause))?;
+        self.taking.finish().map_err(|cause| self.broken(cause))?;
         self.ended = true;
         if let Some(mut session) = self.session.take() {
             session.set_busy(false);
@@ -176,7 +233,7 @@ impl Reading {
                 desk.keep(session);
             }
         }
-        match self.decoder.rows() {
+        match self.taking.rows() {
             0 => Ok(()),
             _ => self.take(),
         }

@@ -9,8 +9,9 @@ use windrow_common::{
 
 use super::{
     cut::Part,
-    layout::{Layout, TIMESTAMP},
+    layout::{Chosen, Layout, TIMESTAMP},
     params::{Config, NullCursor, What},
+    verbatim,
 };
 use crate::{
     error::{Result, WorkerError},
@@ -23,9 +24,23 @@ const TIMESTAMPTZ: u32 = 1184;
 /// More than any zone's distance from UTC, clock changes included.
 const WIDEST_OFFSET_HOURS: i64 = 48;
 
+/// What becomes of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Values {
+    /// They are asked for in types that are decoded here.
+    Decoded,
+    /// They are asked for, and left, as they are.
+    AsTheyAre,
+}
+
 /// The rows of a window, or all rows for a full load, or a shard of them.
-pub(super) fn copy(layout: &Layout, config: &Config, window: &Window, part: Option<&Part>) -> Result<String> {
-    Ok(format!("COPY ({}) TO STDOUT (FORMAT BINARY)", rows(layout, config, window, part)?))
+pub(super) fn copy(
+    columns: (&Layout, Values),
+    config: &Config,
+    window: &Window,
+    part: Option<&Part>,
+) -> Result<String> {
+    Ok(format!("COPY ({}) TO STDOUT (FORMAT BINARY)", rows(columns, config, window, part)?))
 }
 
 /// The same rows as one text: how many, and the sums of two hashes of each.
@@ -39,15 +54,19 @@ pub(super) fn counted(layout: &Layout, config: &Config, window: &Window) -> Resu
         "SELECT pg_catalog.concat_ws(' ', pg_catalog.count(*), {}, {}) FROM ({}) AS windrow_row",
         hash(0),
         hash(1),
-        rows(layout, config, window, None)?
+        rows((layout, Values::Decoded), config, window, None)?
     ))
 }
 
-fn rows(layout: &Layout, config: &Config, window: &Window, part: Option<&Part>) -> Result<String> {
+fn rows((layout, values): (&Layout, Values), config: &Config, window: &Window, part: Option<&Part>) -> Result<String> {
+    let value = |chosen: &Chosen| match values {
+        Values::Decoded => chosen.expression.clone(),
+        Values::AsTheyAre => verbatim::expression(chosen),
+    };
     let columns: Vec<String> = layout
         .columns
         .iter()
-        .map(|chosen| format!("{} AS {}", chosen.expression, identifier(&chosen.column.name)))
+        .map(|chosen| format!("{} AS {}", value(chosen), identifier(&chosen.column.name)))
         .collect();
     let rows = match window.axis() {
         Axis::Version => part.map(|part| format!(" WHERE {}", part.predicate())).unwrap_or_default(),

@@ -10,7 +10,7 @@ use windrow_common::{
 use super::{
     layout::{Layout, of_columns},
     params::{Config, What, decode},
-    select,
+    select::{self, Values},
 };
 use crate::postgres::{Class, Column, Type, copy::Form};
 
@@ -71,7 +71,7 @@ fn faults_are_told_together_and_by_their_place() {
 #[test]
 fn a_window_is_half_open_and_typed_and_the_cursor_stays_bare_for_its_index() {
     let config = config(json!({ "table": "shop.visits", "columns": ["id", "at"] }), Some("at"));
-    let statement = select::copy(&layout(&config, 1184), &config, &hour(), None).unwrap();
+    let statement = select::copy((&layout(&config, 1184), Values::Decoded), &config, &hour(), None).unwrap();
     assert_eq!(
         statement,
         "COPY (SELECT \"id\" AS \"id\", \"at\" AS \"at\" FROM \"shop\".\"visits\" WHERE \
@@ -85,7 +85,7 @@ fn a_window_is_half_open_and_typed_and_the_cursor_stays_bare_for_its_index() {
 #[test]
 fn a_cursor_without_a_zone_needs_one_declared_and_is_read_as_an_instant() {
     let bare = config(json!({ "table": "visits" }), Some("at"));
-    let refused = select::copy(&layout(&bare, 1114), &bare, &hour(), None).unwrap_err();
+    let refused = select::copy((&layout(&bare, 1114), Values::Decoded), &bare, &hour(), None).unwrap_err();
     assert_eq!(refused.code(), error::CURSOR_MISSING);
     let zoned = config(json!({ "table": "visits", "cursor_timezone": "Europe/Paris" }), Some("at"));
     let layout = layout(&zoned, 1114);
@@ -108,7 +108,7 @@ fn what_has_no_form_is_cast_to_text_and_a_query_cannot_end_the_statement() {
         None,
     );
     let layout = layout(&config, 1184);
-    let statement = select::copy(&layout, &config, &Window::version(1), None).unwrap();
+    let statement = select::copy((&layout, Values::Decoded), &config, &Window::version(1), None).unwrap();
     assert_eq!(
         statement,
         "COPY (SELECT \"id\"::pg_catalog.text AS \"id\", \"at\" AS \"at\", \"price\" AS \"price\", \
@@ -122,7 +122,10 @@ fn rows_without_a_cursor_are_counted_where_there_can_be_any() {
     let of = |params: Value, nullable: bool| {
         let config = config(params, Some("at"));
         let layout = of_columns(vec![column("at", 1184, nullable)], &config).unwrap();
-        (select::count_null_cursors(&layout, &config, 10), select::copy(&layout, &config, &hour(), None).unwrap())
+        (
+            select::count_null_cursors(&layout, &config, 10),
+            select::copy((&layout, Values::Decoded), &config, &hour(), None).unwrap(),
+        )
     };
     let (count, copy) = of(json!({ "table": "v" }), true);
     assert!(count.unwrap().contains("\"at\" IS NULL LIMIT 10") && !copy.contains("IS NULL"));
@@ -144,4 +147,46 @@ fn two_columns_of_one_name_and_columns_that_are_not_there_are_refused() {
     }
     let wrong = config(json!({ "table": "t", "schema": { "id": "decimal(3,1)" } }), None);
     assert!(of_columns(visits(1184), &wrong).unwrap_err().to_string().contains("no numeric"));
+}
+
+/// Rows are left as they are unless somebody looks at values, and in the types that are read.
+#[test]
+fn what_looks_at_values_is_told_before_anything_is_read() {
+    use crate::verbatim::ExactType;
+    let exact = |name: &str| ExactType {
+        name: name.to_owned(),
+        sql: name.to_owned(),
+        modifier: -1,
+        definition: "built in".to_owned(),
+    };
+    let of = |params: Value, cursor: Option<&str>| {
+        let config = config(params, cursor);
+        let layout = layout(&config, 1114);
+        let known =
+            layout.columns.iter().map(|chosen| (chosen.column.name.clone(), Ok(exact(&chosen.column.data_type.name))));
+        super::verbatim::of(&layout.columns, known.collect(), &config)
+    };
+    let types = |params: Value, cursor| {
+        let columns = of(params, cursor).unwrap();
+        columns.into_iter().map(|column| column.kind.name).collect::<Vec<_>>()
+    };
+    assert_eq!(types(json!({ "table": "t" }), None), ["type 20", "type 1114", "type 1700", "type 600"]);
+    // A zone makes instants of local times, and the server makes them.
+    let zoned = json!({ "table": "t", "cursor_timezone": "Europe/Paris" });
+    assert_eq!(types(zoned, Some("at"))[1], "timestamp with time zone");
+    for (params, why) in [
+        (json!({ "schema": { "id": "text" } }), "`schema`"),
+        (json!({ "special_values": "null" }), "`special_values: null`"),
+        (json!({ "special_values": "reject" }), "`special_values: reject`"),
+        (json!({ "null_cursor": "reject", "cursor_timezone": "UTC" }), "`null_cursor: reject`"),
+    ] {
+        let mut params = params;
+        params["table"] = json!("t");
+        let said = of(params, Some("at")).unwrap_err();
+        assert!(said.starts_with(why), "{said}");
+    }
+    let config = config(json!({ "table": "t" }), None);
+    let layout = layout(&config, 1184);
+    let unknown = super::verbatim::of(&layout.columns, Default::default(), &config).unwrap_err();
+    assert!(unknown.contains("\"id\" is of type type 20"), "{unknown}");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_schema::{Field, Schema};
 
-use super::{Decoder, Flawed, Form, Limits, Special, StreamError};
+use super::{Decoder, END, Flawed, Form, Framer, Limits, PLAIN_HEAD, Special, StreamError};
 
 pub(in crate::postgres) mod pgpq;
 mod stream;

@@ -55,6 +55,51 @@ fn a_stream_that_broke_off_or_is_no_copy_is_an_error() {
     assert_eq!(of(&oids), Err(StreamError::Head));
 }
 
+/// What the framer gives out, in pieces of the stream, is the stream less its head and its end.
+#[test]
+fn rows_that_are_left_as_they_are_keep_every_byte() {
+    use arrow_schema::DataType;
+    let bytes = stream(&rows(100));
+    let schema = Arc::new(Schema::new(vec![Field::new("row", DataType::Binary, false)]));
+    for (piece, limits) in [
+        (1, Limits::default()),
+        (7, Limits { rows: 30, ..Limits::default() }),
+        (1_000_000, Limits { bytes: 64, ..Limits::default() }),
+    ] {
+        let mut framer = Framer::new(schema.clone(), 2, limits);
+        let (mut found, mut counted) = (Vec::new(), 0);
+        let mut take = |framer: &mut Framer| {
+            let batch = framer.take().unwrap();
+            counted += batch.num_rows();
+            batch.column(0).as_binary::<i32>().iter().for_each(|row| found.extend_from_slice(row.unwrap()));
+        };
+        for mut chunk in bytes.chunks(piece) {
+            while framer.feed(&mut chunk).unwrap() {
+                take(&mut framer);
+            }
+        }
+        framer.finish().unwrap();
+        take(&mut framer);
+        assert_eq!(counted, 100, "in pieces of {piece}");
+        assert_eq!([&PLAIN_HEAD[..], &found, &END].concat(), bytes, "in pieces of {piece}");
+    }
+}
+
+/// A stream that broke off, or that has other rows, is no whole one for the framer either.
+#[test]
+fn rows_that_are_left_as_they_are_are_counted_all_the_same() {
+    let schema = Arc::new(Schema::new(vec![Field::new("row", arrow_schema::DataType::Binary, false)]));
+    let bytes = stream(&rows(3));
+    let of = |bytes: &[u8], columns: usize| {
+        let mut framer = Framer::new(schema.clone(), columns, Limits::default());
+        framer.feed(&mut &bytes[..])?;
+        framer.finish()
+    };
+    assert_eq!(of(&bytes, 2), Ok(()));
+    assert_eq!(of(&bytes, 3), Err(StreamError::Fields { expected: 3, found: 2 }));
+    assert!((0..bytes.len()).all(|cut| of(&bytes[..cut], 2) == Err(StreamError::Cut)));
+}
+
 #[test]
 fn a_row_longer_than_the_bound_is_refused_before_it_is_kept() {
     let limits = Limits { row_bytes: 1_000, ..Limits::default() };
