@@ -80,6 +80,9 @@ catalogue! {
     GUARDED = "WR-K020": "a load is not what its guard expects";
     VERSION_GONE = "WR-K030": "the version to go back to is not kept";
     NO_VERSIONS = "WR-K031": "the pipeline has no versions to go back to";
+    GROUP_DIFFERS = "WR-K040": "rewritten files do not hold the rows of those they are to replace";
+    GROUP_GONE = "WR-K041": "files that were to be rewritten are not part of the table any more";
+    COMPACTION_UNSUPPORTED = "WR-K042": "the sink's files cannot be compacted";
     STORE_UNAVAILABLE = "WR-L001": "the store does not answer";
     STORE_FULL = "WR-L002": "the store has no space left";
     STORE_BROKEN = "WR-L003": "the store's content does not make sense";

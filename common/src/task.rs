@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     claim::Token,
+    compaction::GroupRef,
     id::{BackfillId, PipelineName, SinkId, TaskId, WorkerId},
     manifest::ManifestRef,
     window::Window,
@@ -36,9 +37,11 @@ pub struct Task {
     pub sink: SinkId,
     /// 0 for a window that is loaded whole, and for the shard of whoever cut it.
     pub shard: u32,
-    /// Which part of a window that was cut it is. The one that cut it learns that with its seal.
+    /// Which part of a window that was cut it is. The one that cut it learns that with its seal. Of a task that rewrites files:
+    /// which ones.
     pub part: Option<Part>,
-    /// From the start of the first window to the end of the last one.
+    /// From the start of the first window to the end of the last one. Of a task that rewrites files: the stretch they lie in,
+    /// or a version where nobody knows.
     pub window: Window,
     /// The starts of the windows behind the first, so that a run can be split where windows meet.
     pub seams: Seams,
@@ -88,11 +91,13 @@ impl Outage {
     pub const MAX_BROKEN_HOPS: u32 = 30;
 }
 
-/// Whether a task came from the running schedule or from a backfill.
+/// Whether a task came from the running schedule, from a backfill, or from looking for small files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     Live,
     Backfill(BackfillId),
+    /// It rewrites a group of files of the table, and moves no window.
+    Compact,
 }
 
 /// Where the windows of a run meet.
@@ -159,6 +164,12 @@ pub enum Retry {
 }
 
 impl Task {
+    /// The files it rewrites; `None` for a task that moves windows.
+    pub fn group(&self) -> Option<GroupRef> {
+        let part = self.part.as_ref().filter(|_| self.lane == Lane::Compact)?;
+        serde_json::from_str(&part.what).ok()
+    }
+
     /// The task that stands for its window: itself, unless it is a shard that somebody cut off.
     pub fn first(&self) -> TaskId {
         match self.shard {

@@ -30,9 +30,10 @@ impl From<&Task> for v1::TaskRecord {
             seams: seams_out(&task.seams),
             revision: task.revision,
             backfill: match &task.lane {
-                Lane::Live => String::new(),
+                Lane::Live | Lane::Compact => String::new(),
                 Lane::Backfill(id) => id.to_string(),
             },
+            compaction: task.lane == Lane::Compact,
             created_us: task.created.as_microsecond(),
             attempts: task.attempts,
             errors: task.errors,
@@ -65,6 +66,7 @@ impl TryFrom<v1::TaskRecord> for Task {
             seams: seams_in(record.seams, &window)?,
             revision: record.revision,
             lane: match optional_text(record.backfill) {
+                None if record.compaction => Lane::Compact,
                 None => Lane::Live,
                 Some(id) => Lane::Backfill(id.parse()?),
             },
@@ -274,6 +276,33 @@ mod tests {
                 assert_eq!(after, before);
             }
         }
+    }
+
+    #[test]
+    fn a_task_that_rewrites_files_survives_its_record_with_the_files() {
+        let group = windrow_common::compaction::GroupRef {
+            sha256: Digest([7; 32]),
+            files: 120,
+            bytes: 1 << 30,
+            makes: 4,
+            window: Some(Window::version(3)),
+            place: "day=2013-01-01 and 3 more".to_owned(),
+        };
+        let pending = TaskState::Pending { not_before: Timestamp::UNIX_EPOCH, last_failure: None };
+        let what = serde_json::to_string(&group).unwrap();
+        let before = Task {
+            id: TaskId::of_group(&"lake".parse().unwrap(), &group.sha256.0),
+            shard: 0,
+            part: Some(Part { of: 1, what }),
+            lane: Lane::Compact,
+            ..task(pending, Seams::None, Lane::Live)
+        };
+        let bytes = v1::TaskRecord::from(&before).encode_to_vec();
+        let after: Task = decode::<v1::TaskRecord>(&bytes).unwrap().try_into().unwrap();
+        assert_eq!((after.group(), &after), (Some(group.clone()), &before));
+        assert_eq!(task(TaskState::Cancelled, Seams::None, Lane::Live).group(), None);
+        let told: windrow_common::compaction::GroupRef = v1::FileGroup::from(&group).try_into().unwrap();
+        assert_eq!(told, group);
     }
 
     #[test]

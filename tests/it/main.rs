@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_sink;
 mod cluster;
 mod columns;
+mod compacting;
 mod corpora;
 mod demo;
 mod exits;

@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod commit;
+pub mod compact;
 pub mod connection;
 mod delta;
 pub mod error;

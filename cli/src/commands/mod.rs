@@ -9,6 +9,7 @@ use crate::telemetry::Telemetry;
 pub mod admin;
 pub mod apply;
 pub mod backfill;
+pub mod compact;
 pub mod coordinator;
 pub mod describe;
 pub mod dev;
@@ -44,6 +45,7 @@ pub enum Command {
     Explain(explain::Args),
     Backfill(backfill::Args),
     Rollback(rollback::Args),
+    Compact(compact::Args),
     Pause(pipeline::PauseArgs),
     Resume(pipeline::ResumeArgs),
     Admin(admin::Args),
@@ -77,6 +79,7 @@ impl Command {
             Self::Explain(_) => "explain",
             Self::Backfill(args) => args.verb(),
             Self::Rollback(_) => "rollback",
+            Self::Compact(_) => "compact",
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
             Self::Admin(args) => args.verb(),
@@ -109,6 +112,7 @@ impl Command {
             Self::Explain(args) => explain::run(args).await,
             Self::Backfill(args) => backfill::run(args).await.map(Into::into),
             Self::Rollback(args) => rollback::run(args).await.map(Into::into),
+            Self::Compact(args) => compact::run(args).await.map(Into::into),
             Self::Pause(args) => pipeline::pause(args).await.map(Into::into),
             Self::Resume(args) => pipeline::resume(args).await.map(Into::into),
             Self::Admin(args) => admin::run(args).await.map(Into::into),

@@ -16,6 +16,7 @@ use diagnostic::Findings;
 pub use diagnostic::{Diagnostic, Severity, Span};
 pub(crate) use secret::has_password;
 
+mod compaction;
 mod connection;
 mod connector;
 mod decode;

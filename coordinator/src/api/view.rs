@@ -103,11 +103,12 @@ pub(super) fn task(view: &View<'_>, entry: &Versioned<Task>) -> v1::Task {
         errors: task.errors,
         lost_leases: task.lost_leases,
         backfill: match &task.lane {
-            Lane::Live => String::new(),
+            Lane::Live | Lane::Compact => String::new(),
             Lane::Backfill(id) => id.to_string(),
         },
         revision: task.revision,
         shard: task.shard,
+        group: task.group().as_ref().map(Into::into),
         sink: task.sink.to_string(),
         failure: report::failure(task).map(Into::into),
         outage_attempts: task.outage.attempts,

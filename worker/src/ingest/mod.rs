@@ -17,6 +17,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use tracing::Instrument;
 use windrow_common::{
+    clock::{Clock, SystemClock},
     error, failpoint,
     id::PipelineName,
     manifest::{Counts, Input, Manifest, ManifestRef, StagedFile},
@@ -95,7 +96,9 @@ impl Ingest {
         check_source(source.as_ref(), task.windows)?;
         let read = tracing::info_span!("read");
         ready::check(source.as_ref(), &pipeline.readiness.require, &task.window).instrument(read.clone()).await?;
+        let looking = SystemClock::new();
         let slices = resolve(source.as_ref(), task).instrument(read.clone()).await?;
+        progress.add_listing(looking.elapsed());
         let input = source.schema().instrument(read.clone()).await?;
         let transform = self.transform(pipeline);
         let shape = transform.check(input.clone(), pipeline.source.cursor.as_deref()).await?;

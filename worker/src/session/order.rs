@@ -27,6 +27,8 @@ pub enum Order {
     Recall(v1::Recall, Answerer),
     /// Tell which versions of a full load there are.
     ListVersions(v1::ListVersions, Answerer),
+    /// Tell which files of a table are worth rewriting.
+    PlanCompaction(v1::PlanCompaction, Answerer),
 }
 
 /// A claimed task.
@@ -60,6 +62,8 @@ pub struct Assignment {
     pub backfill: Option<String>,
     /// The shard to read, in the words of the source; `None` for all of the window.
     pub part: Option<String>,
+    /// It moves no window: it rewrites the files `part` names.
+    pub compaction: bool,
 }
 
 /// Task and token alone: what an answer needs even if the rest is malformed.
@@ -89,6 +93,7 @@ impl TryFrom<v1::Assign> for Assignment {
             detail_apart: assign.detail_apart,
             backfill: optional_text(assign.backfill),
             part: optional_text(assign.part),
+            compaction: assign.compaction,
         })
     }
 }

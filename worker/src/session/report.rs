@@ -166,6 +166,10 @@ impl Answerer {
         self.send(Message::Versions(versions)).await;
     }
 
+    pub async fn compaction_planned(self, planned: v1::CompactionPlanned) {
+        self.send(Message::CompactionPlanned(planned)).await;
+    }
+
     async fn send(self, message: Message) {
         // A session that is gone needs no answer.
         let _ = self.queue.send(Report::Reply(self.session, Box::new(message))).await;

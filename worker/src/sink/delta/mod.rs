@@ -3,7 +3,8 @@
 //! judged on, created or not at all. It may not know the coordinator, sessions or Flight.
 //!
 //! `params` what the pipeline may say; `types` and `guard` which rows and tables fit; `log`, `actions`, `table` the
-//! log in storage, as text, in memory; `prepare` the next commit worked out, by `sink::change`; `again` that of a rollback; `commit` the commit; `evolution`
+//! log in storage, as text, in memory; `prepare` the next commit worked out, by `sink::change`; `again` that of a rollback,
+//! `compact` one that rewrites files; `commit` the commit; `evolution`
 //! a commit that changes the table's columns; `planned` what columns become, for plans; `checkpoint` what is done after it.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -30,13 +31,14 @@ use self::{
 use super::{
     Again, Applied, Capabilities, Next, Sink, SinkKind,
     policy::{Policy, SchemaChanges},
+    regroup::{Group, Packed, Packing, Rewritten},
     versions::Version,
 };
 use crate::{
     error::{Result, WorkerError},
     mapping::Stored,
     source::ParamError,
-    stage::Layout,
+    stage::{Attempt, Layout},
     storage::Storage,
 };
 
@@ -44,6 +46,7 @@ mod actions;
 mod again;
 mod checkpoint;
 mod commit;
+mod compact;
 mod evolution;
 mod guard;
 mod layout;
@@ -65,6 +68,7 @@ pub const KIND: SinkKind = SinkKind {
     capabilities: Capabilities {
         writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
         partitions: true,
+        compaction: true,
         delivery: "atomic",
     },
     schema_changes,
@@ -142,6 +146,19 @@ impl Sink for DeltaSink {
     async fn prepare(&self, next: Next) -> Result<IntentBody> {
         self.storage.check_conditional_writes().await?;
         self.work_out(next).await
+    }
+
+    async fn small_files(&self, rule: &Packing) -> Result<Packed> {
+        self.worth_rewriting(rule).await
+    }
+
+    async fn rewrite(&self, group: &Group, attempt: &Attempt, read: &(dyn Fn(u64) + Send + Sync)) -> Result<Rewritten> {
+        self.regroup(group, attempt, read).await
+    }
+
+    async fn replace_files(&self, next: Next) -> Result<IntentBody> {
+        self.storage.check_conditional_writes().await?;
+        self.work_out_rewrite(next).await
     }
 
     async fn gone(&self, versions: &[Version]) -> Result<Vec<Option<String>>> {

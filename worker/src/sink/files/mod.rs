@@ -55,6 +55,7 @@ pub const KIND: SinkKind = SinkKind {
     capabilities: Capabilities {
         writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
         partitions: true,
+        compaction: false,
         delivery: "idempotent",
     },
     schema_changes,

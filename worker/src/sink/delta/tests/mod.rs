@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod commits;
+mod compacting;
 mod evolving;
 mod faults;
 mod going_back;
