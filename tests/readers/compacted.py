@@ -4,6 +4,8 @@ import json, sys, duckdb
 from deltalake import DeltaTable
 
 place, query = sys.argv[1:3]
+# The history of an older version is numbered from the newest commit on.
+operations = {commit["version"]: commit["operation"] for commit in DeltaTable(place).history()}
 for version in sys.argv[3:]:
     table = DeltaTable(place, version=None if version == "-" else int(version))
     by_arrow = table.to_pyarrow_table()
@@ -12,7 +14,7 @@ for version in sys.argv[3:]:
     found = [duckdb.sql(query.format(name)).fetchall()[0] for name in ("by_arrow", "by_duckdb")]
     print(json.dumps({
         "version": table.version(),
-        "operation": table.history(1)[0]["operation"],
+        "operation": operations.get(table.version(), ""),
         "files": len(files),
         "rows": found[0][0],
         "digests": [str(digest) for _, digest in found],

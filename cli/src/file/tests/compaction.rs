@@ -50,17 +50,17 @@ fn what_makes_no_sense_is_found_where_it_stands() {
     for (more, expected) in [
         ("    source: { from: lake }\n", "error WR-P009 8:5"),
         ("    window: { every: 1h, start: 2024-01-01 }\n", "error WR-P009 8:5"),
-        ("    compaction: { small: 0 }\n", "error WR-P006 8:19"),
-        ("    compaction: { small: 1.5 }\n", "error WR-P006 8:19"),
-        ("    compaction: { min_files: 1 }\n", "error WR-P006 8:19"),
-        ("    compaction: { target_size: 0 }\n", "error WR-P006 8:19"),
+        ("    compaction: { small: 0 }\n", "error WR-P006 8:26"),
+        ("    compaction: { small: 1.5 }\n", "error WR-P006 8:26"),
+        ("    compaction: { min_files: 1 }\n", "error WR-P006 8:30"),
+        ("    compaction: { target_size: 0 }\n", "error WR-P006 8:32"),
         ("    compaction: { concurrency: 0 }\n", "error WR-P006 8:32"),
         ("    compaction: { size: 1GiB }\n", "error WR-P003 8:19"),
         ("    compaction: { when: nightly }\n", "error WR-P006 8:25"),
         ("    compaction: { off_hours: { from: \"22:00\", to: \"22:00\" } }\n", "error WR-P009 8:19"),
         ("    compaction: { off_hours: { from: \"26:00\", to: \"06:00\" } }\n", "error WR-P006 8:38"),
-        ("    compaction: { when: inline, off_hours: { from: \"22:00\", to: \"06:00\" } }\n", "error WR-P009 8:19"),
-        ("    compaction: { off_hours: { from: \"22:00\", to: \"06:00\", timezone: Mars } }\n", "error WR-W001 8:61"),
+        ("    compaction: { when: inline, off_hours: { from: \"22:00\", to: \"06:00\" } }\n", "error WR-P009 8:25"),
+        ("    compaction: { off_hours: { from: \"22:00\", to: \"06:00\", timezone: Mars } }\n", "error WR-W001 8:70"),
     ] {
         let loaded = load(&only(more));
         assert_eq!(found(&loaded), [expected], "{more}");
@@ -71,8 +71,9 @@ fn what_makes_no_sense_is_found_where_it_stands() {
 
 #[test]
 fn only_tables_whose_files_can_be_rewritten_are_compacted() {
-    let loaded = load(&only("    compaction: {}\n").replace("format: delta", "format: parquet"));
-    assert_eq!(found(&loaded), ["error WR-K042 8:5"]);
+    let files = "format: parquet, path: visits }\n    compaction: {}";
+    let loaded = load(&SOUND.replacen("format: delta, path: visits }", files, 1));
+    assert_eq!(found(&loaded), ["error WR-K042 11:5"]);
     assert!(loaded.diagnostics[0].fix.as_deref().is_some_and(|fix| fix.contains("format: delta")));
 }
 
