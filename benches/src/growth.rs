@@ -181,6 +181,7 @@ impl Table {
             token: Some(claim.ticket.token.into()),
             manifest: Some((&manifest).into()),
             shard: 0,
+            compaction: false,
             guard: None,
         };
         let (sink, pipeline) = (claim.ticket.sink.to_string(), self.claims.json.to_vec());

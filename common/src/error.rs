@@ -84,6 +84,9 @@ catalogue! {
     GUARDED = "WR-K020": "a load is not what its guard expects";
     VERSION_GONE = "WR-K030": "the version to go back to is not kept";
     NO_VERSIONS = "WR-K031": "the pipeline has no versions to go back to";
+    GROUP_DIFFERS = "WR-K040": "rewritten files do not hold the rows of those they are to replace";
+    GROUP_GONE = "WR-K041": "files that were to be rewritten are not part of the table any more";
+    COMPACTION_UNSUPPORTED = "WR-K042": "the sink's files cannot be compacted";
     PIN_GONE = "WR-K050": "the version to pin is not whole any more, or may not stay so";
     TOO_MANY_PINS = "WR-K051": "a table has as many pins as it may have";
     RETENTION_SHORT = "WR-K052": "files would be cleaned away while somebody may still read them";

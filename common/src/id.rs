@@ -120,6 +120,19 @@ impl TaskId {
         Self(id)
     }
 
+    /// The id of the task that rewrites the files of a group, whose list has this digest.
+    pub fn of_group(sink: &SinkId, list: &[u8; 32]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        // No pipeline has such a name.
+        hasher.update(b"\0group\0");
+        hasher.update(sink.as_str().as_bytes());
+        hasher.update(&[0]);
+        hasher.update(list);
+        let mut id = [0; 16];
+        id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self(id)
+    }
+
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }

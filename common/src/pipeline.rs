@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
+    compaction::Compaction,
     guard::Guard,
     id::{PipelineName, SinkId, SourceId},
     manifest::WriteMode,
@@ -45,6 +46,9 @@ pub struct Pipeline {
     /// What becomes of rows whose columns are not the table's.
     #[serde(default, skip_serializing_if = "SchemaPolicy::is_usual")]
     pub schema: SchemaPolicy,
+    /// How the table's small files are rewritten; left out, they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<Box<Compaction>>,
     #[serde(default)]
     pub retries: Retries,
     #[serde(default)]
@@ -61,6 +65,8 @@ pub enum Pattern {
     Full,
     /// Only what is new, in bounded windows of time.
     Incremental,
+    /// Nothing is loaded: the small files of a table that others write become few large ones.
+    Compact,
 }
 
 /// What becomes of a full load whose source is proven to be what it was when the rows that readers see were loaded.

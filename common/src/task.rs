@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     claim::Token,
+    compaction::GroupRef,
     id::{BackfillId, PipelineName, SinkId, TaskId, WorkerId},
     manifest::{Digest, ManifestRef},
     window::Window,
@@ -37,9 +38,11 @@ pub struct Task {
     pub sink: SinkId,
     /// 0 for a window that is loaded whole, and for the shard of whoever cut it.
     pub shard: u32,
-    /// Which part of a window that was cut it is. The one that cut it learns that with its seal.
+    /// Which part of a window that was cut it is. The one that cut it learns that with its seal. Of a task that rewrites files:
+    /// which ones.
     pub part: Option<Part>,
-    /// From the start of the first window to the end of the last one.
+    /// From the start of the first window to the end of the last one. Of a task that rewrites files: the stretch they lie in,
+    /// or a version where nobody knows.
     pub window: Window,
     /// The starts of the windows behind the first, so that a run can be split where windows meet.
     pub seams: Seams,
@@ -91,13 +94,16 @@ impl Outage {
     pub const MAX_BROKEN_HOPS: u32 = 30;
 }
 
-/// Whether a task came from the running schedule or from a backfill, or only counts a published window again.
+/// Whether a task came from the running schedule or from a backfill, only counts a published window again, or came from looking
+/// for small files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     Live,
     Backfill(BackfillId),
     /// It moves no row: the source is asked again what it holds for a window that is published.
     Recount,
+    /// It rewrites a group of files of the table, and moves no window.
+    Compact,
 }
 
 impl Lane {
@@ -105,7 +111,7 @@ impl Lane {
     pub fn backfill(&self) -> Option<&BackfillId> {
         match self {
             Self::Backfill(id) => Some(id),
-            Self::Live | Self::Recount => None,
+            Self::Live | Self::Recount | Self::Compact => None,
         }
     }
 }
@@ -174,6 +180,12 @@ pub enum Retry {
 }
 
 impl Task {
+    /// The files it rewrites; `None` for a task that moves windows.
+    pub fn group(&self) -> Option<GroupRef> {
+        let part = self.part.as_ref().filter(|_| self.lane == Lane::Compact)?;
+        serde_json::from_str(&part.what).ok()
+    }
+
     /// The task that stands for its window: itself, unless it is a shard that somebody cut off.
     pub fn first(&self) -> TaskId {
         match self.shard {

@@ -6,8 +6,9 @@ use opentelemetry::{
     metrics::{Counter, Gauge, Histogram},
 };
 use windrow_common::{
+    compaction::FileLayout,
     id::{PipelineName, SinkId},
-    task::Task,
+    task::{Lane, Task},
 };
 
 use crate::core::{
@@ -28,6 +29,11 @@ pub(crate) struct Metrics {
     unchanged: Counter<u64>,
     recounts: Counter<u64>,
     window_duration: Histogram<f64>,
+    groups: Counter<u64>,
+    compacted: Counter<u64>,
+    table_files: Gauge<u64>,
+    small_files: Gauge<u64>,
+    fullest_partition: Gauge<u64>,
     violations: Counter<u64>,
     windows: Gauge<u64>,
     parked: Gauge<u64>,
@@ -68,6 +74,11 @@ impl Metrics {
                 .with_description("Time from planning to publishing, per task: one window, or a run of them")
                 .with_boundaries(DURATIONS.to_vec())
                 .build(),
+            groups: counter("windrow_compaction_groups", "Groups of files to be rewritten, by what became of them"),
+            compacted: counter("windrow_compacted_bytes", "Bytes of files that rewritten ones have replaced"),
+            table_files: gauge("windrow_table_files", "Data files of a table that is compacted, when it was last looked at"),
+            small_files: gauge("windrow_table_small_files", "Those of them that are small"),
+            fullest_partition: gauge("windrow_table_files_in_fullest_partition", "Data files of the partition that has the most"),
             parked: gauge("windrow_parked_windows", "Windows given up until somebody looks: quarantined"),
             violations: counter("windrow_invariant_violations", "Changes that broke what must always hold"),
             windows: gauge("windrow_windows", "Windows by state"),
@@ -112,7 +123,12 @@ impl Metrics {
     /// An intent of these tasks is published.
     pub(crate) fn published(&self, sink: &SinkId, tasks: &[Task], now: Timestamp) {
         self.commits.add(1, &[KeyValue::new("sink", sink.to_string())]);
-        for task in tasks.iter().filter(|task| task.shard == 0) {
+        for task in tasks.iter().filter(|task| task.lane == Lane::Compact) {
+            self.group(sink, "done", 1);
+            let bytes = task.group().map_or(0, |group| group.bytes);
+            self.compacted.add(bytes, &[KeyValue::new("sink", sink.to_string())]);
+        }
+        for task in tasks.iter().filter(|task| task.shard == 0 && task.lane != Lane::Compact) {
             let took = now.as_microsecond().saturating_sub(task.created.as_microsecond()).max(0) as f64 / 1e6;
             self.window_duration.record(took, &[KeyValue::new("pipeline", task.pipeline.to_string())]);
         }
@@ -127,6 +143,27 @@ impl Metrics {
     pub(crate) fn recounted(&self, pipeline: &PipelineName, result: &'static str) {
         let labels = [KeyValue::new("pipeline", pipeline.to_string()), KeyValue::new("result", result)];
         self.recounts.add(1, &labels);
+    }
+
+    pub(crate) fn groups_planned(&self, sink: &SinkId, count: usize) {
+        self.group(sink, "planned", count as u64);
+    }
+
+    /// A group came to nothing, because its files changed meanwhile.
+    pub(crate) fn group_discarded(&self, sink: &SinkId) {
+        self.group(sink, "discarded", 1);
+    }
+
+    fn group(&self, sink: &SinkId, what: &'static str, count: u64) {
+        self.groups.add(count, &[KeyValue::new("sink", sink.to_string()), KeyValue::new("became", what)]);
+    }
+
+    /// How a table's files lie.
+    pub(crate) fn layout(&self, sink: &SinkId, layout: &FileLayout) {
+        let sink = [KeyValue::new("sink", sink.to_string())];
+        self.table_files.record(layout.files, &sink);
+        self.small_files.record(layout.small_files, &sink);
+        self.fullest_partition.record(layout.most_in_partition, &sink);
     }
 
     pub(crate) fn violated(&self, invariant: &'static str) {

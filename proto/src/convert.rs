@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use windrow_common::{
     claim::Token,
+    compaction::{FileLayout, GroupRef},
     guard::{Guard, Percent},
     id::{InvalidName, TaskId},
     manifest::{Counts, Digest, ManifestRef},
@@ -209,6 +210,48 @@ impl TryFrom<v1::ManifestRef> for ManifestRef {
             counts: manifest.counts.unwrap_or_default().into(),
             proof: optional_digest(&manifest.proof)?,
         })
+    }
+}
+
+impl From<&GroupRef> for v1::FileGroup {
+    fn from(group: &GroupRef) -> Self {
+        Self {
+            sha256: group.sha256.0.to_vec(),
+            files: group.files,
+            bytes: group.bytes,
+            makes: group.makes,
+            window: group.window.map(Into::into),
+            place: group.place.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::FileGroup> for GroupRef {
+    type Error = Malformed;
+
+    fn try_from(group: v1::FileGroup) -> Result<Self, Malformed> {
+        Ok(Self {
+            sha256: digest(&group.sha256)?,
+            files: group.files,
+            bytes: group.bytes,
+            makes: group.makes,
+            window: group.window.map(TryInto::try_into).transpose()?,
+            place: group.place,
+        })
+    }
+}
+
+impl From<FileLayout> for v1::FileLayout {
+    fn from(layout: FileLayout) -> Self {
+        let FileLayout { files, small_files, bytes, partitions, most_in_partition } = layout;
+        Self { files, small_files, bytes, partitions, most_in_partition }
+    }
+}
+
+impl From<v1::FileLayout> for FileLayout {
+    fn from(layout: v1::FileLayout) -> Self {
+        let v1::FileLayout { files, small_files, bytes, partitions, most_in_partition } = layout;
+        Self { files, small_files, bytes, partitions, most_in_partition }
     }
 }
 

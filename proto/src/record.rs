@@ -31,6 +31,7 @@ impl From<&Task> for v1::TaskRecord {
             revision: task.revision,
             backfill: task.lane.backfill().map(ToString::to_string).unwrap_or_default(),
             recount: (task.lane == Lane::Recount).then(|| v1::TaskRecount { proof: digest_bytes(task.proof.as_ref()) }),
+            compaction: task.lane == Lane::Compact,
             created_us: task.created.as_microsecond(),
             attempts: task.attempts,
             errors: task.errors,
@@ -64,6 +65,7 @@ impl TryFrom<v1::TaskRecord> for Task {
             revision: record.revision,
             lane: match (&record.recount, optional_text(record.backfill)) {
                 (Some(_), _) => Lane::Recount,
+                (None, None) if record.compaction => Lane::Compact,
                 (None, None) => Lane::Live,
                 (None, Some(id)) => Lane::Backfill(id.parse()?),
             },
@@ -284,6 +286,33 @@ mod tests {
         let bytes = v1::TaskRecord::from(&before).encode_to_vec();
         let after: Task = decode::<v1::TaskRecord>(&bytes).unwrap().try_into().unwrap();
         assert_eq!(after, before);
+    }
+
+    #[test]
+    fn a_task_that_rewrites_files_survives_its_record_with_the_files() {
+        let group = windrow_common::compaction::GroupRef {
+            sha256: Digest([7; 32]),
+            files: 120,
+            bytes: 1 << 30,
+            makes: 4,
+            window: Some(Window::version(3)),
+            place: "day=2013-01-01 and 3 more".to_owned(),
+        };
+        let pending = TaskState::Pending { not_before: Timestamp::UNIX_EPOCH, last_failure: None };
+        let what = serde_json::to_string(&group).unwrap();
+        let before = Task {
+            id: TaskId::of_group(&"lake".parse().unwrap(), &group.sha256.0),
+            shard: 0,
+            part: Some(Part { of: 1, what }),
+            lane: Lane::Compact,
+            ..task(pending, Seams::None, Lane::Live)
+        };
+        let bytes = v1::TaskRecord::from(&before).encode_to_vec();
+        let after: Task = decode::<v1::TaskRecord>(&bytes).unwrap().try_into().unwrap();
+        assert_eq!((after.group(), &after), (Some(group.clone()), &before));
+        assert_eq!(task(TaskState::Cancelled, Seams::None, Lane::Live).group(), None);
+        let told: windrow_common::compaction::GroupRef = v1::FileGroup::from(&group).try_into().unwrap();
+        assert_eq!(told, group);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod bad_sink;
 mod cleaning;
 mod cluster;
 mod columns;
+mod compacting;
 mod corpora;
 mod demo;
 mod exits;

@@ -317,7 +317,13 @@ impl Words {
             Key::Intent(_) => INTENT,
             Key::Committer(_) => COMMITTER,
             Key::Coverage(_) => COVERAGE,
-            Key::Pipeline(_) | Key::Cursor(_) | Key::Rollback(_) | Key::Pin(..) | Key::Backfill(_) | Key::Recovery => {
+            Key::Pipeline(_)
+            | Key::Cursor(_)
+            | Key::Group(..)
+            | Key::Rollback(_)
+            | Key::Pin(..)
+            | Key::Backfill(_)
+            | Key::Recovery => {
                 panic!("the life cycle does not write {key:?}")
             }
         }

@@ -101,7 +101,7 @@ fn records_of(table: &Table) -> Records {
         records.push((Record::Cursor(name.clone(), entry.cursor.value), entry.cursor.revision));
         records.push((Record::Coverage(name.clone(), entry.coverage.value.clone()), entry.coverage.revision));
     }
-    records.extend(table.tasks().chain(table.shards()).map(|task| (Record::Task(task.value.clone()), task.revision)));
+    records.extend(table.all_tasks().map(|task| (Record::Task(task.value.clone()), task.revision)));
     records.extend(table.backfills().map(|backfill| (Record::Backfill(backfill.value.clone()), backfill.revision)));
     for (sink, entry) in table.sinks() {
         records.extend(entry.head.iter().map(|head| (Record::Head(sink.clone(), head.value), head.revision)));

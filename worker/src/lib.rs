@@ -6,6 +6,7 @@
 pub mod attempt;
 pub mod clean;
 pub mod commit;
+pub mod compact;
 pub mod connection;
 mod delta;
 pub mod error;

@@ -19,6 +19,7 @@ use windrow_proto::v1;
 use crate::{
     attempt::Attempts,
     commit::Committer,
+    compact::Compact,
     error::{Result, WorkerError},
     flight::{StageService, flight_server, server_limits},
     ingest::{Hops, Ingest},
@@ -41,7 +42,7 @@ pub struct WorkerConfig {
     /// Unique per start of the process.
     pub id: WorkerId,
     pub roles: Vec<Role>,
-    /// Most tasks at a time, 1 to 100; of no meaning without the ingest role.
+    /// Most tasks at a time, 1 to 100; of no meaning without the role to ingest or to compact.
     pub slots: u32,
     pub coordinators: Dialer,
     /// What sources and sinks are opened by: [`crate::open::BuiltIn`] unless something is put in their place.
@@ -128,7 +129,8 @@ impl Worker {
         let ingest = Ingest::new(connectors.clone(), hops, config.spill_dir);
         let slots = usize::try_from(config.slots).unwrap_or(1);
         let who = (config.id.clone(), metrics.clone());
-        let attempts = Arc::new(Attempts::new(ingest, ends.reports, slots, clock.clone(), who));
+        let compact = Compact::new(connectors.clone());
+        let attempts = Arc::new(Attempts::new((ingest, compact), ends.reports, slots, clock.clone(), who));
         let committer = Arc::new(Committer::new(connectors, clock, config.id, metrics));
         let keys = (ends.ticket_keys, keys);
         Ok(Self { session, orders: ends.orders, keys, attempts, committer, flight, drain: config.drain })
@@ -157,6 +159,9 @@ fn check(config: &WorkerConfig) -> Result<()> {
     let role = |role| config.roles.contains(&role);
     match () {
         () if config.roles.is_empty() => wrong("a worker needs at least one role"),
+        () if role(Role::Compact) && !(1..=MAX_SLOTS).contains(&config.slots) => {
+            wrong("a worker with the role `compact` has 1 to 100 slots")
+        }
         () if role(Role::Ingest) && !(1..=MAX_SLOTS).contains(&config.slots) => {
             wrong("a worker with the role `ingest` has 1 to 100 slots")
         }
@@ -256,6 +261,9 @@ async fn dispatch(
             }
             Order::CheckPin(asked, answer) => {
                 work.spawn(async move { answer.pin_checked(committer.check_pin(asked).await).await });
+            }
+            Order::PlanCompaction(asked, answer) => {
+                work.spawn(async move { answer.compaction_planned(committer.plan_compaction(asked).await).await });
             }
             Order::Commit(asked, answer) => {
                 work.spawn(async move { answer.settled(committer.commit(asked).await).await });

@@ -1,6 +1,6 @@
 //! What the worker counts, and the spans of its attempts and commits. It may depend on nothing else of the worker.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use opentelemetry::{
     Context, KeyValue, global,
@@ -18,6 +18,8 @@ pub struct Metrics {
     bytes: Counter<u64>,
     fenced_writes: Counter<u64>,
     attempts: Counter<u64>,
+    working: Counter<f64>,
+    listing: Counter<f64>,
     commit_retries: Counter<u64>,
     cleaned_files: Counter<u64>,
     cleaned_bytes: Counter<u64>,
@@ -53,6 +55,14 @@ impl Metrics {
             bytes: counter("windrow_bytes", "bytes of sealed attempts by direction: written"),
             fenced_writes: counter("windrow_fenced_writes", "seals refused because the claim had passed on"),
             attempts: counter("windrow_attempts", "attempts by how they ended"),
+            working: meter
+                .f64_counter("windrow_attempt_seconds")
+                .with_description("time from claim to seal or failure, over all attempts")
+                .build(),
+            listing: meter
+                .f64_counter("windrow_listing_seconds")
+                .with_description("time of it that went into finding out what there is to read")
+                .build(),
             commit_retries: counter("windrow_commit_retries", "commits whose outcome was unknown"),
             cleaned_files: counter("windrow_cleaned_files", "files and entries of logs that cleaning took away"),
             cleaned_bytes: counter("windrow_cleaned_bytes", "bytes that cleaning took away"),
@@ -97,6 +107,12 @@ impl Metrics {
         if result == AttemptResult::Fenced {
             self.fenced_writes.add(1, &[pipeline_label(pipeline)]);
         }
+    }
+
+    /// How long an attempt took, and how long of that it took to find out what there is to read: with many small files, most of it.
+    pub fn took(&self, pipeline: &str, whole: Duration, listing: Duration) {
+        self.working.add(whole.as_secs_f64(), &[pipeline_label(pipeline)]);
+        self.listing.add(listing.as_secs_f64(), &[pipeline_label(pipeline)]);
     }
 
     pub fn commit_unknown(&self, pipeline: &PipelineName) {

@@ -96,11 +96,22 @@ fn render(pipeline: &v1::Pipeline, spec: &serde_json::Value, tasks: &[v1::Task])
     }
     for task in tasks.iter().take(MAX_TASKS) {
         let (start, end) = super::range::bounds(task.window.as_ref());
-        writeln!(
-            text,
-            "  task       {start} {end} {}, attempt {}, {} windows",
-            task.state, task.attempts, task.windows
-        )?;
+        match &task.group {
+            Some(group) => writeln!(
+                text,
+                "  compaction {} files, {}, {} {}, attempt {}",
+                grouped(group.files),
+                bytes(group.bytes),
+                group.place,
+                task.state,
+                task.attempts
+            )?,
+            None => writeln!(
+                text,
+                "  task       {start} {end} {}, attempt {}, {} windows",
+                task.state, task.attempts, task.windows
+            )?,
+        }
         for obstacle in &task.obstacles {
             writeln!(text, "             {obstacle}")?;
         }

@@ -268,11 +268,18 @@ fn tasks(found: Vec<v1::Task>) -> Listing {
             "state": task.state, "attempts": task.attempts, "errors": task.errors, "lost_leases": task.lost_leases,
             "worker": task.worker, "shard": task.shard, "backfill": task.backfill, "obstacles": task.obstacles,
             "failure": task.failure.as_ref().map(failure_value), "recount": task.recount,
+            "rewrites": task.group.as_ref().map(|group| serde_json::json!({
+                "files": group.files, "bytes": group.bytes, "become": group.makes, "partition": group.place,
+            })),
         })
     };
     let row = |task: &v1::Task| {
         let (start, end) = super::range::bounds(task.window.as_ref());
-        let shard = if task.shard > 0 { format!(", shard {}", task.shard) } else { String::new() };
+        let shard = match &task.group {
+            Some(group) => format!(", {} files", grouped(group.files)),
+            None if task.shard > 0 => format!(", shard {}", task.shard),
+            None => String::new(),
+        };
         vec![
             id(task)[..16.min(id(task).len())].to_owned(),
             format!("{}{shard}{}", task.pipeline, if task.recount { ", recount" } else { "" }),

@@ -10,6 +10,7 @@ pub mod admin;
 pub mod apply;
 pub mod backfill;
 pub mod clean;
+pub mod compact;
 pub mod coordinator;
 pub mod describe;
 pub mod dev;
@@ -49,6 +50,7 @@ pub enum Command {
     Pin(pin::PinArgs),
     Unpin(pin::UnpinArgs),
     Clean(clean::Args),
+    Compact(compact::Args),
     Pause(pipeline::PauseArgs),
     Resume(pipeline::ResumeArgs),
     Admin(admin::Args),
@@ -85,6 +87,7 @@ impl Command {
             Self::Pin(_) => "pin",
             Self::Unpin(_) => "unpin",
             Self::Clean(_) => "clean",
+            Self::Compact(_) => "compact",
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
             Self::Admin(args) => args.verb(),
@@ -120,6 +123,7 @@ impl Command {
             Self::Pin(args) => pin::pin(args).await.map(Into::into),
             Self::Unpin(args) => pin::unpin(args).await.map(Into::into),
             Self::Clean(args) => clean::run(args).await.map(Into::into),
+            Self::Compact(args) => compact::run(args).await.map(Into::into),
             Self::Pause(args) => pipeline::pause(args).await.map(Into::into),
             Self::Resume(args) => pipeline::resume(args).await.map(Into::into),
             Self::Admin(args) => admin::run(args).await.map(Into::into),

@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 use windrow_common::{
     clock::{Clock, SystemClock},
-    pipeline::Pipeline,
+    pipeline::{Pattern, Pipeline},
     schema::OnChange,
 };
 use windrow_coordinator::core::calendar::Tiling;
@@ -84,10 +84,16 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
 async fn plan(pipeline: &Pipeline) -> Plan {
     let now = SystemClock::new().now();
     let tiling = pipeline.window.as_ref().and_then(|window| Tiling::new(window).ok());
-    let windows_due = tiling.as_ref().map_or(1, |tiling| tiling.count(tiling.origin(), tiling.closed_to(now)));
+    let compacts = pipeline.pattern == Pattern::Compact;
+    let whole = u64::from(!compacts);
+    let windows_due = tiling.as_ref().map_or(whole, |tiling| tiling.count(tiling.origin(), tiling.closed_to(now)));
     let per_task = pipeline.window.as_ref().map_or(1, |window| u64::from(window.run()));
     let next = tiling.as_ref().and_then(|tiling| tiling.closes(tiling.closed_to(now)));
-    let (mapping, columns_unknown) = match mapping::of(pipeline).await {
+    let mapped = match compacts {
+        true => Err("it loads nothing: the table's small files are rewritten".to_owned()),
+        false => mapping::of(pipeline).await,
+    };
+    let (mapping, columns_unknown) = match mapped {
         Ok(mapping) => (Some(mapping), None),
         Err(cause) => (None, Some(cause)),
     };

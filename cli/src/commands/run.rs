@@ -13,7 +13,7 @@ use windrow_common::{
 use windrow_proto::v1;
 
 use crate::{
-    commands::{apply, exit::Exit, get, here::Here},
+    commands::{apply, compact, exit::Exit, get, here::Here},
     local::Local,
     show::{Style, progress::Progress, summary},
 };
@@ -52,6 +52,8 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
         apply::send(local.admin(), &pipelines, false).await?;
         let before = reports(&local, &pipelines).await?;
         let (after, end) = until_settled(&local, &pipelines, args.patience.0).await?;
+        let compacted = if end == End::Settled { compact_all(&local, &pipelines).await? } else { String::new() };
+        io::stdout().write_all(compacted.as_bytes())?;
         let waiting = waiting(&local, &after).await?;
         anyhow::Ok((before, after, waiting, end))
     };
@@ -75,6 +77,16 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
         End::Settled if failed => Exit::SomeWindowsFailed,
         End::Settled => Exit::Ok,
     })
+}
+
+/// Rewrites what is worth it of the tables that are to be compacted; what that came to.
+async fn compact_all(local: &Local, pipelines: &[Pipeline]) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for pipeline in pipelines.iter().filter(|pipeline| pipeline.compaction.is_some()) {
+        let done = compact::compact(local.admin(), pipeline.name.as_str()).await?;
+        text.push_str(&done.in_words(pipeline.name.as_str()));
+    }
+    Ok(text)
 }
 
 async fn until_settled(

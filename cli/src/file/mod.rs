@@ -20,6 +20,7 @@ pub use many::Lister;
 pub(crate) use many::{is_plain, name as name_of_table, relation};
 pub(crate) use secret::has_password;
 
+mod compaction;
 mod connection;
 mod connector;
 mod decode;

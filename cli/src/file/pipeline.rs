@@ -1,6 +1,7 @@
 //! One entry of `pipelines`: from its block to a [`Pipeline`].
 
 use windrow_common::{
+    compaction::Compaction,
     error,
     guard::Guard,
     manifest::WriteMode,
@@ -45,9 +46,13 @@ impl Reader<'_> {
         let name = name(entry, findings);
         let pattern: Option<Pattern> =
             node.get("pattern").and_then(|pattern| decode::value(pattern, "pattern", findings));
-        let source = node.entry("source").and_then(|source| self.source(source, hidden, findings));
+        let compacts = pattern == Some(Pattern::Compact);
+        let source =
+            node.entry("source").filter(|_| !compacts).and_then(|source| self.source(source, hidden, findings));
         let cursor = source.as_ref().and_then(|source| source.cursor.as_deref());
         let sink = node.entry("sink").and_then(|sink| self.sink(sink, (pattern, cursor), hidden, findings));
+        // What it reads are the files of its own table.
+        let source = source.or_else(|| sink.as_ref().filter(|_| compacts).map(own_table));
         let window = node.entry("window").and_then(|window| self.window(window, findings));
         let transform = node.entry("transform").map_or(Some(Vec::new()), |steps| transform(steps, findings));
         let guard = settings::<Guard>(node.entry("guard"), None, "`guard`", findings);
@@ -57,6 +62,7 @@ impl Reader<'_> {
         let schema = settings::<SchemaPolicy>(node.entry("schema"), self.defaults.schema, "`schema`", findings);
         let retries = settings::<Retries>(node.entry("retries"), self.defaults.retries, "`retries`", findings);
         let limits = settings::<Limits>(node.entry("limits"), self.defaults.limits, "`limits`", findings);
+        let compaction = self.compaction(node, compacts, findings);
         let telemetry =
             settings::<Telemetry>(node.entry("telemetry"), self.defaults.telemetry, "`telemetry`", findings);
 
@@ -69,6 +75,7 @@ impl Reader<'_> {
             sink: sink.as_ref(),
             retries: retries.as_ref(),
             limits: limits.as_ref(),
+            compaction: compaction.as_ref().and_then(Option::as_deref),
         };
         rules::Rules { at, node, now: self.options.now, findings }.check(&parts);
         if let (Some(readiness), Some(source)) = (readiness.as_ref(), source.as_ref()) {
@@ -98,12 +105,23 @@ impl Reader<'_> {
             guard: guard?,
             unchanged: unchanged?,
             schema: schema?,
+            compaction: compaction?,
             retries: retries?,
             limits: limits?,
             telemetry: telemetry?,
         };
         self.open_sink(&pipeline, entry, findings);
         (findings.errors() == before).then_some(pipeline)
+    }
+
+    /// A pipeline that does nothing else compacts without being told how.
+    fn compaction(&self, node: &Node, compacts: bool, findings: &mut Findings) -> Option<Option<Box<Compaction>>> {
+        match node.entry("compaction") {
+            Some(entry) => {
+                settings::<Compaction>(Some(entry), None, "`compaction`", findings).map(|found| Some(Box::new(found)))
+            }
+            None => Some(compacts.then(Box::default)),
+        }
     }
 
     fn source(&self, entry: &Entry, hidden: &mut Vec<Span>, findings: &mut Findings) -> Option<SourceSpec> {
@@ -142,6 +160,8 @@ impl Reader<'_> {
         let usual = match pattern? {
             Pattern::Full => WriteMode::ReplaceAll,
             Pattern::Incremental => WriteMode::ReplaceWindow,
+            // It adds no rows, and takes none away.
+            Pattern::Compact => WriteMode::Append,
         };
         let write = block.write.unwrap_or(usual);
         let order = match block.order.is_empty() {
@@ -196,6 +216,11 @@ impl Reader<'_> {
         };
         decode::block(&node, entry.key_span, "`window`", findings)
     }
+}
+
+/// The source of a pipeline that has none.
+fn own_table(sink: &SinkSpec) -> SourceSpec {
+    SourceSpec { from: sink.to.clone(), cursor: None, params: serde_json::Map::new() }
 }
 
 fn name(entry: &Entry, findings: &mut Findings) -> Option<windrow_common::id::PipelineName> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, tz::TimeZone};
 use windrow_common::{
+    compaction::Compaction,
     error,
     id::SinkId,
     manifest::WriteMode,
@@ -13,6 +14,7 @@ use windrow_common::{
 use windrow_coordinator::core::calendar::{BadTiling, Tiling};
 
 use super::{
+    compaction,
     diagnostic::{Findings, Span},
     template,
     tree::{Entry, Node, Step},
@@ -28,6 +30,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) sink: Option<&'a SinkSpec>,
     pub(crate) retries: Option<&'a Retries>,
     pub(crate) limits: Option<&'a Limits>,
+    pub(crate) compaction: Option<&'a Compaction>,
 }
 
 /// The pipeline's block, and where findings go.
@@ -43,6 +46,7 @@ impl Rules<'_> {
         match parts.pattern {
             Some(Pattern::Full) => self.check_full(parts),
             Some(Pattern::Incremental) => self.check_incremental(parts),
+            Some(Pattern::Compact) => compaction::check_pattern(&mut self),
             None => {}
         }
         if let Some(window) = parts.window {
@@ -57,6 +61,14 @@ impl Rules<'_> {
                 Some(upsert) => self.check_upsert(upsert),
                 None => self.refuse_keys(),
             }
+        }
+        if let Some(compaction) = parts.compaction {
+            compaction::check(&mut self, compaction, parts.sink);
+        }
+        if parts.pattern.is_some_and(|pattern| pattern != Pattern::Compact) && self.node.entry("source").is_none() {
+            self.findings.error(error::MISSING_KEY, self.at, "the pipeline has no `source`").fix(
+                "add `source: { from: CONNECTION, ... }`, or write `pattern: compact` for a table that others write",
+            );
         }
         self.check_bounds(parts);
     }
@@ -313,7 +325,7 @@ impl Rules<'_> {
     }
 
     /// Where the setting stands, if it does.
-    fn existing(&self, path: &[&str]) -> Option<Span> {
+    pub(super) fn existing(&self, path: &[&str]) -> Option<Span> {
         let path: Vec<&str> = path.iter().copied().filter(|key| !key.is_empty()).collect();
         path.iter().try_fold(self.node, |node, key| node.get(key))?;
         self.place(&path)
@@ -325,7 +337,7 @@ impl Rules<'_> {
         self.node.place(&steps)
     }
 
-    fn span(&self, path: &[&str]) -> Span {
+    pub(super) fn span(&self, path: &[&str]) -> Span {
         self.place(path).unwrap_or(self.at)
     }
 }
@@ -338,7 +350,7 @@ pub(crate) fn check_timezone(node: &Node, findings: &mut Findings) {
     }
 }
 
-fn unknown_zone(cause: &jiff::Error, span: Span, findings: &mut Findings) {
+pub(super) fn unknown_zone(cause: &jiff::Error, span: Span, findings: &mut Findings) {
     findings
         .error(error::BAD_WINDOW, span, cause.to_string())
         .fix("write a name of the IANA database, such as Europe/Paris or UTC");
@@ -355,6 +367,7 @@ pub(crate) fn check_shared_sinks(pipelines: &[(&Entry, Pipeline)], findings: &mu
         lanes.entry(pipeline.1.sink.id()).or_default().push(pipeline);
     }
     for lane in lanes.values().filter(|lane| lane.len() > 1) {
+        compaction::check_shared(lane, findings);
         let replacing = lane.iter().position(|(_, pipeline)| pipeline.sink.write == WriteMode::ReplaceAll);
         let Some(replacing) = replacing else {
             check_shared_keys(lane, findings);

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use windrow_common::{
+    compaction::Compaction,
     guard::Guard,
     manifest::WriteMode,
     pipeline::{Limits, Pattern, Retries, SourceLimits, Telemetry, TransformStep, Unchanged, WindowSpec},
@@ -70,7 +71,9 @@ pub(crate) struct DefaultsBlock {
 #[expect(dead_code, reason = "read for its schema")]
 pub(crate) struct PipelineBlock {
     pub(crate) pattern: Pattern,
-    pub(crate) source: SourceBlock,
+    /// Where the rows come from; `pattern: compact` has none.
+    #[serde(default)]
+    pub(crate) source: Option<SourceBlock>,
     /// How time is cut into windows; for the incremental pattern.
     #[serde(default)]
     pub(crate) window: Option<WindowSpec>,
@@ -90,6 +93,9 @@ pub(crate) struct PipelineBlock {
     /// What becomes of rows whose columns are not the table's.
     #[serde(default)]
     pub(crate) schema: Option<SchemaPolicy>,
+    /// How the table's small files are rewritten; left out, they are not.
+    #[serde(default)]
+    pub(crate) compaction: Option<Compaction>,
     #[serde(default)]
     pub(crate) retries: Option<Retries>,
     #[serde(default)]

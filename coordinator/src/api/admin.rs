@@ -146,7 +146,7 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::ListTasksResponse>, Status> {
         let pipeline = request.into_inner().pipeline;
         let look = move |found: &View<'_>| {
-            let all = found.table.tasks().chain(found.table.shards());
+            let all = found.table.all_tasks();
             let wanted = all.filter(|task| pipeline.is_empty() || task.value.pipeline.as_str() == pipeline);
             wanted.map(|entry| view::task(found, entry)).collect()
         };
@@ -258,6 +258,18 @@ impl AdminService for Admin {
         let controller = leading(&self.standing)?;
         let versions = controller.command(|reply| Command::Versions { pipeline, reply }).await.map_err(refused)?;
         Ok(Response::new(v1::ListVersionsResponse { versions }))
+    }
+
+    async fn compact(&self, request: Request<v1::CompactRequest>) -> Result<Response<v1::CompactResponse>, Status> {
+        let v1::CompactRequest { pipeline, dry_run } = request.into_inner();
+        let pipeline = name_in("pipeline", &pipeline)?;
+        let controller = leading(&self.standing)?;
+        let plan = controller.command(|reply| Command::Compact { pipeline, dry_run, reply }).await.map_err(refused)?;
+        Ok(Response::new(v1::CompactResponse {
+            layout: Some(plan.layout.into()),
+            groups: plan.groups.iter().map(Into::into).collect(),
+            tasks: plan.tasks.iter().map(|task| task.as_bytes().to_vec()).collect(),
+        }))
     }
 
     async fn create_rollback(

@@ -102,6 +102,15 @@ pub(super) fn refused_of(error: CommandError, pipelines: &[Pipeline]) -> Status 
             let about = About { fix, ..About::default() };
             return status_about(Code::FailedPrecondition, error.code(), error.to_string(), about);
         }
+        CommandError::NotCompacted(_) => {
+            let fix = Some("add `compaction: {}` to the pipeline and apply it");
+            let about = About { fix, ..About::default() };
+            return status_about(Code::FailedPrecondition, error.code(), error.to_string(), about);
+        }
+        CommandError::Paused(_) => {
+            let about = About { fix: Some("resume it: windrow resume PIPELINE"), ..About::default() };
+            return status_about(Code::FailedPrecondition, error.code(), error.to_string(), about);
+        }
         CommandError::Recovering => (Code::FailedPrecondition, Vec::new(), Vec::new()),
         CommandError::Stopped | CommandError::Ledger(_) => {
             let about = About { retry_after: Some(ASK_AGAIN), ..About::default() };

@@ -24,7 +24,7 @@ use windrow_proto::{
 };
 
 use crate::{
-    controller::{Draft, Handle, Outbox, PrepareFailed, Progress, Recalled, SessionEvent, Whole},
+    controller::{Draft, Found, Handle, Outbox, PrepareFailed, Progress, Recalled, SessionEvent, Whole},
     core::{
         commit::Answer,
         lifecycle::HeldClaim,
@@ -219,6 +219,11 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
             };
             SessionEvent::Versions { request: listed.request, versions }
         }
+        In::CompactionPlanned(planned) => SessionEvent::CompactionPlanned {
+            request: planned.request,
+            sink: planned.sink.parse()?,
+            found: compaction_in(planned)?,
+        },
         In::Settled(settled) => {
             let (request, sink) = (settled.request, settled.sink.parse()?);
             let trace = trace::short(settled.trace.clone());
@@ -262,6 +267,14 @@ fn recalled_in(recalled: v1::Recalled) -> Result<Result<Recalled, Failure>, Malf
     }
     let commits = recalled.commits.into_iter().map(past_commit_in).collect::<Result<_, _>>()?;
     Ok(Ok(Recalled { newest: recalled.newest, commits }))
+}
+
+fn compaction_in(planned: v1::CompactionPlanned) -> Result<Found, Malformed> {
+    if let Some(failure) = planned.failure {
+        return Ok(Err(failure.try_into()?));
+    }
+    let groups = planned.groups.into_iter().map(TryInto::try_into).collect::<Result<_, Malformed>>()?;
+    Ok(Ok((planned.layout.unwrap_or_default().into(), groups)))
 }
 
 fn past_commit_in(commit: v1::PastCommit) -> Result<PastCommit, Malformed> {

@@ -110,6 +110,7 @@ pub(super) fn task(view: &View<'_>, entry: &Versioned<Task>) -> v1::Task {
         revision: task.revision,
         shard: task.shard,
         recount: task.lane == Lane::Recount,
+        group: task.group().as_ref().map(Into::into),
         sink: task.sink.to_string(),
         failure: report::failure(task).map(Into::into),
         outage_attempts: task.outage.attempts,

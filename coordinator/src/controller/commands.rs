@@ -33,6 +33,7 @@ impl Controller {
                 respond(reply, answer)
             }
             Command::Recover { pipelines, reply } => self.begin_recovery(&pipelines, reply).await,
+            Command::Compact { pipeline, dry_run, reply } => self.wish_for_compaction(&pipeline, dry_run, reply),
             Command::Versions { pipeline, reply } => self.wish_for_versions(&pipeline, reply),
             Command::RollBack { request, validate_only, reply } => {
                 self.wish_for_rollback(request, validate_only, reply)

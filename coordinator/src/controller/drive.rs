@@ -8,6 +8,7 @@ use windrow_common::{
     failpoint::{self, Point},
     guard::Guard,
     id::{SinkId, TaskId, WorkerId},
+    pipeline::Pattern,
     task::Lane,
     ticket::{self, Ticket},
 };
@@ -56,6 +57,9 @@ impl Controller {
         self.ask_about_pins().await?;
         self.ask_to_clean().await?;
         self.sweep();
+        if look {
+            self.look_for_small_files().await?;
+        }
         self.assign().await?;
         if look {
             self.measure();
@@ -192,7 +196,10 @@ impl Controller {
 
     /// A pipeline that writes to the sink, as JSON: what the committer opens the sink by.
     pub(super) fn any_pipeline_of(&self, sink: &SinkId) -> Option<Vec<u8>> {
-        let entry = self.table.pipelines().map(|(_, entry)| entry).find(|entry| entry.sink == *sink)?;
+        let all = || self.table.pipelines().map(|(_, entry)| entry).filter(|entry| entry.sink == *sink);
+        // One that loads knows more of the table than one that does nothing but compact it.
+        let loads = all().find(|entry| entry.spec().pattern != Pattern::Compact);
+        let entry = loads.or_else(|| all().next())?;
         serde_json::to_vec(entry.spec()).ok()
     }
 
@@ -272,6 +279,7 @@ impl Controller {
             published: self.published(&task),
             recount: task.lane == Lane::Recount,
             part: task.part.as_ref().map(|part| part.what.clone()).unwrap_or_default(),
+            compaction: task.lane == Lane::Compact,
             backfill: task.lane.backfill().map(ToString::to_string).unwrap_or_default(),
         };
         self.tell(worker, Out::Assign(assign));
@@ -294,5 +302,6 @@ fn sealed(task: &windrow_common::task::Task, guard: Option<Guard>) -> Option<v1:
         manifest: Some(manifest.into()),
         guard: guard.map(Into::into),
         shard: task.shard,
+        compaction: task.lane == Lane::Compact,
     })
 }

@@ -11,7 +11,7 @@ use windrow_common::{
 };
 use windrow_proto::v1;
 
-use super::{View, Whole};
+use super::{Found, Plan, View, Whole};
 use crate::{
     core::{
         apply::{Applied, BadPipeline},
@@ -159,6 +159,12 @@ pub enum SessionEvent {
         request: u64,
         versions: Result<Vec<v1::Version>, Failure>,
     },
+    /// Which files of a table are worth rewriting.
+    CompactionPlanned {
+        request: u64,
+        sink: windrow_common::id::SinkId,
+        found: Found,
+    },
     Goodbye,
     Closed,
 }
@@ -231,6 +237,12 @@ pub enum Command {
         pipeline: PipelineName,
         reply: Reply<Vec<v1::Version>>,
     },
+    /// Which files would be rewritten now; unless it is a dry run, they are.
+    Compact {
+        pipeline: PipelineName,
+        dry_run: bool,
+        reply: Reply<Plan>,
+    },
     RollBack {
         request: rollback::Request,
         validate_only: bool,
@@ -274,6 +286,10 @@ pub enum CommandError {
     Worker(Failure),
     #[error("no worker with the role `sink` answers")]
     NoCommitter,
+    #[error("pipeline {0} does not say that its files are to be compacted")]
+    NotCompacted(PipelineName),
+    #[error("pipeline {0} is paused")]
+    Paused(PipelineName),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error("the ledger is being made good; try again when that is done")]
@@ -302,6 +318,8 @@ impl CommandError {
             Self::Pin(_) => error::USAGE,
             Self::Worker(failure) => error::find(&failure.code).copied().unwrap_or(error::INTERNAL),
             Self::NoCommitter => error::SINK_UNREACHABLE,
+            Self::NotCompacted(_) => error::COMPACTION_UNSUPPORTED,
+            Self::Paused(_) => error::CONFLICT,
             Self::Steering(_) | Self::Pipeline(BadPipeline::Frozen { .. }) | Self::Recovering => error::CONFLICT,
             Self::Pipeline(BadPipeline::Window { .. }) => error::BAD_WINDOW,
             Self::Pipeline(BadPipeline::TooMany(_)) => error::USAGE,

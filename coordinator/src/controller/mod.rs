@@ -3,6 +3,7 @@
 
 mod cleaning;
 mod commands;
+mod compactions;
 mod cutting;
 mod drive;
 mod measuring;
@@ -33,10 +34,11 @@ use windrow_common::{
 use windrow_proto::v1;
 
 use self::{
-    cleaning::CleanWishes, cutting::HeldSeals, measuring::Measuring, pins::PinWishes, rollbacks::Wishes, sweeps::Sweep,
-    together::Together,
+    cleaning::CleanWishes, compactions::Compactions, cutting::HeldSeals, measuring::Measuring, pins::PinWishes,
+    rollbacks::Wishes, sweeps::Sweep, together::Together,
 };
 pub use self::{
+    compactions::{Found, Plan},
     message::{Command, CommandError, Draft, Message, Outbox, PrepareFailed, Progress, Recalled, Reply, SessionEvent},
     pins::Whole,
     recovery::Recovering,
@@ -100,6 +102,7 @@ pub struct Controller {
     wishes: Wishes,
     pin_wishes: PinWishes,
     clean_wishes: CleanWishes,
+    compactions: Compactions,
     sessions: BTreeMap<WorkerId, Session>,
     progress: BTreeMap<TaskId, Progress>,
     together: Together,
@@ -198,6 +201,7 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         wishes: Wishes::default(),
         pin_wishes: PinWishes::default(),
         clean_wishes: CleanWishes::default(),
+        compactions: Compactions::default(),
         sessions: BTreeMap::new(),
         progress: BTreeMap::new(),
         together: Together::default(),
@@ -290,7 +294,7 @@ impl Controller {
             return;
         }
         let now = self.clock.elapsed();
-        for task in self.table.tasks().chain(self.table.shards()) {
+        for task in self.table.all_tasks() {
             if let TaskState::Claimed { worker, .. } = &task.value.state {
                 self.workers.hold(worker, task.value.id, now);
             }
@@ -301,7 +305,8 @@ impl Controller {
     /// ended them.
     async fn end_claims(&mut self) -> Result<(), LedgerError> {
         let claimed = |task: &&Versioned<Task>| matches!(task.value.state, TaskState::Claimed { .. });
-        let orphans: Vec<TaskId> = self.table.tasks().filter(claimed).map(|task| task.value.id).collect();
+        let orphans: Vec<TaskId> =
+            self.table.tasks().chain(self.table.groups()).filter(claimed).map(|task| task.value.id).collect();
         for task in orphans {
             if let Ok(change) = lifecycle::reap(&self.table, &task, self.now()) {
                 self.persist(&change).await?;
@@ -329,15 +334,29 @@ impl Controller {
 
     fn take_over(&mut self, change: &Change, revision: i64) {
         self.revoke_withdrawn(change);
+        self.count_discarded(change);
         self.may_plan |= change.may_be_followed_by_tasks();
         self.table.apply(change, revision);
         self.changes.send_modify(|count| *count += 1);
     }
 
+    /// Groups that go without the head of their sink moving on.
+    fn count_discarded(&self, change: &Change) {
+        let published = |sink: &SinkId| {
+            change.put.iter().any(|record| matches!(record, Record::Head(of, head) if of == sink && !head.aborted))
+        };
+        let gone = change.delete.iter().filter_map(|key| match key {
+            Key::Group(_, id) => self.table.task(id),
+            _ => None,
+        });
+        gone.filter(|task| !published(&task.value.sink))
+            .for_each(|task| self.metrics.group_discarded(&task.value.sink));
+    }
+
     /// Workers that hold what a change takes away are told at once, so that their slots are free for something else.
     fn revoke_withdrawn(&mut self, change: &Change) {
         let tasks = change.delete.iter().filter_map(|key| match key {
-            Key::Task(_, id) => self.table.task(id),
+            Key::Task(_, id) | Key::Group(_, id) => self.table.task(id),
             _ => None,
         });
         // Also where a claim is ended by what befell another task: one that is done with its claim, or lost it, is not known to
@@ -389,6 +408,7 @@ impl Controller {
         self.wishes.lost(worker);
         self.pin_wishes.lost(worker);
         self.clean_wishes.lost(worker);
+        self.compactions.lost(worker);
     }
 
     fn now(&self) -> Now {

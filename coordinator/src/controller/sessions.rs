@@ -72,6 +72,9 @@ impl Controller {
             SessionEvent::PinChecked { request, found } => self.pin_checked(&worker, request, found).await,
             SessionEvent::Recalled { request, sink, recalled } => self.recalled(&sink, request, recalled).await,
             SessionEvent::Versions { request, versions } => self.versions_listed(&worker, request, versions).await,
+            SessionEvent::CompactionPlanned { request, sink, found } => {
+                self.compaction_planned(&sink, request, found).await
+            }
             SessionEvent::Goodbye => self.goodbye(&worker).await,
             SessionEvent::Closed => {
                 self.hang_up(&worker);

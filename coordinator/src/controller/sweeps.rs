@@ -121,7 +121,7 @@ impl Controller {
     /// The attempts whose files may still be published: of claimed tasks and of sealed ones, with or without an intent.
     fn live_attempts(&self, sink: &SinkId) -> Vec<v1::HeldClaim> {
         let epoch = self.ledger.epoch();
-        let tasks = self.table.tasks().chain(self.table.shards()).filter(|task| task.value.sink == *sink);
+        let tasks = self.table.all_tasks().filter(|task| task.value.sink == *sink);
         let live = tasks.filter_map(|task| {
             let token = match &task.value.state {
                 TaskState::Claimed { .. } => Token { epoch, revision: task.revision },

@@ -19,6 +19,7 @@ use windrow_common::{
 
 use super::{
     backfill::{Order, Phase},
+    compact,
     lifecycle::{self, Now},
     recount, shards, sources,
     table::Table,
@@ -29,6 +30,10 @@ use super::{
 pub const MAX_CLAIMS: usize = 100;
 /// A sink with more sealed tasks than this gets no new ones until its committer has caught up.
 pub const MAX_SEALED: usize = 512;
+
+/// As how many tasks that move windows one that rewrites files counts when slots are shared out: windows that wait get most of
+/// them, and files that wait are never without one for long.
+const COMPACT_WEIGHS: usize = 4;
 
 /// A task and the worker that is to have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +57,8 @@ pub fn assign(table: &Table, workers: &mut Workers, now: Now) -> Vec<Assignment>
     let mut assignments = Vec::new();
     while assignments.len() < MAX_CLAIMS {
         let Some((free, worker)) = slots.pop() else { break };
-        let Some(task) = lanes.next(workers) else { break };
+        // What this one may not have, another may.
+        let Some(task) = lanes.next(workers, &worker) else { continue };
         if free > 1 {
             slots.push((free - 1, worker.clone()));
         }
@@ -91,6 +97,15 @@ pub fn obstacles(table: &Table, workers: &Workers, task: &Task, now: Now) -> Vec
         found.push("no worker has a free slot".to_owned());
     }
     let (limit, own) = (pipeline_limit(table, &task.pipeline), limit(table, &task.pipeline, &task.lane));
+    if task.lane == Lane::Compact {
+        if !workers.roomiest().any(|(_, worker)| compact::rewrites(workers, worker)) {
+            found.push("no worker that has the sink's credentials has a free slot: give it the roles `ingest,sink`, or `compact`".to_owned());
+        }
+        if running(table, &task.pipeline, &task.lane) >= own {
+            found.push(format!("{own} groups of its table are rewritten already, the limit of its `compaction`"));
+        }
+        return found;
+    }
     if all_running(table, &task.pipeline) >= limit {
         found.push(format!("{limit} tasks of its pipeline run already, the pipeline's limit"));
     } else if running(table, &task.pipeline, &task.lane) >= own {
@@ -165,14 +180,20 @@ impl<'a> Lanes<'a> {
         Self { lanes: lanes.collect(), room: room.collect(), sources: sources::room(table) }
     }
 
-    /// The next task by turns, and the turn is taken.
-    fn next(&mut self, workers: &mut Workers) -> Option<TaskId> {
+    /// The next task by turns that the worker may have, and the turn is taken.
+    fn next(&mut self, workers: &mut Workers, worker: &WorkerId) -> Option<TaskId> {
+        let (ingests, rewrites) = (compact::ingests(workers, worker), compact::rewrites(workers, worker));
         let (room, sources) = (&mut self.room, &mut self.sources);
         let mut wanting: Option<&mut LaneQueue<'a>> = None;
         for lane in &mut self.lanes {
-            let may = lane.running < lane.limit
-                && room.get(lane.pipeline).is_some_and(|room| *room > 0)
-                && sources.get(&lane.source).is_none_or(|room| *room > 0);
+            let has_room = || {
+                room.get(lane.pipeline).is_some_and(|room| *room > 0)
+                    && sources.get(&lane.source).is_none_or(|room| *room > 0)
+            };
+            let may = match lane.lane {
+                Lane::Compact => rewrites && lane.running < lane.limit,
+                Lane::Live | Lane::Backfill(_) | Lane::Recount => ingests && lane.running < lane.limit && has_room(),
+            };
             let sooner = wanting.as_ref().is_none_or(|other| lane.turn() < other.turn());
             if may && sooner && lane.ready.has_next() {
                 wanting = Some(lane);
@@ -182,6 +203,9 @@ impl<'a> Lanes<'a> {
         let task = lane.ready.next()?;
         lane.running += 1;
         lane.served = workers.serve(lane.pipeline, lane.lane);
+        if *lane.lane == Lane::Compact {
+            return Some(task);
+        }
         *room.get_mut(lane.pipeline)? -= 1;
         if let Some(room) = sources.get_mut(&lane.source) {
             *room -= 1;
@@ -193,7 +217,10 @@ impl<'a> Lanes<'a> {
 impl LaneQueue<'_> {
     /// The smallest is next.
     fn turn(&self) -> (usize, u64) {
-        (self.running, self.served)
+        match self.lane {
+            Lane::Compact => (self.running * COMPACT_WEIGHS, self.served),
+            Lane::Live | Lane::Backfill(_) | Lane::Recount => (self.running, self.served),
+        }
     }
 }
 
@@ -288,6 +315,7 @@ pub(super) fn limit(table: &Table, pipeline: &PipelineName, lane: &Lane) -> usiz
     match lane {
         Lane::Live => most,
         Lane::Recount => most.min(recount::MOST_AT_A_TIME),
+        Lane::Compact => table.pipeline(pipeline).map_or(0, |entry| compact::concurrency(entry.spec())),
         Lane::Backfill(id) => match table.backfill(id).map(|entry| entry.value.concurrency as usize) {
             None | Some(0) => most,
             Some(own) => own.min(most),
@@ -297,7 +325,7 @@ pub(super) fn limit(table: &Table, pipeline: &PipelineName, lane: &Lane) -> usiz
 
 fn newest_first(table: &Table, lane: &Lane) -> bool {
     match lane {
-        Lane::Live | Lane::Recount => false,
+        Lane::Live | Lane::Recount | Lane::Compact => false,
         Lane::Backfill(id) => table.backfill(id).is_some_and(|entry| entry.value.order == Order::NewestFirst),
     }
 }
@@ -310,7 +338,7 @@ fn paused(table: &Table, pipeline: &PipelineName, lane: &Lane) -> Option<String>
         return Some(format!("the pipeline is paused: {note}"));
     }
     match lane {
-        Lane::Live | Lane::Recount => None,
+        Lane::Live | Lane::Recount | Lane::Compact => None,
         Lane::Backfill(id) => match table.backfill(id).map(|entry| entry.value.phase) {
             Some(Phase::Paused) => Some(format!("backfill {id} is paused")),
             Some(Phase::Cancelled) => Some(format!("backfill {id} is cancelled")),

@@ -22,6 +22,7 @@ use windrow_common::{
 };
 
 use super::{
+    compact,
     lifecycle::{self, Now},
     recount, rollback, shards,
     table::{Change, Coverage, Head, Key, Loaded, Record, SinkEntry, Table, Versioned},
@@ -158,7 +159,7 @@ pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, now:
         let draft = Draft { seq, previous, previous_aborted, tasks: Vec::new(), shows: Some(shows), only: None };
         return Some(Todo::Prepare { worker, draft });
     }
-    let chosen = choose(table, sink, run.batch);
+    let chosen = choose(table, sink, (run.batch, compact::are_known_to(workers, &worker)));
     if chosen.iter().any(|task| task.value.shard > 0) && !shards::are_known_to(workers, &worker) {
         return None;
     }
@@ -193,7 +194,15 @@ fn serving<'a>(table: &'a Table, workers: &Workers, sink: &SinkId, now: Duration
 
 /// The oldest seals first, as many as one intent and its finalizing transaction can take. Shards go with the task they were
 /// cut off, all or none.
-fn choose<'a>(table: &'a Table, sink: &SinkId, most: usize) -> Vec<&'a Versioned<Task>> {
+///
+/// Groups of files that were rewritten go by themselves, when the oldest seal is one of theirs: so no group is put off for longer
+/// than the commit of what was sealed before it, and windows that were sealed meanwhile are put off by one commit that moves no
+/// data.
+fn choose<'a>(table: &'a Table, sink: &SinkId, (most, groups): (usize, bool)) -> Vec<&'a Versioned<Task>> {
+    let oldest = |task: Option<&Versioned<Task>>| task.map_or(i64::MAX, |task| task.revision);
+    if groups && oldest(table.sealed_groups(sink).next()) < oldest(table.sealed(sink).next()) {
+        return table.sealed_groups(sink).take(most).collect();
+    }
     let mut pipelines: BTreeSet<&PipelineName> = BTreeSet::new();
     let mut lanes: BTreeSet<&Lane> = BTreeSet::new();
     let mut chosen = Vec::new();
@@ -235,7 +244,7 @@ pub fn record(table: &Table, sink: &SinkId, draft: &Draft, path: String, digest:
     for (id, seal) in &draft.tasks {
         let task = table.task(id).filter(|task| task.revision == *seal && task.value.sink == *sink)?;
         counts += manifest(&task.value)?.counts;
-        expect.push((Key::Task(task.value.pipeline.clone(), *id), Some(*seal)));
+        expect.push((Key::of(&task.value), Some(*seal)));
     }
     let intent =
         IntentRef { seq: draft.seq, previous: draft.previous, path, digest, tasks: draft.tasks.clone(), counts };
@@ -253,10 +262,14 @@ pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
     let mut coverages: BTreeMap<&PipelineName, Coverage> = BTreeMap::new();
     let mut published: BTreeMap<&Lane, u64> = BTreeMap::new();
     for task in tasks.iter().map(|task| &task.value) {
+        if task.lane == Lane::Compact {
+            change.delete.push(Key::of(task));
+            continue;
+        }
         let entry = table.pipeline(&task.pipeline);
         match entry.and_then(|entry| recount::follows(entry, task, manifest(task))) {
             Some(recount) => change.put.push(Record::Task(recount)),
-            None => change.delete.push(Key::Task(task.pipeline.clone(), task.id)),
+            None => change.delete.push(Key::of(task)),
         }
         let Some(entry) = entry else { continue };
         let coverage = coverages.entry(&task.pipeline).or_insert_with(|| entry.coverage.value.clone());
@@ -324,6 +337,10 @@ fn close_intent(table: &Table, sink: &SinkId, aborted: bool) -> Option<(IntentRe
 /// for how many rows there are only the sink knows.
 pub fn guard(table: &Table, task: &Task) -> Option<Guard> {
     let spec = table.pipeline(&task.pipeline)?.spec();
+    if task.lane == Lane::Compact {
+        // What it replaces it has the rows of.
+        return None;
+    }
     let accepted = task.lane.backfill().and_then(|id| table.backfill(id)).is_some_and(|found| found.value.accept);
     (spec.sink.write == WriteMode::ReplaceAll && !accepted).then_some(spec.guard)
 }

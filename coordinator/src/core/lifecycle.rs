@@ -15,7 +15,7 @@ use windrow_common::{
 };
 
 use super::{
-    blame,
+    blame, compact,
     plan::MAX_OPEN,
     recount, shards,
     table::{Change, Key, Record, Table, Versioned},
@@ -88,7 +88,7 @@ pub fn seal(table: &Table, epoch: i64, claim: &HeldClaim, manifest: ManifestRef)
     let mut task = entry.value.clone();
     task.outage = Outage::default();
     task.state = TaskState::Sealed { worker, token: claim.token, manifest };
-    if task.shard > 0 {
+    if task.shard > 0 || task.lane == Lane::Compact {
         return Ok(Seal::Change(Box::new(Change::replace(Record::Task(task), entry.revision))));
     }
     if !shards::are_sealed(table, &task.id) {
@@ -111,6 +111,9 @@ pub struct HeldClaim {
 pub fn fail(table: &Table, epoch: i64, claim: &HeldClaim, failure: Failure, now: Now) -> Result<Change, Refused> {
     let entry = find(table, &claim.task)?;
     holder(entry, epoch, &claim.token)?;
+    if compact::is_over(&entry.value, &failure) {
+        return Ok(gone(entry));
+    }
     let entry = shards::concerned(table, entry, &failure);
     let retries = retries(table, &entry.value);
     let mut task = entry.value.clone();
@@ -164,6 +167,10 @@ pub fn reap(table: &Table, id: &TaskId, now: Now) -> Result<Change, Refused> {
 /// T3': a sealed task's files turned out to be bad while no intent names them; it has to run again.
 pub fn unseal(table: &Table, id: &TaskId, failure: Failure, now: Now) -> Result<Change, Refused> {
     let entry = whole(table, sealed(table, id)?)?;
+    // What is to be rewritten is looked for anew: the table may have changed since.
+    if entry.value.lane == Lane::Compact {
+        return Ok(gone(entry).and(no_intent(&entry.value)));
+    }
     let mut task = entry.value.clone();
     task.errors += 1;
     let change = match task.errors >= retries(table, &task).attempts {
@@ -186,8 +193,7 @@ pub fn cancel(table: &Table, id: &TaskId) -> Result<Change, Refused> {
     match entry.value.state {
         TaskState::Sealed { .. } => Err(wrong_phase(&entry.value)),
         _ => {
-            let key = Key::Task(entry.value.pipeline.clone(), entry.value.id);
-            let gone = Change { expect: vec![(key.clone(), Some(entry.revision))], put: Vec::new(), delete: vec![key] };
+            let gone = gone(entry);
             Ok(gone.and(shards::without_others(table, id_of(entry))))
         }
     }
@@ -197,6 +203,9 @@ pub fn cancel(table: &Table, id: &TaskId) -> Result<Change, Refused> {
 /// can be given up, for among many nobody knows which one the sink refused; those that were, count an error and in the
 /// end [go alone](goes_alone).
 pub fn after_abort(table: &Table, entry: &Versioned<Task>, failure: Failure, alone: bool, now: Now) -> Change {
+    if entry.value.lane == Lane::Compact {
+        return gone(entry);
+    }
     let most = retries(table, &entry.value).attempts;
     let mut task = entry.value.clone();
     task.errors += 1;
@@ -212,6 +221,9 @@ pub fn after_abort(table: &Table, entry: &Versioned<Task>, failure: Failure, alo
 /// A seal of another life of the ledger: it runs again, through no fault of its own.
 pub(super) fn forget_seal(table: &Table, id: &TaskId, now: Now) -> Result<Change, Refused> {
     let entry = whole(table, sealed(table, id)?)?;
+    if entry.value.lane == Lane::Compact {
+        return Ok(gone(entry));
+    }
     Ok(again(table, entry, (entry.value.clone(), Duration::ZERO), None, now))
 }
 
@@ -229,7 +241,7 @@ fn again(
     now: Now,
 ) -> Change {
     task.state = TaskState::Pending { not_before: later(now.wall, pause), last_failure: failure };
-    if task.shard == 0 {
+    if task.shard == 0 && task.lane != Lane::Compact {
         task.part = None;
     }
     Change::replace(Record::Task(task), entry.revision).and(shards::without_others(table, id_of(entry)))
@@ -248,6 +260,10 @@ fn split_or_quarantine(table: &Table, entry: &Versioned<Task>, mut task: Task, f
     if task.lane == Lane::Recount {
         return recount::stale(table, entry, failure, now);
     }
+    if task.lane == Lane::Compact {
+        task.state = TaskState::Quarantined { failure };
+        return Change::replace(Record::Task(task), entry.revision);
+    }
     let others = shards::without_others(table, id_of(entry));
     task.part = None;
     let windows = task.each_window();
@@ -258,9 +274,7 @@ fn split_or_quarantine(table: &Table, entry: &Versioned<Task>, mut task: Task, f
         return Change::replace(Record::Task(task), entry.revision).and(others);
     }
     let (left, right) = windows.split_at(windows.len() / 2);
-    let key = Key::Task(task.pipeline.clone(), task.id);
-    let gone = Change { expect: vec![(key.clone(), Some(entry.revision))], put: Vec::new(), delete: vec![key] };
-    let gone = gone.and(others);
+    let gone = gone(entry).and(others);
     [left, right]
         .into_iter()
         .filter_map(|half| part(&task, half, Some(failure.clone()), now))
@@ -288,6 +302,12 @@ pub(super) fn part(run: &Task, windows: &[Window], last_failure: Option<Failure>
         state: TaskState::Pending { not_before: now.wall, last_failure },
         ..run.clone()
     })
+}
+
+/// The task's record goes.
+pub(super) fn gone(entry: &Versioned<Task>) -> Change {
+    let key = Key::of(&entry.value);
+    Change { expect: vec![(key.clone(), Some(entry.revision))], put: Vec::new(), delete: vec![key] }
 }
 
 /// Expects that no intent may be naming the task.

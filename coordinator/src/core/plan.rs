@@ -3,7 +3,7 @@
 
 use windrow_common::{
     id::TaskId,
-    pipeline::WindowSpec,
+    pipeline::{Pattern, WindowSpec},
     task::{Lane, Outage, Seams, Task, TaskState},
     window::{Axis, Window},
 };
@@ -33,6 +33,9 @@ pub fn plan(table: &Table, now: Now) -> Vec<Change> {
 }
 
 fn plan_pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> Option<Change> {
+    if moves_nothing(entry) {
+        return None;
+    }
     let room = MAX_OPEN.saturating_sub(table.open(&entry.spec().name, &Lane::Live)).min(MAX_PLANNED);
     if room == 0 || entry.coverage.value.published.len() >= MAX_STRETCHES {
         return None;
@@ -136,8 +139,14 @@ pub fn task(
 pub fn unplanned(entry: &PipelineEntry, now: Now) -> u64 {
     match &entry.tiling {
         Some(tiling) => tiling.count(entry.cursor.value.next, tiling.closed_to(now.wall)),
+        None if moves_nothing(entry) => 0,
         None => u64::from(entry.cursor.value.next == 0),
     }
+}
+
+/// Whether a pipeline has no windows at all: it only rewrites files, and which ones `compact` decides.
+pub fn moves_nothing(entry: &PipelineEntry) -> bool {
+    entry.spec().pattern == Pattern::Compact
 }
 
 /// The cursor a new pipeline starts with.

@@ -9,7 +9,7 @@
 use windrow_common::{
     error,
     id::{TaskId, WorkerId},
-    task::{Failure, Outage, Part, Task, TaskPhase, TaskState},
+    task::{Failure, Lane, Outage, Part, Task, TaskPhase, TaskState},
 };
 
 use super::{
@@ -83,6 +83,7 @@ fn may_cut(table: &Table, workers: &Workers, task: &Task) -> bool {
         table.pipeline(&first.value.pipeline).is_some_and(|other| other.source == entry.source)
     };
     task.shard == 0
+        && task.lane != Lane::Compact
         && task.windows() == 1
         && has_room(table, task)
         && workers.all_speak(PROTOCOL)

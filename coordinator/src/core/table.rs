@@ -4,8 +4,6 @@
 //! transaction; then, and only then, [`Table::apply`] takes it over with the revision the store gave it. So the table
 //! always equals the records in the store at one revision.
 
-mod index;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -18,8 +16,7 @@ use windrow_common::{
     window::Axis,
 };
 
-use self::index::Index;
-use super::{backfill::Backfill, calendar::Tiling, coverage::IntervalSet, pins::Pin, rollback::Rollback};
+use super::{backfill::Backfill, calendar::Tiling, coverage::IntervalSet, index::Index, pins::Pin, rollback::Rollback};
 
 /// A record and the revision of the transaction that wrote it.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +32,8 @@ pub enum Key {
     Cursor(PipelineName),
     Coverage(PipelineName),
     Task(PipelineName, TaskId),
+    /// A task that rewrites files, apart from those that move windows.
+    Group(PipelineName, TaskId),
     Head(SinkId),
     Intent(SinkId),
     Committer(SinkId),
@@ -157,6 +156,8 @@ pub struct Table {
     tasks: BTreeMap<TaskId, Versioned<Task>>,
     /// Those that were cut off one of them. Whoever asks for the tasks of a pipeline asks for windows and does not see these.
     shards: BTreeMap<TaskId, Versioned<Task>>,
+    /// Those that rewrite files. Whoever asks for windows does not see these either.
+    groups: BTreeMap<TaskId, Versioned<Task>>,
     /// By the task that stands for their window, in their order.
     cut: BTreeMap<TaskId, BTreeMap<u32, TaskId>>,
     sinks: BTreeMap<SinkId, SinkEntry>,
@@ -183,9 +184,24 @@ impl Table {
         self.pipelines.iter().filter_map(|(name, partial)| Some((name, partial.whole.as_deref()?)))
     }
 
-    /// A task, be it a shard.
+    /// A task of whatever kind.
     pub fn task(&self, id: &TaskId) -> Option<&Versioned<Task>> {
-        self.tasks.get(id).or_else(|| self.shards.get(id))
+        self.tasks.get(id).or_else(|| self.shards.get(id)).or_else(|| self.groups.get(id))
+    }
+
+    /// All tasks, of whatever kind.
+    pub fn all_tasks(&self) -> impl Iterator<Item = &Versioned<Task>> {
+        self.tasks.values().chain(self.shards.values()).chain(self.groups.values())
+    }
+
+    /// The tasks that rewrite files.
+    pub fn groups(&self) -> impl Iterator<Item = &Versioned<Task>> {
+        self.groups.values()
+    }
+
+    /// The tasks that rewrite files of a sink.
+    pub fn groups_of<'a>(&'a self, sink: &'a SinkId) -> impl Iterator<Item = &'a Versioned<Task>> {
+        self.groups.values().filter(move |task| task.value.sink == *sink)
     }
 
     /// The shards that were cut off a task, in their order.
@@ -245,9 +261,9 @@ impl Table {
         self.tasks_in(pipeline, lane, phase).map_or(0, BTreeSet::len)
     }
 
-    /// How many tasks of a pipeline are in a phase, in all lanes.
+    /// How many tasks of a pipeline that move windows are in a phase, in all lanes.
     pub fn count_all(&self, pipeline: &PipelineName, phase: TaskPhase) -> usize {
-        let lanes = self.index.lanes.get(pipeline).into_iter().flatten();
+        let lanes = self.index.lanes.get(pipeline).into_iter().flatten().filter(|(lane, _)| **lane != Lane::Compact);
         lanes.filter_map(|(_, phases)| phases.get(&phase)).map(BTreeSet::len).sum()
     }
 
@@ -275,7 +291,13 @@ impl Table {
         self.index.sealed.get(sink).map_or(0, BTreeSet::len)
     }
 
-    /// The sealed tasks of a sink in the order of their seals.
+    /// The sealed tasks of a sink that rewrite files, in the order of their seals.
+    pub fn sealed_groups(&self, sink: &SinkId) -> impl Iterator<Item = &Versioned<Task>> {
+        let tasks = self.index.sealed.get(sink).into_iter().flatten();
+        tasks.filter_map(|(_, id)| self.groups.get(id))
+    }
+
+    /// The sealed tasks of a sink that move windows, in the order of their seals.
     pub fn sealed(&self, sink: &SinkId) -> impl Iterator<Item = &Versioned<Task>> {
         let tasks = self.index.sealed.get(sink).into_iter().flatten();
         tasks.filter_map(|(_, id)| self.tasks.get(id))
@@ -306,7 +328,10 @@ impl Table {
             }
             Record::Task(task) => {
                 self.forget_task(&task.id);
-                if task.shard == 0 {
+                if task.lane == Lane::Compact {
+                    self.index.insert(&task, revision);
+                    self.groups.insert(task.id, Versioned { value: task, revision });
+                } else if task.shard == 0 {
                     self.index.insert(&task, revision);
                     self.tasks.insert(task.id, Versioned { value: task, revision });
                 } else {
@@ -340,7 +365,7 @@ impl Table {
             Key::Pipeline(name) => self.complete(name, |partial| partial.state = None),
             Key::Cursor(name) => self.complete(name, |partial| partial.cursor = None),
             Key::Coverage(name) => self.complete(name, |partial| partial.coverage = None),
-            Key::Task(_, id) => self.forget_task(id),
+            Key::Task(_, id) | Key::Group(_, id) => self.forget_task(id),
             Key::Head(sink) => self.sinks.entry(sink.clone()).or_default().head = None,
             Key::Intent(sink) => self.sinks.entry(sink.clone()).or_default().intent = None,
             Key::Committer(sink) => self.sinks.entry(sink.clone()).or_default().committer = None,
@@ -356,7 +381,7 @@ impl Table {
     }
 
     fn forget_task(&mut self, id: &TaskId) {
-        if let Some(before) = self.tasks.remove(id) {
+        if let Some(before) = self.tasks.remove(id).or_else(|| self.groups.remove(id)) {
             self.index.remove(&before.value, before.revision);
         }
         if let Some(before) = self.shards.remove(id) {
@@ -451,13 +476,23 @@ impl Change {
     }
 }
 
+impl Key {
+    /// Where a task's record lies.
+    pub fn of(task: &Task) -> Self {
+        match task.lane {
+            Lane::Compact => Self::Group(task.pipeline.clone(), task.id),
+            Lane::Live | Lane::Backfill(_) | Lane::Recount => Self::Task(task.pipeline.clone(), task.id),
+        }
+    }
+}
+
 impl Record {
     pub fn key(&self) -> Key {
         match self {
             Self::Pipeline(state) => Key::Pipeline(state.pipeline.name.clone()),
             Self::Cursor(name, _) => Key::Cursor(name.clone()),
             Self::Coverage(name, _) => Key::Coverage(name.clone()),
-            Self::Task(task) => Key::Task(task.pipeline.clone(), task.id),
+            Self::Task(task) => Key::of(task),
             Self::Head(sink, _) => Key::Head(sink.clone()),
             Self::Intent(sink, _) => Key::Intent(sink.clone()),
             Self::Committer(sink, _) => Key::Committer(sink.clone()),

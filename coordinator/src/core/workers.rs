@@ -302,7 +302,8 @@ impl WorkerInfo {
 
 impl WorkerState {
     pub fn free_slots(&self) -> usize {
-        match self.connected && !self.draining && self.info.roles.contains(&Role::Ingest) {
+        let works = self.info.roles.contains(&Role::Ingest) || self.info.roles.contains(&Role::Compact);
+        match self.connected && !self.draining && works {
             true => {
                 let busy = self.claims.len().saturating_sub(self.resting.len());
                 usize::try_from(self.info.slots).unwrap_or(0).saturating_sub(busy)

@@ -18,6 +18,7 @@ use windrow_common::{
 };
 
 use crate::{
+    compact::Compact,
     error::{Outcome, Result, WorkerError},
     ingest::{Ingest, Ingested, Leave, Staged},
     open::read_pipeline,
@@ -37,6 +38,7 @@ const MOST_ASKS: usize = 96;
 /// Runs attempts, so many at a time.
 pub struct Attempts {
     ingest: Ingest,
+    compact: Compact,
     reports: Reports,
     slots: Semaphore,
     clock: Arc<dyn Clock>,
@@ -53,13 +55,13 @@ enum Worked {
 
 impl Attempts {
     pub fn new(
-        ingest: Ingest,
+        (ingest, compact): (Ingest, Compact),
         reports: Reports,
         slots: usize,
         clock: Arc<dyn Clock>,
         (worker, metrics): (WorkerId, Metrics),
     ) -> Self {
-        Self { ingest, reports, slots: Semaphore::new(slots), clock, worker, metrics }
+        Self { ingest, compact, reports, slots: Semaphore::new(slots), clock, worker, metrics }
     }
 
     /// Tries a task from claim to seal.
@@ -77,6 +79,7 @@ impl Attempts {
             self.report(&name, worked, &claim).await
         };
         let result = result.instrument(inside).await;
+        self.metrics.took(&name, claim.age(), claim.progress().listing());
         telemetry::ended(&span, result);
         self.metrics.attempt(&name, result);
         result
@@ -87,7 +90,16 @@ impl Attempts {
             let _slot = self.slots.acquire().await.map_err(|_| stopped())?;
             let leave: Arc<dyn Leave> =
                 Arc::new(Asked { reports: self.reports.clone(), claim: (task.task, task.token) });
-            let route = Box::pin(caught(self.ingest.run(pipeline, task, (claim.progress(), &leave))));
+            let route = async {
+                match task.compaction {
+                    true => {
+                        let staged = self.compact.run(pipeline, task, claim.progress()).await?;
+                        Ok(Ingested::Staged(Box::new(staged)))
+                    }
+                    false => self.ingest.run(pipeline, task, (claim.progress(), &leave)).await,
+                }
+            };
+            let route = Box::pin(caught(route));
             match tokio::time::timeout(deadline_of(task), route).await {
                 Ok(ended) => ended.flatten(),
                 Err(_) => Err(too_late(task.deadline)),

@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod apply;
+mod compact;
 mod guarded;
 mod history;
 mod pins;
@@ -181,6 +182,15 @@ impl Committer {
         let listed = caught(listed).await.unwrap_or_else(Err);
         let failure = listed.as_ref().err().map(|error| (&failure_of(error, self.clock.now(), &self.worker)).into());
         v1::VersionsListed { request, sink, versions: listed.unwrap_or_default(), failure }
+    }
+
+    /// Tells which files of a table are worth rewriting. It may be asked beside a commit: what that changes the next look sees.
+    pub async fn plan_compaction(&self, asked: v1::PlanCompaction) -> v1::CompactionPlanned {
+        let (request, sink) = (asked.request, asked.sink.clone());
+        let planned = caught(compact::plan(&self.connectors, &asked, self.clock.now())).await.unwrap_or_else(Err);
+        let failure = planned.as_ref().err().map(|error| (&failure_of(error, self.clock.now(), &self.worker)).into());
+        let (layout, groups) = planned.unwrap_or_default();
+        v1::CompactionPlanned { request, sink, layout: Some(layout.into()), groups, failure }
     }
 
     /// Carries a recorded intent out, or spends its seq on an abort. Whatever goes wrong means that the outcome is

@@ -47,6 +47,11 @@ pub(super) async fn prepare(connectors: &Connectors, asked: v1::Prepare) -> Resu
     let sink = connectors.sink(&pipeline)?;
     let previous = optional_digest(&asked.previous).map_err(malformed)?;
     let guards = guarded::guards(&asked.tasks).map_err(malformed)?;
+    let rewrites = asked.tasks.iter().filter(|task| task.compaction).count();
+    if rewrites > 0 && rewrites < asked.tasks.len() {
+        let what = "files that were rewritten and windows were sent for one commit";
+        return Err(WorkerError::later(error::VERSION_SKEW, what).into());
+    }
     let shards: Vec<u32> = asked.tasks.iter().map(|task| task.shard).collect();
     let tasks = asked.tasks.into_iter().map(intent_task).collect::<Result<Vec<_>, _>>().map_err(malformed)?;
     let storage = sink.storage();
@@ -54,8 +59,11 @@ pub(super) async fn prepare(connectors: &Connectors, asked: v1::Prepare) -> Resu
         stream::iter(tasks).map(|task| sealed(storage, task)).buffered(MANIFESTS_AT_A_TIME).try_collect().await?;
     let (tasks, others) = joined(shards.into_iter().zip(tasks))?;
     guarded::check(sink.as_ref(), &guards, &tasks).await?;
-    let mut body =
-        sink.prepare(Next { seq: asked.seq, previous, previous_aborted: asked.previous_aborted, tasks }).await?;
+    let next = Next { seq: asked.seq, previous, previous_aborted: asked.previous_aborted, tasks };
+    let mut body = match rewrites {
+        0 => sink.prepare(next).await?,
+        _ => sink.replace_files(next).await?,
+    };
     if body.sink != id || body.seq != asked.seq || body.previous != previous {
         let what = format!("the sink worked out commit {} of {}, not {} of {id}", body.seq, body.sink, asked.seq);
         return Err(WorkerError::never(error::INTERNAL, what).into());

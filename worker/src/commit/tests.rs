@@ -177,6 +177,7 @@ async fn sealed(sink: &Scripted, number: u8) -> v1::SealedTask {
         token: Some(attempt.token.into()),
         manifest: Some((&reference).into()),
         shard: 0,
+        compaction: false,
         guard: None,
     }
 }

@@ -17,6 +17,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use tracing::Instrument;
 use windrow_common::{
+    clock::{Clock, SystemClock},
     error, failpoint,
     id::PipelineName,
     intent::Seq,
@@ -114,7 +115,9 @@ impl Ingest {
             ready::check(source.as_ref(), &pipeline.readiness.require, &task.window).instrument(read.clone()).await?;
         }
         let shown = proof::shown(task, &hop, &pass).await;
+        let looking = SystemClock::new();
         let slices = resolve(source.as_ref(), task).instrument(read.clone()).await?;
+        progress.add_listing(looking.elapsed());
         let proof = proof::of(source.as_ref(), &slices, (pipeline, task)).instrument(read.clone()).await?;
         if proof::is_all(proof, shown, task, leave.as_ref()).await? {
             return Ok(Ingested::Compared);

@@ -84,7 +84,8 @@ fn told(pipeline: &Pipeline) -> Value {
     let mut source: SourceSpec = pipeline.source.clone();
     source.from.limits = SourceLimits::default();
     match pipeline.pattern {
-        Pattern::Incremental => json!({ "source": source }),
+        // Of a table that is only compacted no window is proven.
+        Pattern::Incremental | Pattern::Compact => json!({ "source": source }),
         Pattern::Full => json!({
             "source": source, "transform": pipeline.transform, "sink": pipeline.sink, "schema": pipeline.schema,
             "guard": pipeline.guard, "max_rejected": pipeline.limits.max_rejected,

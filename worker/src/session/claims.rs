@@ -36,6 +36,8 @@ pub struct Progress {
     rows_read: AtomicU64,
     rows_written: AtomicU64,
     bytes_written: AtomicU64,
+    /// Microseconds it took to find out what there is to read.
+    listing_us: AtomicU64,
     trace: OnceLock<String>,
 }
 
@@ -197,6 +199,15 @@ impl Progress {
 
     pub fn add_written(&self, rows: u64) {
         self.rows_written.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    pub fn add_listing(&self, took: Duration) {
+        self.listing_us.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long it took to find out what there is to read.
+    pub fn listing(&self) -> Duration {
+        Duration::from_micros(self.listing_us.load(Ordering::Relaxed))
     }
 
     pub fn add_bytes(&self, bytes: u64) {

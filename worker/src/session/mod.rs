@@ -275,6 +275,7 @@ impl Session {
             Heard::Recall(recall) => return self.order(Order::Recall(recall, self.answerer())),
             Heard::CheckPin(check) => return self.order(Order::CheckPin(check, self.answerer())),
             Heard::ListVersions(list) => return self.order(Order::ListVersions(list, self.answerer())),
+            Heard::PlanCompaction(plan) => return self.order(Order::PlanCompaction(plan, self.answerer())),
             Heard::NotLeader(hint) => return Err(link::not_leader(hint)),
             Heard::Welcome(_) => {}
         }

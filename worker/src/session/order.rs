@@ -29,6 +29,8 @@ pub enum Order {
     ListVersions(v1::ListVersions, Answerer),
     /// Tell whether a version is whole and certain to stay.
     CheckPin(v1::CheckPin, Answerer),
+    /// Tell which files of a table are worth rewriting.
+    PlanCompaction(v1::PlanCompaction, Answerer),
 }
 
 /// A claimed task.
@@ -62,6 +64,8 @@ pub struct Assignment {
     pub backfill: Option<String>,
     /// The shard to read, in the words of the source; `None` for all of the window.
     pub part: Option<String>,
+    /// It moves no window: it rewrites the files `part` names.
+    pub compaction: bool,
     /// Whether what the source holds is to be proven.
     pub prove: bool,
     /// What readers see of a full load; if the source is proven to hold the same, nothing is to be moved.
@@ -114,6 +118,7 @@ impl TryFrom<v1::Assign> for Assignment {
             prove: assign.prove,
             published: assign.published.map(published_in).transpose()?,
             recount: assign.recount,
+            compaction: assign.compaction,
         })
     }
 }

@@ -192,6 +192,10 @@ impl Answerer {
         self.send(Message::PinChecked(checked)).await;
     }
 
+    pub async fn compaction_planned(self, planned: v1::CompactionPlanned) {
+        self.send(Message::CompactionPlanned(planned)).await;
+    }
+
     async fn send(self, message: Message) {
         // A session that is gone needs no answer.
         let _ = self.queue.send(Report::Reply(self.session, Box::new(message))).await;

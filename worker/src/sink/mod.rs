@@ -18,6 +18,7 @@ use windrow_common::{
 
 use self::{
     cleaning::{Extent, Object, Stale, Vacuumed, Whole},
+    regroup::{Group, Packed, Packing, Rewritten},
     versions::Version,
 };
 use crate::{
@@ -36,6 +37,7 @@ mod expose;
 pub mod files;
 mod policy;
 pub mod postgres;
+pub mod regroup;
 pub mod versions;
 
 pub use policy::SchemaChanges;
@@ -107,6 +109,25 @@ pub trait Sink: Send + Sync + 'static {
         Err(WorkerError::never(error::NO_VERSIONS, format!("this sink cannot show v{} again", version.number)))
     }
 
+    /// Which of the table's files are worth rewriting, as far as windrow may rewrite them.
+    async fn small_files(&self, _rule: &Packing) -> Result<Packed> {
+        Err(not_compacted())
+    }
+    /// Writes the rows of a group's files into fewer ones that nobody sees. `read` is told of rows that were read. Fails with
+    /// `GROUP_GONE` where a file is not part of the table any more, and with `GROUP_DIFFERS` where rows would be lost or doubled.
+    async fn rewrite(
+        &self,
+        _group: &Group,
+        _attempt: &Attempt,
+        _read: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Rewritten> {
+        Err(not_compacted())
+    }
+    /// Works out the commit by which rewritten files take the place of those they were made of, which their manifests name as
+    /// inputs. Where one of these is not part of the table any more it fails, and says whose it was.
+    async fn replace_files(&self, _next: Next) -> Result<IntentBody> {
+        Err(not_compacted())
+    }
     /// Applies an intent by compare-and-set on the sink's seq, following [`windrow_common::intent::judge`]. Repeating it
     /// changes nothing.
     async fn commit(&self, body: &IntentBody, digest: &Digest) -> Result<Applied>;
@@ -144,6 +165,11 @@ pub trait Sink: Send + Sync + 'static {
     async fn maintain(&self, _extent: Extent) -> Result<Vec<Vacuumed>> {
         Ok(Vec::new())
     }
+}
+
+fn not_compacted() -> WorkerError {
+    WorkerError::never(error::COMPACTION_UNSUPPORTED, "this sink has no files that could be rewritten")
+        .fix("remove `compaction` from the pipeline, or write a Delta table")
 }
 
 /// What the next intent is made of.
@@ -197,6 +223,8 @@ pub enum Refusal {
 pub struct Capabilities {
     pub writes: &'static [WriteMode],
     pub partitions: bool,
+    /// Whether its files can be rewritten as fewer ones.
+    pub compaction: bool,
     /// How delivery is to be worded: `atomic`, `idempotent` or `at-least-once`.
     pub delivery: &'static str,
 }

@@ -19,6 +19,7 @@ use crate::{
 
 const MANIFESTS: &str = "_windrow/manifests";
 const INTENTS: &str = "_windrow/intents";
+const GROUPS: &str = "_windrow/groups";
 /// Largest body that is written or read.
 const MAX_BODY_BYTES: u64 = 256 << 20;
 /// Files looked at a time.
@@ -37,6 +38,18 @@ pub async fn put_manifest(storage: &Storage, manifest: &Manifest) -> Result<Mani
 /// Reads a manifest. `STAGED_FILE_BAD` when it is missing or not what was sealed.
 pub async fn get_manifest(storage: &Storage, reference: &ManifestRef) -> Result<Manifest> {
     get_body(storage, &reference.path, &reference.sha256).await
+}
+
+/// Writes the list of files of a group under its digest; durable when it returns.
+pub async fn put_list(storage: &Storage, list: &impl Serialize) -> Result<Digest> {
+    let (bytes, sha256) = body(list)?;
+    put_body(storage, &format!("{GROUPS}/{sha256}.json"), bytes, &sha256).await?;
+    Ok(sha256)
+}
+
+/// Reads it. `STAGED_FILE_BAD` when it is missing or another.
+pub async fn get_list<T: DeserializeOwned>(storage: &Storage, sha256: &Digest) -> Result<T> {
+    get_body(storage, &format!("{GROUPS}/{sha256}.json"), sha256).await
 }
 
 /// Writes an intent's body and returns its path and digest; durable when it returns.

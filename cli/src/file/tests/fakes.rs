@@ -41,6 +41,7 @@ pub(super) fn connectors() -> Connectors {
         capabilities: Capabilities {
             writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll, WriteMode::Upsert],
             partitions: true,
+            compaction: true,
             delivery: "atomic",
         },
         schema_changes: |spec| SchemaChanges {
@@ -63,6 +64,7 @@ pub(super) fn connectors() -> Connectors {
         capabilities: Capabilities {
             writes: &[WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
             partitions: false,
+            compaction: false,
             delivery: "idempotent",
         },
         schema_changes: |_| SchemaChanges {

@@ -7,6 +7,7 @@ use super::{Loaded, Options, SourceFile, parse};
 use crate::show::{Style, diagnostics};
 
 mod blocks;
+mod compaction;
 mod connectors;
 mod corpus;
 mod example;

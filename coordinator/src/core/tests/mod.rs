@@ -8,6 +8,7 @@ mod backfill;
 mod bench;
 mod blame;
 mod commit;
+mod compact;
 mod lifecycle;
 mod pins;
 mod plan;

@@ -73,7 +73,7 @@ pub(super) fn records_of(table: &Table) -> Records {
         records.push((Record::Cursor(name.clone(), entry.cursor.value), entry.cursor.revision));
         records.push((Record::Coverage(name.clone(), entry.coverage.value.clone()), entry.coverage.revision));
     }
-    records.extend(table.tasks().chain(table.shards()).map(|task| (Record::Task(task.value.clone()), task.revision)));
+    records.extend(table.all_tasks().map(|task| (Record::Task(task.value.clone()), task.revision)));
     records.extend(table.backfills().map(|backfill| (Record::Backfill(backfill.value.clone()), backfill.revision)));
     records.extend(table.recovery().map(|recovery| (Record::Recovery(recovery.value), recovery.revision)));
     for (sink, entry) in table.sinks() {

@@ -21,6 +21,7 @@ use windrow_proto::v1::{self, session_request::Message, session_response::Messag
 
 use super::*;
 use crate::{
+    compact::Compact,
     flight::StageService,
     ingest::Hops,
     open::{BuiltIn, Connectors},
@@ -58,7 +59,13 @@ impl Bench {
         let resolver = Arc::new(move |pipeline: &Pipeline| opened.sink(pipeline));
         let service = Arc::new(StageService::new(resolver, keys.clone(), clock.clone(), 1));
         let ingest = Ingest::new(connectors.clone(), Hops::new(Some(service), None, None), None);
-        let attempts = Arc::new(Attempts::new(ingest, ends.reports, 2, clock, (id, Metrics::new())));
+        let attempts = Arc::new(Attempts::new(
+            (ingest, Compact::new(connectors.clone())),
+            ends.reports,
+            2,
+            clock,
+            (id, Metrics::new()),
+        ));
         let (ended, results) = mpsc::unbounded_channel();
         tokio::spawn(session.run(CancellationToken::new(), Duration::ZERO));
         tokio::spawn(async move {

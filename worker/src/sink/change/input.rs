@@ -47,7 +47,7 @@ pub(in crate::sink) async fn read(
 }
 
 /// What Parquet says about a data file: the storage's trouble, or the file's own.
-pub(super) fn failure(cause: ParquetError, path: &str) -> WorkerError {
+pub(in crate::sink) fn failure(cause: ParquetError, path: &str) -> WorkerError {
     match cause {
         ParquetError::External(cause) => match cause.downcast::<object_store::Error>() {
             Ok(cause) => sink_error(*cause, path),

@@ -18,7 +18,7 @@ mod plan;
 mod rewrite;
 mod union;
 
-pub(in crate::sink) use input::read as read_file;
+pub(in crate::sink) use input::{failure as read_failure, read as read_file};
 pub(in crate::sink) use merge::Rule;
 pub(in crate::sink) use plan::{Plan, Rewrite, Standing, plan};
 pub(in crate::sink) use rewrite::Rewriter;

@@ -16,12 +16,16 @@ use windrow_common::{
 };
 
 use super::{
+    compact::Rewrites,
     evolution,
     prepare::schema_of,
     table::{ActiveFile, AppIds, Table},
     tag, types,
 };
-use crate::error::{Result, WorkerError};
+use crate::{
+    error::{Result, WorkerError},
+    sink::regroup::everywhere,
+};
 
 /// What one commit changes, as far as it matters here.
 #[derive(Debug, Default)]
@@ -99,15 +103,16 @@ impl Writing<'_> {
         lines.push(&json!({ "commitInfo": self.info(deed, table.version) }))?;
         lines.push(&Action::Txn(Transaction::new(&self.apps.seq, seq)))?;
         lines.push(&Action::Txn(Transaction::new(&self.apps.digest, Fingerprint::to_signed(effect))))?;
+        let data_change = Rewrites::of(self.body).is_none();
         if deed == Deed::Apply {
             if let Some(metadata) = evolution::metadata(&schema_of(&self.body.schema)?, table)? {
                 lines.push(&metadata)?;
             }
             for path in &self.body.remove {
-                lines.push(&Action::Remove(removal(path, table.files.get(path), self.now)))?;
+                lines.push(&Action::Remove(removal(path, table.files.get(path), (data_change, self.now))))?;
             }
             for file in &self.body.add {
-                lines.push(&Action::Add(addition(file, self.now)))?;
+                lines.push(&Action::Add(addition(file, (data_change, self.now))))?;
             }
         }
         Ok(lines.text.into())
@@ -115,11 +120,17 @@ impl Writing<'_> {
 
     fn info(&self, deed: Deed, read_version: u64) -> Value {
         let mode = if self.body.remove.is_empty() { "Append" } else { "Overwrite" };
-        let tasks: Vec<_> = self.body.tasks.iter().map(|task| task.task.to_string()).collect();
+        let mut tasks: Vec<_> = self.body.tasks.iter().map(|task| task.task.to_string()).collect();
+        let rewrites = Rewrites::of(self.body);
+        tasks.extend(rewrites.iter().flat_map(|all| &all.rewrites).map(|rewrite| rewrite.task.to_string()));
+        let (operation, parameters) = match rewrites {
+            Some(_) => ("OPTIMIZE", json!({})),
+            None => ("WRITE", json!({ "mode": mode })),
+        };
         json!({
             "timestamp": self.now,
-            "operation": "WRITE",
-            "operationParameters": { "mode": mode },
+            "operation": operation,
+            "operationParameters": parameters,
             "readVersion": read_version,
             "isBlindAppend": self.body.remove.is_empty(),
             "engineInfo": ENGINE,
@@ -177,8 +188,11 @@ impl Lines {
     }
 }
 
-fn addition(file: &StagedFile, now: i64) -> Add {
-    let mut tags = HashMap::from([(tag::WINDOW.to_owned(), Some(tag::write(&file.window)))]);
+fn addition(file: &StagedFile, (data_change, now): (bool, i64)) -> Add {
+    let mut tags = HashMap::new();
+    if file.window != everywhere() {
+        tags.insert(tag::WINDOW.to_owned(), Some(tag::write(&file.window)));
+    }
     if let Some(task) = tag::task_of(&file.path) {
         tags.insert(tag::TASK.to_owned(), Some(task.to_owned()));
     }
@@ -187,17 +201,17 @@ fn addition(file: &StagedFile, now: i64) -> Add {
         partition_values: file.partition.clone().into_iter().collect(),
         size: signed(file.bytes),
         modification_time: now,
-        data_change: true,
+        data_change,
         stats: file.stats.as_ref().map(Value::to_string),
         tags: Some(tags),
         ..Add::default()
     }
 }
 
-fn removal(path: &str, file: Option<&ActiveFile>, now: i64) -> Remove {
+fn removal(path: &str, file: Option<&ActiveFile>, (data_change, now): (bool, i64)) -> Remove {
     Remove {
         path: path.to_owned(),
-        data_change: true,
+        data_change,
         deletion_timestamp: Some(now),
         extended_file_metadata: file.map(|_| true),
         partition_values: file.map(|file| file.partition.clone().into_iter().collect()),

@@ -14,6 +14,7 @@ use windrow_common::{
 use super::{
     DeltaSink,
     actions::{self, Commit, Deed, Writing},
+    compact::Rewrites,
     evolution,
     log::{Written, broken},
     prepare::schema_of,
@@ -151,7 +152,8 @@ fn refusal(body: &IntentBody, table: &Table, partition_by: &[String]) -> Result<
             column.data_type() == field.data_type() && (column.is_nullable() || !field.is_nullable())
         })
     };
-    let unchanged = table.partition_by == partition_by
+    // Rewritten files lie in the table's partitions, whatever the pipeline says of these.
+    let unchanged = (table.partition_by == partition_by || Rewrites::of(body).is_some())
         && stays.fields().iter().all(|field| takes(field))
         && types::fits(&stays, &table.schema);
     Ok((!unchanged).then_some(Refusal::Schema))

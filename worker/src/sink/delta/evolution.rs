@@ -96,6 +96,8 @@ mod tests {
             window: None,
             bounds: None,
             deletion_vector: None,
+            told_apart: false,
+            modified: 0,
         };
         Table {
             version: 3,

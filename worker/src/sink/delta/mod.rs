@@ -3,9 +3,10 @@
 //! judged on, created or not at all. It may not know the coordinator, sessions or Flight.
 //!
 //! `params` what the pipeline may say; `types` and `guard` which rows and tables fit; `log`, `actions`, `table` the
-//! log in storage, as text, in memory; `prepare` the next commit worked out, by `sink::change`; `again` that of a rollback; `commit` the commit; `evolution`
-//! a commit that changes the table's columns; `planned` what columns become, for plans; `checkpoint` what is done after it;
-//! `removed`, `expired` and `clean` what goes and what pinned versions need.
+//! log in storage, as text, in memory; `prepare` the next commit worked out, by `sink::change`; `again` that of a rollback,
+//! `compact` one that rewrites files; `commit` the commit; `evolution` a commit that changes the table's columns; `planned` what
+//! columns become, for plans; `checkpoint` what is done after it; `removed`, `expired` and `clean` what goes and what pinned
+//! versions need.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -34,13 +35,14 @@ use super::{
     Again, Applied, Capabilities, Next, Sink, SinkKind,
     cleaning::{Extent, Object, Stale, Whole},
     policy::{Policy, SchemaChanges},
+    regroup::{Group, Packed, Packing, Rewritten},
     versions::Version,
 };
 use crate::{
     error::{Result, WorkerError},
     mapping::Stored,
     source::ParamError,
-    stage::Layout,
+    stage::{Attempt, Layout},
     storage::Storage,
 };
 
@@ -49,6 +51,7 @@ mod again;
 mod checkpoint;
 mod clean;
 mod commit;
+mod compact;
 mod evolution;
 mod expired;
 mod guard;
@@ -72,6 +75,7 @@ pub const KIND: SinkKind = SinkKind {
     capabilities: Capabilities {
         writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
         partitions: true,
+        compaction: true,
         delivery: "atomic",
     },
     schema_changes,
@@ -166,6 +170,19 @@ impl Sink for DeltaSink {
     async fn prepare(&self, next: Next) -> Result<IntentBody> {
         self.storage.check_conditional_writes().await?;
         self.work_out(next).await
+    }
+
+    async fn small_files(&self, rule: &Packing) -> Result<Packed> {
+        self.worth_rewriting(rule).await
+    }
+
+    async fn rewrite(&self, group: &Group, attempt: &Attempt, read: &(dyn Fn(u64) + Send + Sync)) -> Result<Rewritten> {
+        self.regroup(group, attempt, read).await
+    }
+
+    async fn replace_files(&self, next: Next) -> Result<IntentBody> {
+        self.storage.check_conditional_writes().await?;
+        self.work_out_rewrite(next).await
     }
 
     async fn gone(&self, versions: &[Version]) -> Result<Vec<Option<String>>> {

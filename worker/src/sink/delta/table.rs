@@ -48,6 +48,10 @@ pub(super) struct ActiveFile {
     /// What the statistics say about the cursor, where the window does not tell.
     pub(super) bounds: Option<Bounds>,
     pub(super) deletion_vector: Option<Box<DeletionVectorDescriptor>>,
+    /// Every row has a cursor, and so says which window it is of.
+    pub(super) told_apart: bool,
+    /// When it was written, in milliseconds since 1970.
+    pub(super) modified: i64,
 }
 
 /// What a store says about a commit object.
@@ -142,8 +146,27 @@ impl ActiveFile {
             window,
             bounds,
             deletion_vector: add.deletion_vector.clone().map(Box::new),
+            told_apart: window.is_some() && is_told_apart(add, reading.cursor.as_deref()),
+            modified: add.modification_time,
         }
     }
+}
+
+/// Whether the statistics say that every row has a cursor.
+fn is_told_apart(add: &Add, cursor: Option<&str>) -> bool {
+    let nulls = cursor.zip(add.stats.as_deref()).and_then(|(cursor, stats)| {
+        let stats: Nulls = serde_json::from_str(stats).ok()?;
+        stats.null_count.get(cursor)?.as_u64()
+    });
+    nulls == Some(0)
+}
+
+/// As much of a file's statistics.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Nulls {
+    #[serde(default)]
+    null_count: serde_json::Map<String, Value>,
 }
 
 /// The rows of a file without those its deletion vector takes away.

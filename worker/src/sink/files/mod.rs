@@ -59,6 +59,7 @@ pub const KIND: SinkKind = SinkKind {
     capabilities: Capabilities {
         writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
         partitions: true,
+        compaction: false,
         delivery: "idempotent",
     },
     schema_changes,

@@ -78,6 +78,7 @@ pub const KIND: SinkKind = SinkKind {
     capabilities: Capabilities {
         writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll, WriteMode::Upsert],
         partitions: false,
+        compaction: false,
         delivery: "atomic",
     },
     schema_changes,

@@ -107,6 +107,10 @@ impl World {
         let all = self.leader.table.tasks_of(name).chain(shards);
         let claimed = all.filter(|task| task.value.state.phase() == TaskPhase::Claimed);
         invariant::stays_within("claims of a pipeline", claimed.count(), entry.spec().limits.concurrency as usize)?;
+        let rewritten = self.leader.table.groups().filter(|task| task.value.pipeline == *name);
+        let rewritten = rewritten.filter(|task| task.value.state.phase() == TaskPhase::Claimed);
+        let most = entry.spec().compaction.as_ref().map_or(0, |compaction| compaction.concurrency.get() as usize);
+        invariant::stays_within("groups of a table that are rewritten", rewritten.count(), most)?;
         let published = self.published.get(name).cloned().unwrap_or_default();
         require("INV-1", entry.coverage.value.published == published, || {
             format!("{name} is covered by {:?}, its sink holds {published:?}", entry.coverage.value.published)
@@ -159,7 +163,7 @@ impl World {
             TaskState::Waiting { .. } => task.lane == Lane::Recount,
             _ => false,
         };
-        table.tasks().all(|task| settled(&task.value))
+        table.tasks().chain(table.groups()).all(|task| settled(&task.value))
             && recount::clear(table).is_none()
             && table.sinks().all(|(_, sink)| sink.intent.is_none())
             && table.sinks().all(|(id, _)| rollback::open(table, id).is_none())

@@ -8,7 +8,7 @@ use windrow_common::{
     task::{Retry, TaskState},
 };
 
-use super::{Body, Mail, Moved, Outcome, Sabotage, Unprepared, World};
+use super::{Body, Mail, Moved, Moves, Outcome, Sabotage, Unprepared, World};
 use crate::core::{
     commit::{self, Answer, Draft, Step, Todo},
     lifecycle, rollback,
@@ -30,9 +30,20 @@ impl World {
                     let rolls_back =
                         rollback::open(&self.leader.table, &sink).map(|found| found.value.request_id.clone());
                     let request = self.leader.request();
-                    let tasks = draft.tasks.iter().map(|(task, _)| self.moved(task)).collect();
+                    let groups: Vec<_> = draft.tasks.iter().filter_map(|(task, _)| self.group_of(task)).collect();
+                    let moves = match groups.is_empty() {
+                        true => Moves {
+                            tasks: draft.tasks.iter().map(|(task, _)| self.moved(task)).collect(),
+                            ..Moves::default()
+                        },
+                        false => Moves { groups, ..Moves::default() },
+                    };
+                    if !moves.groups.is_empty() && moves.groups.len() != draft.tasks.len() {
+                        let message = "windows and files that were rewritten go in one intent".to_owned();
+                        return Err(Violation { id: "INV-15", message });
+                    }
                     self.run(&sink).preparing(request, worker.clone(), draft.clone());
-                    self.mail.push(Mail::Prepare { to: worker, request, sink, draft, tasks, rolls_back });
+                    self.mail.push(Mail::Prepare { to: worker, request, sink, draft, moves, rolls_back });
                 }
                 Some(Todo::Commit { worker, intent, abort }) => {
                     let request = self.leader.request();
@@ -68,8 +79,8 @@ impl World {
     /// A message arrives. Requests reach a committer even when it is none any more; answers need a session.
     pub(super) fn deliver(&mut self, mail: Mail) -> Outcome {
         match mail {
-            Mail::Prepare { to, request, sink, draft, tasks, rolls_back } => {
-                let outcome = self.prepare(&sink, (draft, rolls_back), tasks, request);
+            Mail::Prepare { to, request, sink, draft, moves, rolls_back } => {
+                let outcome = self.prepare(&sink, (draft, rolls_back), moves, request);
                 self.mail.push(Mail::Prepared { from: to, request, sink, outcome });
                 Ok(())
             }
@@ -97,7 +108,7 @@ impl World {
         &mut self,
         sink: &SinkId,
         (draft, rolls_back): (Draft, Option<String>),
-        tasks: Vec<Moved>,
+        Moves { tasks, groups }: Moves,
         request: u64,
     ) -> Result<Digest, Unprepared> {
         let shows = draft.shows.map(|shows| (shows.version, rolls_back.unwrap_or_default()));
@@ -109,12 +120,23 @@ impl World {
         if !tasks.is_empty() && std::mem::take(&mut self.next.staged_files_bad) {
             return Err(Unprepared::FilesBad(tasks[0].task));
         }
+        if !groups.is_empty() && std::mem::take(&mut self.next.staged_files_bad) {
+            return Err(Unprepared::FilesBad(groups[0].0));
+        }
+        let groups: Vec<_> = groups.into_iter().map(|(task, sha256)| (task, self.groups[&sha256].clone())).collect();
+        // Each must still be there, and be nobody else's.
+        let mut files = self.sinks.get(sink).map(|model| model.files.clone()).unwrap_or_default();
+        for (task, group) in &groups {
+            if !files.have(group) || files.regroup(group).is_err() {
+                return Err(Unprepared::FilesBad(*task));
+            }
+        }
         if any_in(&tasks, &self.faults.unpreparable) {
             return Err(Unprepared::Unfit);
         }
         // Files are merged anew each time, so no two bodies are the same.
         let digest = Digest(*blake3::hash(&[request.to_be_bytes(), draft.seq.to_be_bytes()].concat()).as_bytes());
-        self.bodies.insert(digest, Body { seq: draft.seq, previous: draft.previous, tasks, shows });
+        self.bodies.insert(digest, Body { seq: draft.seq, previous: draft.previous, tasks, groups, shows });
         Ok(digest)
     }
 
@@ -133,6 +155,9 @@ impl World {
                 Answer::Refused(failure(Retry::Never, self.wall))
             }
             Verdict::Apply if !abort && std::mem::take(&mut self.next.conflict) => {
+                Answer::Refused(failure(Retry::Later, self.wall))
+            }
+            Verdict::Apply if !abort && !body.groups.iter().all(|(_, group)| model.files.have(group)) => {
                 Answer::Refused(failure(Retry::Later, self.wall))
             }
             Verdict::Apply => {

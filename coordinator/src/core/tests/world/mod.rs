@@ -30,11 +30,13 @@ use crate::core::{
 mod acts;
 mod check;
 mod committing;
+mod compacting;
 mod leading;
 mod losing;
 mod proving;
 mod sink;
 
+use compacting::ModelGroup;
 use sink::{Body, ModelSink, Moved};
 
 pub(super) use acts::Act;
@@ -97,6 +99,8 @@ pub(super) struct World {
     mail: Vec<Mail>,
     bodies: BTreeMap<Digest, Body>,
     sinks: BTreeMap<SinkId, ModelSink>,
+    /// Lists of files that were written down, by their digests.
+    groups: BTreeMap<Digest, ModelGroup>,
     faults: Faults,
     next: NextFault,
     sabotage: Sabotage,
@@ -140,11 +144,18 @@ struct SimWorker {
 /// A message between leader and committer; it may arrive late, twice or never.
 #[derive(Clone, Debug)]
 enum Mail {
-    Prepare { to: WorkerId, request: u64, sink: SinkId, draft: Draft, tasks: Vec<Moved>, rolls_back: Option<String> },
+    Prepare { to: WorkerId, request: u64, sink: SinkId, draft: Draft, moves: Moves, rolls_back: Option<String> },
     Prepared { from: WorkerId, request: u64, sink: SinkId, outcome: Result<Digest, Unprepared> },
     Commit { to: WorkerId, request: u64, sink: SinkId, seq: Seq, digest: Digest, abort: bool },
     Settled { from: WorkerId, request: u64, sink: SinkId, answer: crate::core::commit::Answer },
     Proven { from: WorkerId, claim: HeldClaim, proof: Digest, seq: Seq },
+}
+
+/// What the tasks of a draft do: move windows, or rewrite files.
+#[derive(Clone, Debug, Default)]
+struct Moves {
+    tasks: Vec<Moved>,
+    groups: Vec<(TaskId, Digest)>,
 }
 
 #[derive(Clone, Debug)]
@@ -174,6 +185,7 @@ impl World {
             mail: Vec::new(),
             bodies: BTreeMap::new(),
             sinks: BTreeMap::new(),
+            groups: BTreeMap::new(),
             faults,
             next: NextFault::default(),
             sabotage,
@@ -243,7 +255,7 @@ impl World {
     fn release(&mut self, change: &Change) {
         let put = change.put.iter().map(Record::key);
         for key in put.chain(change.delete.iter().cloned()) {
-            let Key::Task(_, task) = key else { continue };
+            let (Key::Task(_, task) | Key::Group(_, task)) = key else { continue };
             for worker in &self.workers {
                 self.leader.workers.release(&worker.info.id, &task);
             }
@@ -256,7 +268,7 @@ impl Leader {
         let elected = store.elect();
         let table = store.load();
         let mut workers = Workers::default();
-        for task in table.tasks().chain(table.shards()) {
+        for task in table.all_tasks() {
             if let windrow_common::task::TaskState::Claimed { worker, .. } = &task.value.state {
                 workers.hold(worker, task.value.id, now);
             }

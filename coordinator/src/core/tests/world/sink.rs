@@ -10,7 +10,10 @@ use windrow_common::{
     window::{Axis, Window},
 };
 
-use super::Sabotage;
+use super::{
+    Sabotage,
+    compacting::{Files, ModelGroup},
+};
 use crate::core::rollback::Known;
 
 /// What an intent moves of one task.
@@ -29,11 +32,13 @@ pub(super) struct Moved {
 }
 
 /// What a committer worked out; whoever knows its digest finds it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Body {
     pub seq: Seq,
     pub previous: Option<Digest>,
     pub tasks: Vec<Moved>,
+    /// Groups of files that are rewritten.
+    pub groups: Vec<(TaskId, ModelGroup)>,
     /// The version a rollback shows, and its request.
     pub shows: Option<(u32, String)>,
 }
@@ -42,6 +47,7 @@ pub(super) struct Body {
 pub(super) struct ModelSink {
     /// Commits from seq 1 on.
     pub log: Vec<(Link, Effect, Vec<Moved>)>,
+    pub files: Files,
     /// How often each window was moved at each revision.
     moves: BTreeMap<(PipelineName, Window, u32, u32), u32>,
     tasks: Vec<TaskId>,
@@ -82,6 +88,7 @@ impl ModelSink {
                 return Err(Violation { id: "INV-18", message });
             }
             self.tasks.push(moved.task);
+            self.files.add((moved.task, body.seq));
             for window in &moved.windows {
                 let times =
                     self.moves.entry((moved.pipeline.clone(), *window, moved.revision, moved.shard)).or_default();
@@ -90,6 +97,11 @@ impl ModelSink {
             }
         }
         if !abort {
+            for (task, group) in &body.groups {
+                self.tasks.push(*task);
+                self.files.regroup(group)?;
+            }
+            self.files.check()?;
             self.show(body)?;
         }
         self.log.push((link, effect, tasks));

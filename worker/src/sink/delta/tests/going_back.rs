@@ -84,6 +84,47 @@ async fn a_version_is_shown_again_by_one_commit_that_is_made_once() {
     assert_eq!(known(&sink).await.iter().map(|version| version.number).collect::<Vec<_>>(), [2, 0, 1]);
 }
 
+/// A load of two files on top of another commit.
+async fn in_two_files(sink: &DeltaSink, seq: Seq, previous: Option<Digest>, number: u32) -> Digest {
+    let part = |rows: &[Row]| load(Window::version(number), WriteMode::ReplaceAll, rows);
+    let mut task = stage(sink, &part(&rows(number)[..4])).await;
+    task.1.files.extend(stage(sink, &part(&rows(number)[4..])).await.1.files);
+    let body = sink.prepare(Next { seq, previous, previous_aborted: false, tasks: vec![task] }).await.unwrap();
+    let (_, digest) = manifest::put_intent(&sink.storage, &body).await.unwrap();
+    assert!(matches!(sink.commit(&body, &digest).await.unwrap(), Applied::Committed { .. }));
+    digest
+}
+
+/// What is shown as one file.
+async fn compacted(sink: &DeltaSink, seq: Seq, previous: Digest) -> Digest {
+    let group = compacting::groups(sink, compacting::RULE).await.remove(0);
+    let task = compacting::rewritten(sink, &group, u8::try_from(seq).unwrap()).await.unwrap();
+    let next = Next { seq, previous: Some(previous), previous_aborted: false, tasks: vec![task] };
+    let body = sink.replace_files(next).await.unwrap();
+    let (_, digest) = manifest::put_intent(&sink.storage, &body).await.unwrap();
+    assert!(matches!(sink.commit(&body, &digest).await.unwrap(), Applied::Committed { .. }));
+    digest
+}
+
+/// Proves CO3. Versions are what was loaded, whatever was rewritten since: one that was compacted is gone back to, from one that was.
+#[tokio::test]
+async fn a_version_is_shown_again_after_its_files_were_rewritten() {
+    let world = World::new();
+    let sink = keeping(&world, 2);
+    let mut newest = None;
+    for number in 0..2 {
+        let loaded = in_two_files(&sink, 2 * u64::from(number) + 1, newest, number).await;
+        newest = Some(compacted(&sink, 2 * u64::from(number) + 2, loaded).await);
+        assert_eq!((world.file_count().await, world.rows().await), (1, sorted(&rows(number))));
+    }
+    assert_eq!(known(&sink).await.iter().map(|version| version.number).collect::<Vec<_>>(), [1, 0]);
+    let (body, digest) = back(&sink, 5, newest.unwrap(), 0).await.unwrap();
+    assert!(matches!(sink.commit(&body, &digest).await.unwrap(), Applied::Committed { .. }));
+    assert_eq!((world.file_count().await, world.rows().await), (2, sorted(&rows(0))));
+    compacted(&sink, 6, digest).await;
+    assert_eq!((world.file_count().await, world.rows().await), (1, sorted(&rows(0))));
+}
+
 /// The sweep is told to leave the files of the versions that are kept, even where the table has given them up.
 #[tokio::test]
 async fn files_of_kept_versions_outlive_the_retention_of_the_table_and_others_do_not() {

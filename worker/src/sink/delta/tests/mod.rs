@@ -30,6 +30,7 @@ use crate::{
 
 mod cleaning;
 mod commits;
+mod compacting;
 mod evolving;
 mod faults;
 mod going_back;

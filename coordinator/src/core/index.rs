@@ -1,4 +1,4 @@
-//! Tasks by what may happen to them next, so that nobody looks through all of them.
+//! Tasks by what may happen to them next, so that a round of the leader looks at those and not at all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use windrow_common::{
     task::{Lane, Task, TaskPhase, TaskState},
 };
 
-/// See the module.
+/// See the module. It holds no empty set.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     pub(super) lanes: BTreeMap<PipelineName, BTreeMap<Lane, Phases>>,
@@ -16,7 +16,7 @@ pub(super) struct Index {
 }
 
 /// A lane's tasks by phase, ordered by window. There is no lane and no phase without a task.
-type Phases = BTreeMap<TaskPhase, BTreeSet<(i64, TaskId)>>;
+pub(super) type Phases = BTreeMap<TaskPhase, BTreeSet<(i64, TaskId)>>;
 
 impl Index {
     pub(super) fn insert(&mut self, task: &Task, revision: i64) {

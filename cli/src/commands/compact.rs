@@ -1,0 +1,189 @@
+//! `windrow compact`: small files become few large ones, now.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    io::{self, Write},
+    time::Duration,
+};
+
+use windrow_common::{error, task::TaskPhase};
+use windrow_proto::v1;
+use windrow_worker::error::WorkerError;
+
+use super::{exit::Exit, get, target::Target};
+use crate::{
+    client::Admin,
+    show::{
+        self, Output,
+        number::{bytes, grouped},
+        table::table,
+    },
+};
+
+/// Have the small files of a pipeline's table rewritten as few large ones now
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The pipeline, which has to have a block `compaction`
+    pipeline: String,
+    /// Say what would be rewritten and what that gains, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Form of the result
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// How often it is looked at until it is done.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Most times it is asked whether there is more to do. What is left then is done in the background.
+const MOST_ROUNDS: usize = 1_000;
+
+/// What compacting a table came to.
+#[derive(Debug, Default)]
+pub struct Compacted {
+    before: v1::FileLayout,
+    after: v1::FileLayout,
+    /// What was rewritten, or would be.
+    groups: Vec<v1::FileGroup>,
+}
+
+impl Compacted {
+    /// A line, or none where nothing was done.
+    pub fn in_words(&self, pipeline: &str) -> String {
+        match self.groups.is_empty() {
+            true => String::new(),
+            false => format!("{pipeline}: {} files became {}\n", grouped(self.before.files), grouped(self.after.files)),
+        }
+    }
+}
+
+pub async fn run(args: &Args) -> anyhow::Result<Exit> {
+    let opened = args.target.open()?;
+    let done = async {
+        match args.dry_run {
+            true => plan(opened.admin(), &args.pipeline).await,
+            false => compact(opened.admin(), &args.pipeline).await,
+        }
+    };
+    let done = done.await;
+    opened.close().await;
+    let done = done?;
+    let text = match show::encoded(&value(args, &done), args.output)? {
+        Some(text) => text,
+        None => render(args, &done)?,
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(Exit::Ok)
+}
+
+/// What would be rewritten now.
+async fn plan(admin: &Admin, pipeline: &str) -> anyhow::Result<Compacted> {
+    let found = ask(admin, pipeline, true).await?;
+    let before = found.layout.unwrap_or_default();
+    Ok(Compacted { before, after: before, groups: found.groups })
+}
+
+/// Has everything rewritten that is worth it, and stays until that is done: on this machine the work is done by this very
+/// process.
+pub async fn compact(admin: &Admin, pipeline: &str) -> anyhow::Result<Compacted> {
+    let mut done: Option<Compacted> = None;
+    for _ in 0..MOST_ROUNDS {
+        let found = ask(admin, pipeline, false).await?;
+        let layout = found.layout.unwrap_or_default();
+        let done = done.get_or_insert_with(|| Compacted { before: layout, ..Compacted::default() });
+        done.after = layout;
+        if found.tasks.is_empty() {
+            break;
+        }
+        settle(admin, pipeline, &found.tasks.iter().cloned().collect()).await?;
+        let taken = found.groups.len().min(found.tasks.len());
+        done.groups.extend(found.groups.into_iter().take(taken));
+    }
+    Ok(done.unwrap_or_default())
+}
+
+async fn ask(admin: &Admin, pipeline: &str, dry_run: bool) -> anyhow::Result<v1::CompactResponse> {
+    let request = v1::CompactRequest { pipeline: pipeline.to_owned(), dry_run };
+    Ok(admin.call(request, |mut client, request| async move { client.compact(request).await }).await?)
+}
+
+/// Waits until the tasks are gone; fails when one of them is given up.
+async fn settle(admin: &Admin, pipeline: &str, tasks: &BTreeSet<Vec<u8>>) -> anyhow::Result<()> {
+    loop {
+        let open = get::fetch_tasks(admin, pipeline.to_owned()).await?;
+        let mut ours = open.iter().filter(|task| tasks.contains(&task.id)).peekable();
+        if ours.peek().is_none() {
+            return Ok(());
+        }
+        if let Some(given_up) = ours.find(|task| task.state == TaskPhase::Quarantined.to_string()) {
+            let failure = given_up.failure.clone().unwrap_or_default();
+            let code = error::find(&failure.code).copied().unwrap_or(error::INTERNAL);
+            return Err(WorkerError::never(code, failure.message).at(format!("pipeline {pipeline}")).into());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn value(args: &Args, done: &Compacted) -> serde_json::Value {
+    let layout = |layout: &v1::FileLayout| {
+        serde_json::json!({
+            "files": layout.files, "small_files": layout.small_files, "bytes": layout.bytes,
+            "partitions": layout.partitions, "most_in_partition": layout.most_in_partition,
+        })
+    };
+    let group = |group: &v1::FileGroup| {
+        serde_json::json!({
+            "files": group.files, "bytes": group.bytes, "become": group.makes, "partition": group.place,
+        })
+    };
+    serde_json::json!({
+        "pipeline": args.pipeline, "dry_run": args.dry_run, "before": layout(&done.before), "after": layout(&done.after),
+        "groups": done.groups.iter().map(group).collect::<Vec<_>>(),
+    })
+}
+
+fn render(args: &Args, done: &Compacted) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let before = &done.before;
+    writeln!(
+        text,
+        "{}: {} files, {} of them small, {} in {} partitions",
+        args.pipeline,
+        grouped(before.files),
+        grouped(before.small_files),
+        bytes(before.bytes),
+        grouped(before.partitions),
+    )?;
+    if done.groups.is_empty() {
+        writeln!(text, "nothing to do: no files are worth rewriting")?;
+        return Ok(text);
+    }
+    let row = |group: &v1::FileGroup| {
+        vec![grouped(group.files), grouped(group.makes), bytes(group.bytes), group.place.clone()]
+    };
+    text.push_str(&table(&["FILES", "BECOME", "BYTES", "PARTITION"], done.groups.iter().map(row)));
+    let sum = |what: fn(&v1::FileGroup) -> u64| done.groups.iter().map(what).sum::<u64>();
+    let (files, makes) = (sum(|group| group.files), sum(|group| group.makes));
+    let read = bytes(sum(|group| group.bytes));
+    match args.dry_run {
+        true => writeln!(
+            text,
+            "would rewrite {} files ({read}) as {}: {} files would be left",
+            grouped(files),
+            grouped(makes),
+            grouped((before.files + makes).saturating_sub(files)),
+        )?,
+        false => writeln!(
+            text,
+            "rewrote {} files ({read}) as {}: {} files are left, {} of them small",
+            grouped(files),
+            grouped(makes),
+            grouped(done.after.files),
+            grouped(done.after.small_files),
+        )?,
+    }
+    Ok(text)
+}

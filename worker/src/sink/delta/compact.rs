@@ -1,0 +1,174 @@
+//! Compaction of a Delta table: which of its files are worth rewriting, which the log in memory tells; their rows in fewer files;
+//! and the commit by which these take their place, `dataChange = false`. Of all that may have happened to the table meanwhile one thing
+//! matters: whether the files that were rewritten are still part of it. What was added beside them does not concern them.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::atomic::AtomicU32,
+};
+
+use serde::{Deserialize, Serialize};
+use windrow_common::{
+    claim::Token,
+    error,
+    id::{PipelineName, TaskId},
+    intent::IntentBody,
+    manifest::{Input, ManifestRef},
+};
+
+use super::{
+    DeltaSink,
+    table::{ActiveFile, Table},
+};
+use crate::{
+    error::{Result, WorkerError},
+    sink::{
+        Next,
+        change::without,
+        regroup::{Found, Group, Packed, Packing, Regrouper, Rewritten, pack},
+    },
+    stage::Attempt,
+};
+
+/// What an intent's body says of a commit that rewrites: no window is published by it, so the tasks stand here and not among
+/// those that publish some.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Rewrites {
+    pub(super) rewrites: Vec<Rewrite>,
+}
+
+/// A group whose files were rewritten.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Rewrite {
+    pub(super) task: TaskId,
+    pub(super) pipeline: PipelineName,
+    pub(super) token: Token,
+    pub(super) manifest: ManifestPlace,
+}
+
+/// Where its manifest lies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct ManifestPlace {
+    path: String,
+    sha256: windrow_common::manifest::Digest,
+}
+
+impl Rewrites {
+    /// What the intent rewrites; `None` where it adds or takes away rows.
+    pub(super) fn of(body: &IntentBody) -> Option<Self> {
+        serde_json::from_value(body.change.clone()?).ok()
+    }
+}
+
+impl DeltaSink {
+    pub(super) async fn worth_rewriting(&self, rule: &Packing) -> Result<Packed> {
+        let Some(table) = self.newest().await? else { return Ok(Packed::default()) };
+        let files = table.files.iter().filter(|(path, file)| is_ours(path, file));
+        let found = files.map(|(path, file)| Found {
+            path,
+            bytes: file.bytes,
+            rows: file.rows,
+            partition: &file.partition,
+            window: file.window,
+            told_apart: file.told_apart,
+            modified: file.modified,
+        });
+        Ok(pack(&self.id, found, rule))
+    }
+
+    pub(super) async fn regroup(
+        &self,
+        group: &Group,
+        attempt: &Attempt,
+        read: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Rewritten> {
+        let Some(table) = self.newest().await? else { return Err(gone("the table")) };
+        check_members(&table, group)?;
+        let schema = table.schema.clone();
+        let regrouper = Regrouper {
+            storage: &self.storage,
+            schema: without(&schema, &table.partition_by),
+            attempt,
+            read,
+            count: AtomicU32::new(0),
+        };
+        match regrouper.rewrite(group).await {
+            Ok(files) => Ok(Rewritten { files, schema: schema_json(&table)? }),
+            // A file that was vacuumed away while it was read is no fault of the table's.
+            Err(cause) => match self.newest().await?.map(|table| check_members(&table, group)) {
+                Some(Ok(())) | None => Err(cause),
+                Some(Err(gone)) => Err(gone.because(cause)),
+            },
+        }
+    }
+
+    pub(super) async fn work_out_rewrite(&self, next: Next) -> Result<IntentBody> {
+        let Some(table) = self.newest().await? else {
+            let first = next.tasks.first().map(|(task, _)| task.task);
+            return Err(first.into_iter().fold(gone("the table"), WorkerError::staged_again));
+        };
+        let mut remove: BTreeSet<String> = BTreeSet::new();
+        for (task, manifest) in &next.tasks {
+            for input in &manifest.inputs {
+                // Of two groups with a file in common one was too late.
+                if !is_as_before(&table, input) || !remove.insert(input.name.clone()) {
+                    return Err(gone(&input.name).staged_again(task.task));
+                }
+            }
+        }
+        let rewrite = |task: &windrow_common::intent::IntentTask| {
+            let ManifestRef { path, sha256, .. } = task.manifest.clone();
+            let manifest = ManifestPlace { path, sha256 };
+            Rewrite { task: task.task, pipeline: task.pipeline.clone(), token: task.token, manifest }
+        };
+        let rewrites = Rewrites { rewrites: next.tasks.iter().map(|(task, _)| rewrite(task)).collect() };
+        Ok(IntentBody {
+            sink: self.id.clone(),
+            seq: next.seq,
+            previous: next.previous,
+            previous_aborted: next.previous_aborted,
+            tasks: Vec::new(),
+            schema: schema_json(&table)?,
+            add: next.tasks.into_iter().flat_map(|(_, manifest)| manifest.files).collect(),
+            remove: remove.into_iter().collect(),
+            dead_letters: Vec::new(),
+            change: Some(serde_json::to_value(&rewrites).map_err(unwritable)?),
+            shows: None,
+        })
+    }
+}
+
+/// Whether windrow can rewrite a file: it lies in the table's folder, and all of its rows are rows of the table.
+fn is_ours(path: &str, file: &ActiveFile) -> bool {
+    file.deletion_vector.is_none() && !path.contains("://") && !path.starts_with('/')
+}
+
+fn check_members(table: &Table, group: &Group) -> Result<()> {
+    let files: &HashMap<String, ActiveFile> = &table.files;
+    let stands = |path: &str, bytes: u64| {
+        files.get(path).is_some_and(|file| file.bytes == bytes && file.deletion_vector.is_none())
+    };
+    match group.members().find(|member| !stands(&member.path, member.bytes)) {
+        None => Ok(()),
+        Some(member) => Err(gone(&member.path)),
+    }
+}
+
+fn is_as_before(table: &Table, input: &Input) -> bool {
+    let file = table.files.get(&input.name);
+    file.is_some_and(|file| file.bytes == input.bytes && file.deletion_vector.is_none())
+}
+
+fn gone(what: &str) -> WorkerError {
+    WorkerError::later(error::GROUP_GONE, "what was to be rewritten is not part of the table any more")
+        .at(what.to_owned())
+        .fix("nothing needs to be done: files that are worth rewriting are looked for again")
+}
+
+fn schema_json(table: &Table) -> Result<serde_json::Value> {
+    serde_json::to_value(table.schema.as_ref()).map_err(unwritable)
+}
+
+fn unwritable(cause: serde_json::Error) -> WorkerError {
+    WorkerError::never(error::INTERNAL, "a commit cannot be written as JSON").because(cause)
+}

@@ -1,0 +1,340 @@
+//! Which small files become one. Pure: what is known of a table's files in, groups out.
+//!
+//! A file that is rewritten is read and written whole, so it should not happen to the same rows again and again: a file that is
+//! more than twice as large as all the others together waits until they have grown, and each row is rewritten a number of times that grows with the
+//! logarithm of the file it ends in.
+
+use std::collections::BTreeMap;
+
+use windrow_common::{
+    compaction::FileLayout,
+    id::SinkId,
+    window::{Axis, Window},
+};
+
+use super::group::{Bin, Group, Member, join};
+
+/// A group that has come to so many bytes is full: one task reads about so much.
+const GROUP_BYTES: u64 = 256 << 20;
+/// Most files of a group.
+const GROUP_FILES: usize = 1_000;
+/// Most files made by one task.
+const GROUP_BINS: usize = 64;
+/// Most groups of one answer; it has to fit a message.
+const MOST_GROUPS: usize = 100;
+
+/// What makes files worth rewriting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packing {
+    /// Bytes a rewritten file is to reach.
+    pub target: u64,
+    /// Files of fewer bytes are small.
+    pub small_below: u64,
+    /// So many small files that may become one are rewritten.
+    pub min_files: usize,
+    /// Fewer are when one of them was written before this, in milliseconds since 1970.
+    pub stale_before: i64,
+    /// Rows of different windows have to be told apart later.
+    pub windows_are_replaced: bool,
+}
+
+/// A file that is part of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::sink) struct Found<'a> {
+    pub(in crate::sink) path: &'a str,
+    pub(in crate::sink) bytes: u64,
+    pub(in crate::sink) rows: Option<u64>,
+    pub(in crate::sink) partition: &'a BTreeMap<String, Option<String>>,
+    pub(in crate::sink) window: Option<Window>,
+    /// Every row says by its cursor which window it is of.
+    pub(in crate::sink) told_apart: bool,
+    /// When it was written, in milliseconds since 1970.
+    pub(in crate::sink) modified: i64,
+}
+
+/// What a look at a table came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Packed {
+    pub layout: FileLayout,
+    /// Worth most first.
+    pub groups: Vec<Group>,
+}
+
+/// Files that may become one are of one partition and of one kin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kin {
+    /// Nobody says which windows they hold.
+    Untagged,
+    /// The rows say it themselves, or nobody will ever want to know.
+    Together,
+    /// Each window, or version of a full load, by itself.
+    Apart(Window),
+}
+
+/// Gathers small files into bins up to the target, and bins into groups.
+pub(in crate::sink) fn pack<'a>(sink: &SinkId, files: impl Iterator<Item = Found<'a>>, rule: &Packing) -> Packed {
+    let mut layout = FileLayout::default();
+    let mut partitions: BTreeMap<_, (u64, BTreeMap<Kin, Vec<Found<'a>>>)> = BTreeMap::new();
+    for file in files {
+        layout.files += 1;
+        layout.bytes += file.bytes;
+        let (count, kins) = partitions.entry(file.partition).or_default();
+        *count += 1;
+        if file.bytes < rule.small_below {
+            layout.small_files += 1;
+            kins.entry(kin(&file, rule)).or_default().push(file);
+        }
+    }
+    layout.partitions = partitions.len() as u64;
+    layout.most_in_partition = partitions.values().map(|(count, _)| *count).max().unwrap_or(0);
+    let kins = partitions.into_values().flat_map(|(_, kins)| kins.into_values());
+    let bins = kins.flat_map(|kin| bins(kin, rule));
+    Packed { layout, groups: groups(sink, bins) }
+}
+
+fn kin(file: &Found<'_>, rule: &Packing) -> Kin {
+    match file.window {
+        None => Kin::Untagged,
+        // What lies at the beginning of time has no cursor.
+        Some(window) if window.axis() == Axis::Version || window.start() == i64::MIN => Kin::Apart(window),
+        Some(_) if file.told_apart || !rule.windows_are_replaced => Kin::Together,
+        Some(window) => Kin::Apart(window),
+    }
+}
+
+/// The bins worth making of files of one kin.
+fn bins(mut files: Vec<Found<'_>>, rule: &Packing) -> Vec<Bin> {
+    let is_stale = |file: &Found<'_>| file.modified < rule.stale_before;
+    let stale = files.iter().any(is_stale);
+    if !stale {
+        leave_large(&mut files);
+    }
+    if files.len() < 2 || files.len() < rule.min_files && !stale {
+        return Vec::new();
+    }
+    // Neighbours in time become neighbours in a file.
+    files.sort_by(|a, b| order(a).cmp(&order(b)));
+    let mut cut: Vec<Vec<Found<'_>>> = Vec::new();
+    let mut bytes = 0;
+    for file in files {
+        match cut.last_mut() {
+            Some(bin) if bytes + file.bytes <= rule.target => {
+                bytes += file.bytes;
+                bin.push(file);
+            }
+            _ => {
+                bytes = file.bytes;
+                cut.push(vec![file]);
+            }
+        }
+    }
+    let worth = |bin: &Vec<Found<'_>>| {
+        let bytes: u64 = bin.iter().map(|file| file.bytes).sum();
+        bin.len() > 1 && (bin.len() >= rule.min_files || bytes >= rule.small_below || bin.iter().any(is_stale))
+    };
+    cut.into_iter().filter(worth).filter_map(|bin| bin_of(&bin)).collect()
+}
+
+/// Leaves out the largest for as long as it is more than twice as large as the others together.
+fn leave_large(files: &mut Vec<Found<'_>>) {
+    files.sort_by(|a, b| a.bytes.cmp(&b.bytes).then_with(|| a.path.cmp(b.path)));
+    let mut rest: u64 = files.iter().map(|file| file.bytes).sum();
+    while let Some(largest) = files.last() {
+        rest -= largest.bytes;
+        if largest.bytes <= rest.saturating_mul(2) {
+            return;
+        }
+        files.pop();
+    }
+}
+
+fn order<'a>(file: &'a Found<'_>) -> (Option<Window>, &'a str) {
+    (file.window, file.path)
+}
+
+fn bin_of(files: &[Found<'_>]) -> Option<Bin> {
+    let first = files.first()?;
+    let window = match first.window {
+        None => None,
+        Some(hull) => Some(files.iter().try_fold(hull, |hull, file| join(hull, file.window?))?),
+    };
+    let member = |file: &Found<'_>| Member { path: file.path.to_owned(), bytes: file.bytes, rows: file.rows };
+    Some(Bin { partition: first.partition.clone(), window, files: files.iter().map(member).collect() })
+}
+
+/// Bins one after the other, until a group is full.
+fn groups(sink: &SinkId, bins: impl Iterator<Item = Bin>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let (mut bytes, mut files) = (0_u64, 0_usize);
+    for bin in bins {
+        let size: u64 = bin.files.iter().map(|member| member.bytes).sum();
+        let fits = |group: &Group| {
+            bytes + size <= GROUP_BYTES && files + bin.files.len() <= GROUP_FILES && group.bins.len() < GROUP_BINS
+        };
+        match groups.last_mut().filter(|group| fits(group)) {
+            Some(group) => {
+                (bytes, files) = (bytes + size, files + bin.files.len());
+                group.bins.push(bin);
+            }
+            None => {
+                (bytes, files) = (size, bin.files.len());
+                groups.push(Group { sink: sink.clone(), bins: vec![bin] });
+            }
+        }
+    }
+    let gain = |group: &Group| (group.members().count() - group.bins.len()) as f64 / group.bytes().max(1) as f64;
+    groups.sort_by(|a, b| gain(b).total_cmp(&gain(a)));
+    groups.truncate(MOST_GROUPS);
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    const RULE: Packing =
+        Packing { target: 100, small_below: 50, min_files: 3, stale_before: 0, windows_are_replaced: true };
+
+    fn time(start: i64, end: i64) -> Window {
+        Window::new(Axis::Time, start, end).unwrap()
+    }
+
+    struct File(&'static str, u64, Option<Window>, bool, &'static str, i64);
+
+    /// The paths of each bin.
+    fn packed(files: &[File], rule: Packing) -> Vec<Vec<String>> {
+        let partitions: Vec<BTreeMap<String, Option<String>>> =
+            files.iter().map(|file| [("day".to_owned(), Some(file.4.to_owned()))].into()).collect();
+        let found = files.iter().zip(&partitions).map(|(file, partition)| Found {
+            path: file.0,
+            bytes: file.1,
+            rows: Some(1),
+            partition,
+            window: file.2,
+            told_apart: file.3,
+            modified: file.5,
+        });
+        let packed = pack(&"lake".parse().unwrap(), found, &rule);
+        let paths = |bin: &Bin| bin.files.iter().map(|file| file.path.clone()).collect();
+        packed.groups.iter().flat_map(|group| &group.bins).map(paths).collect()
+    }
+
+    fn told(path: &'static str, bytes: u64, hour: i64) -> File {
+        File(path, bytes, Some(time(hour, hour + 1)), true, "1", 1)
+    }
+
+    #[test]
+    fn small_files_of_a_partition_become_one_up_to_the_target() {
+        let files = [told("c", 30, 2), told("a", 30, 0), told("b", 30, 1), told("d", 30, 3), told("big", 70, 4)];
+        // The fourth does not fit, and alone it stays as it is.
+        assert_eq!(packed(&files, RULE), [["a", "b", "c"]]);
+        let two = [told("a", 30, 0), told("b", 30, 1)];
+        assert!(packed(&two, RULE).is_empty(), "two are too few");
+    }
+
+    /// Proves CO14.
+    #[test]
+    fn few_files_are_rewritten_when_one_of_them_has_waited_long_enough() {
+        let two = [told("a", 30, 0), told("b", 30, 1)];
+        assert_eq!(packed(&two, Packing { stale_before: 2, ..RULE }), [["a", "b"]]);
+        // Late files beside one that was made of others: when they are many, or old.
+        let late = [told("made", 45, 0), told("x", 5, 0), told("y", 5, 0)];
+        assert!(packed(&late, RULE).is_empty());
+        assert_eq!(packed(&late, Packing { stale_before: 2, ..RULE }), [["made", "x", "y"]]);
+        let more = [told("made", 45, 0), told("x", 5, 0), told("y", 5, 0), told("z", 5, 0)];
+        assert_eq!(packed(&more, RULE), [["x", "y", "z"]], "what is much larger than the others together waits");
+    }
+
+    #[test]
+    fn files_of_windows_that_cannot_be_told_apart_stay_apart() {
+        let file = |path, hour: i64, told| File(path, 10, Some(time(hour, hour + 1)), told, "1", 1);
+        let mixed =
+            [file("a", 0, false), file("b", 0, false), file("c", 0, false), file("d", 1, false), file("e", 1, true)];
+        assert_eq!(packed(&mixed, RULE), [["a", "b", "c"]]);
+        let all = packed(&mixed, Packing { windows_are_replaced: false, ..RULE });
+        assert_eq!(all, [["a", "b", "c", "d", "e"]]);
+    }
+
+    #[test]
+    fn what_differs_in_partition_version_or_tag_stays_apart() {
+        let version = |path, version| File(path, 10, Some(Window::version(version)), false, "1", 1);
+        let none = |path, day| File(path, 10, None, false, day, 1);
+        let files = [
+            version("v1", 1),
+            version("v2", 2),
+            version("w2", 2),
+            version("x2", 2),
+            none("a", "1"),
+            none("b", "1"),
+            none("c", "1"),
+            none("d", "2"),
+        ];
+        assert_eq!(packed(&files, RULE), [["a", "b", "c"], ["v2", "w2", "x2"]]);
+    }
+
+    /// Proves CO12.
+    #[test]
+    fn one_huge_table_becomes_groups_of_bounded_size() {
+        let partition = BTreeMap::new();
+        let rule = Packing { target: 64 << 20, small_below: 32 << 20, ..RULE };
+        let paths: Vec<String> = (0..5_000).map(|n| format!("f{n:04}")).collect();
+        let found = paths.iter().map(|path| Found {
+            path,
+            bytes: 1 << 20,
+            rows: None,
+            partition: &partition,
+            window: None,
+            told_apart: false,
+            modified: 1,
+        });
+        let packed = pack(&"lake".parse().unwrap(), found, &rule);
+        assert!(packed.groups.len() >= 5_000 / 256, "{}", packed.groups.len());
+        for group in &packed.groups {
+            assert!(group.bytes() <= GROUP_BYTES && group.members().count() <= GROUP_FILES);
+        }
+        assert_eq!(packed.groups.iter().map(|group| group.members().count()).sum::<usize>(), 5_000);
+    }
+
+    proptest! {
+        /// Whatever the files are, each is in one bin at most, with its like, and no bin is larger than the target.
+        #[test]
+        fn each_file_is_taken_once_and_among_its_like(
+            files in vec((1_u64..80, 0_i64..6, any::<bool>(), 0_u8..3, 0_i64..4), 0..60),
+            stale_before in 0_i64..4,
+        ) {
+            let partitions: Vec<BTreeMap<String, Option<String>>> =
+                (0..3).map(|p| [("p".to_owned(), Some(p.to_string()))].into()).collect();
+            let paths: Vec<String> = (0..files.len()).map(|n| format!("f{n:03}")).collect();
+            let found: Vec<Found<'_>> = files.iter().zip(&paths).map(|((bytes, hour, told_apart, p, modified), path)| Found {
+                path,
+                bytes: *bytes,
+                rows: None,
+                partition: &partitions[*p as usize],
+                window: (*hour > 0).then(|| time(*hour, hour + 1)),
+                told_apart: *told_apart,
+                modified: *modified,
+            }).collect();
+            let rule = Packing { stale_before, ..RULE };
+            let packed = pack(&"lake".parse().unwrap(), found.iter().cloned(), &rule);
+            let mut taken = std::collections::BTreeSet::new();
+            for bin in packed.groups.iter().flat_map(|group| &group.bins) {
+                prop_assert!(bin.files.len() > 1);
+                prop_assert!(bin.files.iter().map(|file| file.bytes).sum::<u64>() <= rule.target);
+                for member in &bin.files {
+                    prop_assert!(taken.insert(member.path.clone()));
+                    let file = found.iter().find(|file| file.path == member.path).unwrap();
+                    prop_assert!(file.bytes < rule.small_below && *file.partition == bin.partition);
+                    match (bin.window, file.window) {
+                        (None, None) => {}
+                        (Some(hull), Some(window)) => prop_assert!(hull.covers(&window) && (file.told_apart || hull == window)),
+                        other => prop_assert!(false, "{:?}", other),
+                    }
+                }
+            }
+            prop_assert_eq!(packed.layout.files, files.len() as u64);
+        }
+    }
+}
