@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use windrow_tests::{
     cluster::Cluster,
     postgres::Postgres,
-    process::{run, run_in, run_json},
+    process::{Process, run, run_in, run_json},
     reader, s3,
     skip::skip,
 };
@@ -178,11 +178,18 @@ fn a_table_that_was_wiped_is_never_called_unchanged() {
     let load = Load::of_files("delta");
     load.run();
     fs::remove_dir_all(load.path("table")).unwrap();
-    let create = ["backfill", "create", "load", "--reprocess", "all", "--no-watch", "--local", load.arg()];
-    let created = run(&create).unwrap();
+    let create = ["backfill", "create", "load", "--reprocess", "all", "--local", load.arg()];
+    // It would wait for somebody to look.
+    let mut creating = Process::start(&create, &load.path("create.log")).unwrap();
+    let begun = (0..300).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        creating.log().contains("0/1 windows")
+    });
+    assert!(begun, "{}", creating.log());
+    creating.kill().unwrap();
     let ran = run(&["run", load.arg()]).unwrap();
-    let (created, ran) = (said(&created), said(&ran));
-    assert!(ran.contains("WR-K009") || created.contains("WR-K009"), "{created}\n{ran}");
+    assert_eq!(ran.status.code(), Some(1), "{}", said(&ran));
+    assert!(said(&ran).contains("WR-K009"), "{}", said(&ran));
     let windows = run_json(&["get", "windows", "load", "-o", "json", "--local", load.arg()]).unwrap();
     assert_eq!(windows[1]["unchanged"], false, "{windows}");
 }
@@ -195,11 +202,16 @@ fn a_delta_table_that_is_what_it_was_is_not_loaded_again() {
     source: { from: here, path: input.csv, schema: { id: int } }
     sink: { to: here, format: delta, path: raw }
 ";
-    let load = Load::new("", raw, "from: here, format: delta, path: raw", "to: here, format: delta, path: table");
+    let load =
+        Load::new("", raw, "from: here, format: delta, path: raw", "to: here, format: delta, path: table");
     let deliver = |rows: &str| fs::write(load.path("input.csv"), format!("id\n{rows}")).unwrap();
     deliver("1\n2\n");
+    // The table has to be there first.
+    let file = load.path("pipelines.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, &text[..text.find("  load:").unwrap()]).unwrap();
     load.run();
-    // It may have waited for the other's table.
+    fs::write(&file, text).unwrap();
     load.run();
     let commits = load.commits();
     assert!(load.again(&[]));
@@ -227,9 +239,7 @@ fn a_table_of_a_database_that_is_what_it_was_is_not_loaded_again() {
         )
         .unwrap();
     let connection = "  shop: { type: postgres, url: \"${env:WINDROW_TEST_SHOP_URL}\" }\n";
-    for source in
-        ["table: visits, shards: { rows: 1000 }", "table: recent", "query: 'SELECT id, note, price FROM visits'"]
-    {
+    for source in ["table: visits, shards: { rows: 1000 }", "table: recent", "query: 'SELECT id, note, price FROM visits'"] {
         let mut load =
             Load::new(connection, "", &format!("from: shop, {source}"), "to: here, format: delta, path: table");
         load.environment = vec![("WINDROW_TEST_SHOP_URL".to_owned(), postgres.url())];
@@ -250,9 +260,7 @@ fn a_table_of_a_database_that_is_what_it_was_is_not_loaded_again() {
         assert!(load.again(&[]), "{source}: the same rows in another order");
         postgres.psql("DELETE FROM visits WHERE id = 77; INSERT INTO visits SELECT 78000, at, note, price FROM visits LIMIT 1").unwrap();
         assert!(!load.again(&[]), "{source}: one went and one came");
-        postgres
-            .psql("DELETE FROM visits WHERE id = 78000; INSERT INTO visits VALUES (77, '2024-01-01', 'n77', 1)")
-            .unwrap();
+        postgres.psql("DELETE FROM visits WHERE id = 78000; INSERT INTO visits VALUES (77, '2024-01-01', 'n77', 1)").unwrap();
     }
 }
 
@@ -288,8 +296,7 @@ async fn objects_of_a_bucket_that_are_what_they_were_are_not_loaded_again() {
     let Some(s3) = lake::server("objects_of_a_bucket_that_are_what_they_were_are_not_loaded_again") else { return };
     let store = s3.client().unwrap();
     let put = async |key: &str, text: &'static str| store.put(&key.into(), text.into()).await.unwrap();
-    let load =
-        Load::new("", "", "from: drop, path: 'in/*.csv', schema: { id: int }", "to: here, format: delta, path: table");
+    let load = Load::new("", "", "from: drop, path: 'in/*.csv', schema: { id: int }", "to: here, format: delta, path: table");
     let drop = lake::connection(load.folder.path(), &s3.address(), &format!("{}/", s3::BUCKET));
     lake::edit(&load.path("pipelines.yaml"), "pipelines:\n", &format!("  drop: {drop}\npipelines:\n"));
     put("in/a.csv", "id\n1\n2\n").await;

@@ -31,6 +31,9 @@ pub fn render(
     let left = after.iter().any(|report| open(report) > 0);
     let _ = match published {
         0 if failed || left || !waiting.is_empty() => writeln!(text, "\nno window was published ({})", span(took)),
+        0 if moved > 0 => {
+            writeln!(text, "\n{} rows of windows that were loaded again, {}", grouped(moved), style.green(span(took)))
+        }
         0 => writeln!(text, "\nnothing to do: every due window is published ({})", span(took)),
         _ => writeln!(text, "\n{} rows in {} windows, {}", grouped(moved), grouped(published), style.green(span(took))),
     };
