@@ -202,8 +202,7 @@ fn a_delta_table_that_is_what_it_was_is_not_loaded_again() {
     source: { from: here, path: input.csv, schema: { id: int } }
     sink: { to: here, format: delta, path: raw }
 ";
-    let load =
-        Load::new("", raw, "from: here, format: delta, path: raw", "to: here, format: delta, path: table");
+    let load = Load::new("", raw, "from: here, format: delta, path: raw", "to: here, format: delta, path: table");
     let deliver = |rows: &str| fs::write(load.path("input.csv"), format!("id\n{rows}")).unwrap();
     deliver("1\n2\n");
     // The table has to be there first.
@@ -239,7 +238,9 @@ fn a_table_of_a_database_that_is_what_it_was_is_not_loaded_again() {
         )
         .unwrap();
     let connection = "  shop: { type: postgres, url: \"${env:WINDROW_TEST_SHOP_URL}\" }\n";
-    for source in ["table: visits, shards: { rows: 1000 }", "table: recent", "query: 'SELECT id, note, price FROM visits'"] {
+    for source in
+        ["table: visits, shards: { rows: 1000 }", "table: recent", "query: 'SELECT id, note, price FROM visits'"]
+    {
         let mut load =
             Load::new(connection, "", &format!("from: shop, {source}"), "to: here, format: delta, path: table");
         load.environment = vec![("WINDROW_TEST_SHOP_URL".to_owned(), postgres.url())];
@@ -260,7 +261,9 @@ fn a_table_of_a_database_that_is_what_it_was_is_not_loaded_again() {
         assert!(load.again(&[]), "{source}: the same rows in another order");
         postgres.psql("DELETE FROM visits WHERE id = 77; INSERT INTO visits SELECT 78000, at, note, price FROM visits LIMIT 1").unwrap();
         assert!(!load.again(&[]), "{source}: one went and one came");
-        postgres.psql("DELETE FROM visits WHERE id = 78000; INSERT INTO visits VALUES (77, '2024-01-01', 'n77', 1)").unwrap();
+        postgres
+            .psql("DELETE FROM visits WHERE id = 78000; INSERT INTO visits VALUES (77, '2024-01-01', 'n77', 1)")
+            .unwrap();
     }
 }
 
@@ -296,7 +299,8 @@ async fn objects_of_a_bucket_that_are_what_they_were_are_not_loaded_again() {
     let Some(s3) = lake::server("objects_of_a_bucket_that_are_what_they_were_are_not_loaded_again") else { return };
     let store = s3.client().unwrap();
     let put = async |key: &str, text: &'static str| store.put(&key.into(), text.into()).await.unwrap();
-    let load = Load::new("", "", "from: drop, path: 'in/*.csv', schema: { id: int }", "to: here, format: delta, path: table");
+    let load =
+        Load::new("", "", "from: drop, path: 'in/*.csv', schema: { id: int }", "to: here, format: delta, path: table");
     let drop = lake::connection(load.folder.path(), &s3.address(), &format!("{}/", s3::BUCKET));
     lake::edit(&load.path("pipelines.yaml"), "pipelines:\n", &format!("  drop: {drop}\npipelines:\n"));
     put("in/a.csv", "id\n1\n2\n").await;

@@ -43,6 +43,7 @@ impl Asked<'_> {
     fn check_skip(&self, findings: &mut Findings) {
         let message = match (self.pattern, self.sink.write) {
             (Pattern::Incremental, _) => "windows are loaded once, so there is nothing to leave out",
+            (Pattern::Compact, _) => "a table that is compacted is not loaded",
             (Pattern::Full, WriteMode::ReplaceAll) => return,
             (Pattern::Full, _) => "a load that adds to the table is never the same again",
         };
@@ -78,7 +79,7 @@ impl Asked<'_> {
             return;
         }
         let (message, fix) = match self.pattern {
-            Pattern::Full => ("this source cannot prove that it is what it was", "remove `unchanged`"),
+            Pattern::Full | Pattern::Compact => ("this source cannot prove that it is what it was", "remove `unchanged`"),
             Pattern::Incremental => (
                 "this source cannot prove that a window is what it was",
                 "remove `audit_after`; of files, those whose path names the window can be proven",
