@@ -59,6 +59,7 @@ catalogue! {
     SNAPSHOT_LOST = "WR-S014": "the snapshot that shards are read from is gone";
     PAGES_LOOP = "WR-S020": "the pages of an API do not end";
     NOT_READY = "WR-S030": "a window's input is not complete yet";
+    NOT_READY_IN_TIME = "WR-S031": "a window's input was not complete in time";
     BAD_SQL = "WR-T001": "the SQL of a transform is not valid";
     NOT_ROW_WISE = "WR-T002": "a transform needs its windows one by one";
     OUT_OF_MEMORY = "WR-T003": "a transform needs more memory than it may take";
@@ -80,6 +81,7 @@ catalogue! {
     GUARDED = "WR-K020": "a load is not what its guard expects";
     VERSION_GONE = "WR-K030": "the version to go back to is not kept";
     NO_VERSIONS = "WR-K031": "the pipeline has no versions to go back to";
+    BAD_MARKER = "WR-K060": "a marker has no name that can be looked for";
     STORE_UNAVAILABLE = "WR-L001": "the store does not answer";
     STORE_FULL = "WR-L002": "the store has no space left";
     STORE_BROKEN = "WR-L003": "the store's content does not make sense";

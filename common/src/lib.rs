@@ -10,6 +10,7 @@ pub mod id;
 pub mod intent;
 pub mod invariant;
 pub mod manifest;
+pub mod marker;
 pub mod pipeline;
 pub mod quantity;
 pub mod readiness;

@@ -1,14 +1,20 @@
-//! When the input of a window is complete, for sources that cannot tell by themselves.
+//! When the input of a window is complete, for sources that cannot tell by themselves, and how consumers learn that its
+//! output is.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a pipeline waits for.
+use crate::{id::PipelineName, quantity::Pause};
+
+/// What a pipeline waits for, and what it tells those who wait for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Readiness {
     /// What has to be so before a window is read. Until then it waits, and holds no slot.
     pub require: Require,
+    /// How consumers are told that a window is complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publish: Option<Publish>,
 }
 
 /// Conditions on a window's input.
@@ -21,6 +27,26 @@ pub struct Require {
     /// One of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub any: Vec<Condition>,
+    /// How long a window waits, from the moment it is planned, before `then` is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub timeout: Option<Pause>,
+    /// What becomes of a window that has waited for so long.
+    #[serde(skip_serializing_if = "Then::is_alert")]
+    pub then: Then,
+}
+
+/// What becomes of a window whose input is not complete in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// It goes on waiting, and is counted as overdue.
+    #[default]
+    Alert,
+    /// It is quarantined.
+    Fail,
+    /// What is there is read.
+    Go,
 }
 
 /// A condition on a window's input.
@@ -31,6 +57,37 @@ pub enum Condition {
     Marker(String),
     /// The next window has objects: whoever writes it is done with this one.
     NextPartition(NextPartition),
+    /// Another pipeline has published all of the window.
+    Pipeline(#[schemars(with = "String")] PipelineName),
+}
+
+/// The objects that say that a window is complete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    /// A path with placeholders: an object for each window. Without any: one for a full load, or one in each partition the
+    /// window has rows in.
+    pub marker: String,
+    /// The folder markers lie in, under the connection that keeps the sink's files. Files have theirs beside them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+    /// Whether each partition the window has rows in gets one too, called by the last part of `marker`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partitions: bool,
+    /// Where the description of what is complete stands.
+    #[serde(default, skip_serializing_if = "Description::is_inside")]
+    pub manifest: Description,
+}
+
+/// Where the description of what is complete stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Description {
+    /// In the marker.
+    #[default]
+    Inside,
+    /// In an object beside it, called as the marker with `.json` behind it. The marker is empty.
+    Beside,
 }
 
 /// The only thing to say of the next partition.
@@ -49,6 +106,18 @@ impl Require {
     /// All conditions there are.
     pub fn conditions(&self) -> impl Iterator<Item = &Condition> {
         self.all.iter().chain(&self.any)
+    }
+}
+
+impl Then {
+    fn is_alert(&self) -> bool {
+        *self == Self::Alert
+    }
+}
+
+impl Description {
+    fn is_inside(&self) -> bool {
+        *self == Self::Inside
     }
 }
 
@@ -89,5 +158,19 @@ mod tests {
         {
             assert!(serde_json::from_value::<Readiness>(wrong.clone()).is_err(), "{wrong}");
         }
+    }
+    #[test]
+    fn what_is_told_and_how_long_is_waited_survive_their_text_form() {
+        let text = json!({
+            "require": { "all": [{ "pipeline": "flights" }], "timeout": "6h", "then": "fail" },
+            "publish": { "marker": "dt={window.start:%F}/_SUCCESS", "partitions": true, "manifest": "beside" },
+        });
+        let read: Readiness = serde_json::from_value(text.clone()).unwrap();
+        assert_eq!(read.require.then, Then::Fail);
+        assert_eq!(serde_json::to_value(&read).unwrap(), text);
+        let usual: Readiness = serde_json::from_value(json!({ "publish": { "marker": "_SUCCESS" } })).unwrap();
+        let publish = usual.publish.unwrap();
+        assert_eq!((publish.partitions, publish.manifest), (false, Description::Inside));
+        assert!(serde_json::from_value::<Readiness>(json!({ "publish": {} })).is_err());
     }
 }

@@ -20,6 +20,7 @@ mod many;
 mod metrics;
 mod postgres;
 mod postgres_sink;
+mod ready;
 mod recovery;
 mod rollback;
 mod s3;

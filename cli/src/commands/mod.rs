@@ -23,6 +23,7 @@ mod mapping;
 pub mod pipeline;
 pub mod plan;
 pub mod range;
+pub mod ready;
 pub mod rollback;
 pub mod run;
 pub mod schema;
@@ -44,6 +45,7 @@ pub enum Command {
     Explain(explain::Args),
     Backfill(backfill::Args),
     Rollback(rollback::Args),
+    Ready(ready::Args),
     Pause(pipeline::PauseArgs),
     Resume(pipeline::ResumeArgs),
     Admin(admin::Args),
@@ -77,6 +79,7 @@ impl Command {
             Self::Explain(_) => "explain",
             Self::Backfill(args) => args.verb(),
             Self::Rollback(_) => "rollback",
+            Self::Ready(args) => args.verb(),
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
             Self::Admin(args) => args.verb(),
@@ -92,6 +95,7 @@ impl Command {
         match self {
             Self::Run(_) | Self::Dev(_) | Self::Coordinator(_) | Self::Worker(_) => false,
             Self::Backfill(args) => !args.follows(),
+            Self::Ready(args) => !args.waits(),
             _ => true,
         }
     }
@@ -109,6 +113,7 @@ impl Command {
             Self::Explain(args) => explain::run(args).await,
             Self::Backfill(args) => backfill::run(args).await.map(Into::into),
             Self::Rollback(args) => rollback::run(args).await.map(Into::into),
+            Self::Ready(args) => ready::run(args).await.map(Into::into),
             Self::Pause(args) => pipeline::pause(args).await.map(Into::into),
             Self::Resume(args) => pipeline::resume(args).await.map(Into::into),
             Self::Admin(args) => admin::run(args).await.map(Into::into),

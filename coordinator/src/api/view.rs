@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use windrow_common::{
     id::SinkId,
     pipeline::Pipeline,
-    task::{Lane, Task, TaskState},
+    task::{Lane, Task, TaskPhase, TaskState},
 };
 use windrow_proto::v1;
 
@@ -19,6 +19,7 @@ use crate::{
         rollback::{Phase, Rollback},
         table::{PipelineEntry, Versioned},
         timeline::Standing,
+        upstream,
         workers::WorkerState,
     },
     ledger::{choice_out, order_out, phase_out},
@@ -121,6 +122,9 @@ pub(super) fn task(view: &View<'_>, entry: &Versioned<Task>) -> v1::Task {
             out.obstacles = assign::obstacles(view.table, view.workers, task, view.now);
         }
         TaskState::Pending { not_before, .. } => {
+            if let Some(reason) = upstream::lacks(view.table, task, view.now) {
+                (out.state, out.waiting_for) = (TaskPhase::Waiting.to_string(), reason);
+            }
             out.not_before_us = not_before.as_microsecond();
             out.obstacles = assign::obstacles(view.table, view.workers, task, view.now);
         }
@@ -140,16 +144,24 @@ pub(super) fn task(view: &View<'_>, entry: &Versioned<Task>) -> v1::Task {
 }
 
 pub(super) fn window(view: &View<'_>, found: &WindowReport<'_>) -> v1::WindowStatus {
+    // What waits for another pipeline waits, although nobody has to ask for it.
+    let standing = match (found.standing, found.task) {
+        (Standing::Open(id, TaskPhase::Pending), Some(task))
+            if upstream::lacks(view.table, &task.value, view.now).is_some() =>
+        {
+            Standing::Open(id, TaskPhase::Waiting)
+        }
+        (standing, _) => standing,
+    };
     v1::WindowStatus {
         window: Some(found.window.into()),
-        state: window_state(found.standing).into(),
+        state: window_state(standing).into(),
         task: found.task.map(|entry| task(view, entry)),
         due_us: found.due.map(|at| at.as_microsecond()).unwrap_or_default(),
     }
 }
 
 fn window_state(standing: Standing) -> v1::WindowState {
-    use windrow_common::task::TaskPhase;
     match standing {
         Standing::NotClosed => v1::WindowState::Open,
         Standing::Published => v1::WindowState::Published,

@@ -24,6 +24,7 @@ use crate::{
         commit::Todo,
         lifecycle, plan, shards,
         table::Change,
+        upstream,
     },
     ledger::{LedgerError, MAX_CHANGE},
     trace,
@@ -41,6 +42,9 @@ impl Controller {
         }
         if look {
             self.reap().await?;
+            for change in upstream::settle(&self.table, self.now()) {
+                self.persist(&change).await?;
+            }
             while let Some(change) = shards::give_up(&self.table, self.now()) {
                 self.persist(&change).await?;
             }
@@ -140,7 +144,12 @@ impl Controller {
 
     fn ask_committer(&mut self, sink: &SinkId, todo: Todo) {
         let request = self.next_request();
-        let Some(pipeline) = self.any_pipeline_of(sink) else { return };
+        let tasks = match &todo {
+            Todo::Take(_) => return,
+            Todo::Prepare { draft, .. } => &draft.tasks,
+            Todo::Commit { intent, .. } => &intent.tasks,
+        };
+        let Some(pipeline) = self.pipeline_behind(tasks).or_else(|| self.any_pipeline_of(sink)) else { return };
         match todo {
             Todo::Take(_) => {}
             Todo::Prepare { worker, draft } => {
@@ -183,6 +192,12 @@ impl Controller {
                 self.tell(&worker, Out::Commit(commit));
             }
         }
+    }
+
+    /// The pipeline of the first task, as JSON: its markers are the commit's, if it has any.
+    fn pipeline_behind(&self, tasks: &[(TaskId, i64)]) -> Option<Vec<u8>> {
+        let task = self.table.task(&tasks.first()?.0)?;
+        serde_json::to_vec(self.table.pipeline(&task.value.pipeline)?.spec()).ok()
     }
 
     /// A pipeline that writes to the sink, as JSON: what the committer opens the sink by.
@@ -263,6 +278,7 @@ impl Controller {
             claim_trace: claim_trace.to_owned(),
             previous_trace: self.attempts.of(&task.id).unwrap_or_default().to_owned(),
             detail_apart: self.is_apart(&task),
+            waited_enough: upstream::goes_anyway(&self.table, &task, self.now()),
             part: task.part.as_ref().map(|part| part.what.clone()).unwrap_or_default(),
             backfill: match &task.lane {
                 Lane::Live => String::new(),

@@ -13,6 +13,7 @@ pub mod commit;
 pub mod coverage;
 pub mod lifecycle;
 pub mod plan;
+pub mod ready;
 pub mod recovery;
 pub mod report;
 pub mod rollback;
@@ -20,6 +21,7 @@ pub mod shards;
 pub mod sources;
 pub mod table;
 pub mod timeline;
+pub mod upstream;
 pub mod workers;
 
 #[cfg(test)]

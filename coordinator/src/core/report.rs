@@ -16,6 +16,7 @@ use super::{
     plan,
     table::{PipelineEntry, Table, Versioned},
     timeline::{Standing, Timeline},
+    upstream,
 };
 
 /// A pipeline's windows, counted by where they stand.
@@ -35,6 +36,8 @@ pub struct PipelineReport {
     pub working: u64,
     /// The newest failure of an open task.
     pub last_failure: Option<Failure>,
+    /// Open windows that have waited for their input longer than they are to.
+    pub overdue: u64,
     /// When the next window closes.
     pub next_due: Option<Timestamp>,
     /// Everything before it is published.
@@ -61,11 +64,15 @@ pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineRepor
         let windows = task.windows() as u64;
         match task.state.phase() {
             TaskPhase::Waiting => report.waiting += windows,
+            TaskPhase::Pending if upstream::lacks(table, task, now).is_some() => report.waiting += windows,
             TaskPhase::Pending => report.pending += windows,
             TaskPhase::Claimed => report.claimed += windows,
             TaskPhase::Sealed => report.sealed += windows,
             TaskPhase::Quarantined => report.quarantined += windows,
             TaskPhase::Cancelled => {}
+        }
+        if upstream::overdue(table, task, now) {
+            report.overdue += windows;
         }
         match (task.state.phase(), task.outage.attempts) {
             (TaskPhase::Pending | TaskPhase::Claimed, 1..) => report.held_up += windows,

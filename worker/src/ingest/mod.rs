@@ -93,8 +93,11 @@ impl Ingest {
         let pass = Pass { ticket: task.ticket.clone(), pipeline: task.pipeline.clone() };
 
         check_source(source.as_ref(), task.windows)?;
+        check_markers(pipeline, task.windows)?;
         let read = tracing::info_span!("read");
-        ready::check(source.as_ref(), &pipeline.readiness.require, &task.window).instrument(read.clone()).await?;
+        if !task.waited_enough {
+            ready::check(source.as_ref(), &pipeline.readiness.require, &task.window).instrument(read.clone()).await?;
+        }
         let slices = resolve(source.as_ref(), task).instrument(read.clone()).await?;
         let input = source.schema().instrument(read.clone()).await?;
         let transform = self.transform(pipeline);
@@ -188,6 +191,14 @@ fn check_run(shape: &Shape, windows: u32) -> Result<()> {
 fn check_source(source: &dyn Source, windows: u32) -> Result<()> {
     match windows > 1 && source.by_window() {
         true => Err(one_by_one(windows, "each has objects of its own")),
+        false => Ok(()),
+    }
+}
+
+/// What is published of a run is published at once, and nobody could say what of it is a window's.
+fn check_markers(pipeline: &Pipeline, windows: u32) -> Result<()> {
+    match windows > 1 && pipeline.readiness.publish.is_some() {
+        true => Err(one_by_one(windows, "each gets a marker of its own")),
         false => Ok(()),
     }
 }

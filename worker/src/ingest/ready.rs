@@ -1,6 +1,11 @@
-//! Whether the window's input is complete, by what the pipeline requires. What is not is no error: the window waits.
+//! Whether the window's input is complete, by what the pipeline requires. What is not is no error: the window waits. What other
+//! pipelines have published the coordinator knows: it gives the task out when that is so.
 
-use windrow_common::{error, readiness::Require, window::Window};
+use windrow_common::{
+    error,
+    readiness::{Condition, Require},
+    window::Window,
+};
 
 use crate::{
     error::{Result, WorkerError},
@@ -8,13 +13,13 @@ use crate::{
 };
 
 pub(super) async fn check(source: &dyn Source, require: &Require, window: &Window) -> Result<()> {
-    for condition in &require.all {
+    for condition in require.all.iter().filter(|condition| is_of_the_source(condition)) {
         if let Some(missing) = source.lacks(condition, window).await? {
             return Err(not_ready(window, &missing));
         }
     }
     let mut missing = Vec::new();
-    for condition in &require.any {
+    for condition in require.any.iter().filter(|condition| is_of_the_source(condition)) {
         match source.lacks(condition, window).await? {
             Some(reason) => missing.push(reason),
             None => return Ok(()),
@@ -24,6 +29,10 @@ pub(super) async fn check(source: &dyn Source, require: &Require, window: &Windo
         true => Ok(()),
         false => Err(not_ready(window, &missing.join(", and "))),
     }
+}
+
+fn is_of_the_source(condition: &Condition) -> bool {
+    !matches!(condition, Condition::Pipeline(_))
 }
 
 fn not_ready(window: &Window, missing: &str) -> WorkerError {

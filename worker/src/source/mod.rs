@@ -23,7 +23,6 @@ mod parquet;
 mod pin;
 pub mod postgres;
 pub mod synthetic;
-mod template;
 
 /// A source opened for one pipeline.
 #[async_trait]

@@ -116,6 +116,10 @@ impl Writing<'_> {
     fn info(&self, deed: Deed, read_version: u64) -> Value {
         let mode = if self.body.remove.is_empty() { "Append" } else { "Overwrite" };
         let tasks: Vec<_> = self.body.tasks.iter().map(|task| task.task.to_string()).collect();
+        // For consumers that take the commit for the marker of its windows.
+        let windows = self.body.tasks.iter().map(
+            |task| json!({ "pipeline": task.pipeline, "window": task.window.to_string(), "revision": task.revision }),
+        );
         json!({
             "timestamp": self.now,
             "operation": "WRITE",
@@ -129,6 +133,7 @@ impl Writing<'_> {
                 "aborted": deed == Deed::Abort,
                 "shows": self.body.shows,
                 "tasks": tasks,
+                "windows": windows.collect::<Vec<_>>(),
             },
         })
     }

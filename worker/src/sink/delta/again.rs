@@ -9,6 +9,7 @@ use windrow_common::{
     error,
     intent::{Committed, IntentBody},
     manifest::{StagedFile, WriteMode},
+    marker::Markers,
 };
 
 use super::{
@@ -111,6 +112,7 @@ impl DeltaSink {
             dead_letters: Vec::new(),
             change: None,
             shows: Some(version.number),
+            markers: Markers::default(),
         })
     }
 
