@@ -82,6 +82,8 @@ catalogue! {
     VERSION_GONE = "WR-K030": "the version to go back to is not kept";
     NO_VERSIONS = "WR-K031": "the pipeline has no versions to go back to";
     BAD_MARKER = "WR-K060": "a marker has no name that can be looked for";
+    EVENT_UNDELIVERED = "WR-K061": "a receiver does not take an event";
+    EVENT_FORBIDDEN = "WR-K062": "events may not be sent there, or not with that secret";
     STORE_UNAVAILABLE = "WR-L001": "the store does not answer";
     STORE_FULL = "WR-L002": "the store has no space left";
     STORE_BROKEN = "WR-L003": "the store's content does not make sense";

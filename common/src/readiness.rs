@@ -15,6 +15,23 @@ pub struct Readiness {
     /// How consumers are told that a window is complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub publish: Option<Publish>,
+    /// Who is told when a window is published, or published again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
+    /// What becomes of windows of time that are published, when rows came late to them.
+    #[serde(skip_serializing_if = "Late::is_reopen")]
+    pub late: Late,
+}
+
+/// What becomes of a published window that rows came late to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Late {
+    /// It may be loaded again: under a higher revision, marked anew, and receivers are told.
+    #[default]
+    Reopen,
+    /// It stays as it is, and nobody can ask for it again.
+    Refuse,
 }
 
 /// Conditions on a window's input.
@@ -59,6 +76,8 @@ pub enum Condition {
     NextPartition(NextPartition),
     /// Another pipeline has published all of the window.
     Pipeline(#[schemars(with = "String")] PipelineName),
+    /// The source, asked when the window was read, counts as many rows as were read.
+    Count(Count),
 }
 
 /// The objects that say that a window is complete.
@@ -79,6 +98,19 @@ pub struct Publish {
     pub manifest: Description,
 }
 
+/// A webhook that is told of windows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Notify {
+    /// The address events are posted to: `https://..`, or a reference to one.
+    pub url: String,
+    /// A reference to what they are signed with: `whsec_` and a key in base64.
+    pub secret: String,
+    /// Hosts in private networks that may be told, and may be told by plain http.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub private: Vec<String>,
+}
+
 /// Where the description of what is complete stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -96,6 +128,12 @@ pub enum Description {
 #[schemars(with = "bool")]
 pub struct NextPartition;
 
+/// The only thing to say of the count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "bool", into = "bool")]
+#[schemars(with = "bool")]
+pub struct Count;
+
 impl Readiness {
     pub fn is_usual(&self) -> bool {
         *self == Self::default()
@@ -106,6 +144,17 @@ impl Require {
     /// All conditions there are.
     pub fn conditions(&self) -> impl Iterator<Item = &Condition> {
         self.all.iter().chain(&self.any)
+    }
+
+    /// Whether what was read is held against the source's own count.
+    pub fn counts(&self) -> bool {
+        self.all.contains(&Condition::Count(Count))
+    }
+}
+
+impl Late {
+    fn is_reopen(&self) -> bool {
+        *self == Self::Reopen
     }
 }
 
@@ -121,14 +170,28 @@ impl Description {
     }
 }
 
+/// What is said of `next_partition: false`.
+const NO_CONDITION: &str = "a condition is there or it is not: write true, or remove it";
+
 impl TryFrom<bool> for NextPartition {
     type Error = &'static str;
 
     fn try_from(required: bool) -> Result<Self, &'static str> {
-        match required {
-            true => Ok(Self),
-            false => Err("a condition is there or it is not: write true, or remove it"),
-        }
+        if required { Ok(Self) } else { Err(NO_CONDITION) }
+    }
+}
+
+impl TryFrom<bool> for Count {
+    type Error = &'static str;
+
+    fn try_from(required: bool) -> Result<Self, &'static str> {
+        if required { Ok(Self) } else { Err(NO_CONDITION) }
+    }
+}
+
+impl From<Count> for bool {
+    fn from(Count: Count) -> bool {
+        true
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     windows: Gauge<u64>,
     parked: Gauge<u64>,
     overdue: Gauge<u64>,
+    untold: Gauge<u64>,
     backlog: Gauge<u64>,
     freshness: Gauge<f64>,
     build: Gauge<u64>,
@@ -67,6 +68,7 @@ impl Metrics {
                 "windrow_overdue_windows",
                 "Windows that have waited for their input longer than their pipeline has them wait",
             ),
+            untold: gauge("windrow_untold_commits", "Commits that the pipeline's receiver of events has not heard of"),
             violations: counter("windrow_invariant_violations", "Changes that broke what must always hold"),
             windows: gauge("windrow_windows", "Windows by state"),
             backlog: gauge("windrow_backlog_windows", "Windows that are due and not published"),
@@ -137,6 +139,9 @@ impl Metrics {
         }
         self.parked.record(report.quarantined, std::slice::from_ref(&pipeline));
         self.overdue.record(report.overdue, std::slice::from_ref(&pipeline));
+        if let Some(untold) = report.untold {
+            self.untold.record(untold, std::slice::from_ref(&pipeline));
+        }
         self.backlog.record(report.unsettled(), std::slice::from_ref(&pipeline));
         if let Some(behind) = report::behind(entry, report, now) {
             self.freshness.record(behind.as_secs_f64(), &[pipeline]);

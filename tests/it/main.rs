@@ -28,6 +28,7 @@ mod s3_broken;
 mod s3_faults;
 mod schema;
 mod store;
+mod told;
 mod torn;
 mod trace;
 mod trouble;

@@ -317,7 +317,7 @@ impl Words {
             Key::Intent(_) => INTENT,
             Key::Committer(_) => COMMITTER,
             Key::Coverage(_) => COVERAGE,
-            Key::Pipeline(_) | Key::Cursor(_) | Key::Rollback(_) | Key::Backfill(_) | Key::Recovery => {
+            Key::Pipeline(_) | Key::Cursor(_) | Key::Rollback(_) | Key::Told(_) | Key::Backfill(_) | Key::Recovery => {
                 panic!("the life cycle does not write {key:?}")
             }
         }
@@ -351,6 +351,7 @@ impl Words {
             Record::Pipeline(_)
             | Record::Cursor(..)
             | Record::Rollback(..)
+            | Record::Told(..)
             | Record::Backfill(_)
             | Record::Recovery(_) => {
                 panic!("the life cycle does not write {record:?}")

@@ -13,6 +13,7 @@ pub mod ingest;
 pub mod mapping;
 pub mod marker;
 pub mod network;
+pub mod notify;
 pub mod open;
 pub mod postgres;
 pub mod run;

@@ -254,6 +254,9 @@ async fn dispatch(
             Order::ListVersions(asked, answer) => {
                 work.spawn(async move { answer.versions(committer.versions(asked).await).await });
             }
+            Order::Notify(asked, answer) => {
+                work.spawn(async move { answer.notified(committer.notify(asked).await).await });
+            }
             Order::Commit(asked, answer) => {
                 work.spawn(async move { answer.settled(committer.commit(asked).await).await });
             }

@@ -19,6 +19,7 @@ pub struct Metrics {
     fenced_writes: Counter<u64>,
     attempts: Counter<u64>,
     commit_retries: Counter<u64>,
+    events: Counter<u64>,
 }
 
 /// The key W3C trace context travels under.
@@ -48,6 +49,7 @@ impl Metrics {
             fenced_writes: counter("windrow_fenced_writes", "seals refused because the claim had passed on"),
             attempts: counter("windrow_attempts", "attempts by how they ended"),
             commit_retries: counter("windrow_commit_retries", "commits whose outcome was unknown"),
+            events: counter("windrow_events", "events by whether their receiver took them: sent, failed"),
         }
     }
 
@@ -65,6 +67,11 @@ impl Metrics {
         if result == AttemptResult::Fenced {
             self.fenced_writes.add(1, &[pipeline_label(pipeline)]);
         }
+    }
+
+    pub fn event(&self, pipeline: &PipelineName, sent: bool) {
+        let result = KeyValue::new("result", if sent { "sent" } else { "failed" });
+        self.events.add(1, &[pipeline_label(pipeline.as_str()), result]);
     }
 
     pub fn commit_unknown(&self, pipeline: &PipelineName) {

@@ -49,6 +49,9 @@ impl Reader<'_> {
         let window = node.entry("window").and_then(|window| self.window(window, findings));
         let transform = node.entry("transform").map_or(Some(Vec::new()), |steps| transform(steps, findings));
         let guard = settings::<Guard>(node.entry("guard"), None, "`guard`", findings);
+        if let Some(readiness) = node.entry("readiness") {
+            hidden.extend(secret::check(&readiness.node, findings).spans);
+        }
         let readiness = settings::<Readiness>(node.entry("readiness"), None, "`readiness`", findings);
         let schema = settings::<SchemaPolicy>(node.entry("schema"), self.defaults.schema, "`schema`", findings);
         let retries = settings::<Retries>(node.entry("retries"), self.defaults.retries, "`retries`", findings);
@@ -94,7 +97,7 @@ impl Reader<'_> {
             limits: limits?,
             telemetry: telemetry?,
         };
-        readiness::check_markers(&pipeline, entry, findings);
+        readiness::check_told(&pipeline, entry, findings);
         self.open_sink(&pipeline, entry, findings);
         (findings.errors() == before).then_some(pipeline)
     }

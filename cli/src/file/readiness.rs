@@ -3,9 +3,9 @@
 use windrow_common::{
     error,
     pipeline::{Pipeline, SourceSpec},
-    readiness::{Condition, Readiness, Then},
+    readiness::{Condition, Late, Readiness, Then},
 };
-use windrow_worker::marker;
+use windrow_worker::{marker, notify};
 
 use super::{
     Options,
@@ -31,10 +31,7 @@ impl Asked<'_> {
     pub(crate) fn check(&self, options: &Options, findings: &mut Findings) {
         let require = &self.readiness.require;
         self.check_waiting(findings);
-        if require.conditions().all(is_of_a_pipeline) {
-            return;
-        }
-        if self.windows == Some(false) {
+        if self.windows == Some(false) && require.conditions().any(is_about_objects) {
             findings
                 .error(error::CONTRADICTION, self.span(&[]), "nothing tells which objects are those of a window")
                 .fix("split `source.path` by `{window.start:%Y-%m-%d}`, or remove `readiness`");
@@ -68,6 +65,16 @@ impl Asked<'_> {
                 )
                 .fix("write the conditions on pipelines under `all`");
         }
+        if let Some(place) = require.any.iter().position(|condition| matches!(condition, Condition::Count(_))) {
+            let at = [Step::Key("any".to_owned()), Step::Index(place)];
+            findings
+                .error(
+                    error::CONTRADICTION,
+                    self.span(&at),
+                    "rows are counted when they were read, and others are asked before",
+                )
+                .fix("write `count` under `all`");
+        }
         for (list, conditions) in [("all", &require.all), ("any", &require.any)] {
             for (place, condition) in conditions.iter().enumerate() {
                 if matches!(condition, Condition::Pipeline(name) if name.as_str() == self.name) {
@@ -78,12 +85,16 @@ impl Asked<'_> {
                 }
             }
         }
-        let per_task = [Step::Key("window".to_owned()), Step::Key("per_task".to_owned())];
-        if let Some(span) = self.node.place(&per_task).filter(|_| self.readiness.publish.is_some() && self.per_task > 1)
-        {
+        let own = |key: &str| self.node.get("window").and_then(|window| window.get(key)).map(|value| value.span);
+        if let Some(span) = own("per_task").filter(|_| self.readiness.publish.is_some() && self.per_task > 1) {
             findings
                 .error(error::CONTRADICTION, span, "each window gets a marker of its own, so a task takes one window")
                 .fix("remove `per_task`, or write `per_task: 1`");
+        }
+        if let Some(span) = own("lookback").filter(|_| self.readiness.late == Late::Refuse) {
+            findings
+                .error(error::CONTRADICTION, span, "published windows are not loaded again: `readiness.late` says so")
+                .fix("remove `lookback`, or `late: refuse`");
         }
         if require.timeout.is_none() && require.then != Then::default() {
             findings
@@ -99,13 +110,18 @@ impl Asked<'_> {
     }
 }
 
+fn is_about_objects(condition: &Condition) -> bool {
+    matches!(condition, Condition::Marker(_) | Condition::NextPartition(_))
+}
+
 fn is_of_a_pipeline(condition: &Condition) -> bool {
     matches!(condition, Condition::Pipeline(_))
 }
 
-/// Whether the pipeline's markers make sense.
-pub(crate) fn check_markers(pipeline: &Pipeline, entry: &Entry, findings: &mut Findings) {
-    for wrong in marker::check(pipeline).err().into_iter().flatten() {
+/// Whether the pipeline's markers make sense, and whether its receiver may be told.
+pub(crate) fn check_told(pipeline: &Pipeline, entry: &Entry, findings: &mut Findings) {
+    let receiver = pipeline.readiness.notify.as_ref().and_then(|notify| notify::check(notify).err());
+    for wrong in marker::check(pipeline).err().into_iter().chain(receiver).flatten() {
         let steps = ["readiness"].into_iter().chain(wrong.path.split('.'));
         let steps: Vec<Step> = steps.map(|key| Step::Key(key.to_owned())).collect();
         let span = [&steps[..], &steps[..2]].iter().find_map(|steps| entry.node.place(steps)).unwrap_or(entry.key_span);
@@ -118,5 +134,6 @@ fn word(condition: &Condition) -> &'static str {
         Condition::Marker(_) => "marker",
         Condition::NextPartition(_) => "next_partition",
         Condition::Pipeline(_) => "pipeline",
+        Condition::Count(_) => "count",
     }
 }

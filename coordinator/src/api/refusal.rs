@@ -63,6 +63,9 @@ pub(super) fn refused_of(error: CommandError, pipelines: &[Pipeline]) -> Status 
             (Code::FailedPrecondition, facts, Vec::new())
         }
         CommandError::Backfill(BadRequest::EmptyRange) => (Code::InvalidArgument, Vec::new(), field("spec.range")),
+        CommandError::Backfill(BadRequest::Closed(windows)) => {
+            (Code::FailedPrecondition, vec![("windows", windows.to_string())], Vec::new())
+        }
         CommandError::Backfill(BadRequest::TooLarge { windows, limit }) => {
             let facts = vec![("windows", windows.to_string()), ("limit", limit.to_string())];
             (Code::InvalidArgument, facts, field("spec.range"))

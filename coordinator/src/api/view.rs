@@ -42,6 +42,7 @@ pub(super) fn pipeline(view: &View<'_>, entry: &PipelineEntry) -> v1::Pipeline {
         sealed: found.sealed,
         quarantined: found.quarantined,
         unplanned: found.unplanned,
+        untold: found.untold.unwrap_or_default(),
         totals: Some(entry.coverage.value.totals.into()),
         rows_running: tasks.filter_map(|task| view.progress.get(&task.value.id)).map(|done| done.rows_read).sum(),
         last_failure: found.last_failure.as_ref().map(Into::into),

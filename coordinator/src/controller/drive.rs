@@ -55,6 +55,7 @@ impl Controller {
         }
         self.commit().await?;
         self.ask_for_versions().await?;
+        self.tell_receivers().await?;
         self.sweep();
         self.assign().await?;
         if look {

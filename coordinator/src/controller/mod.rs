@@ -10,6 +10,7 @@ mod recovery;
 mod rollbacks;
 mod sessions;
 mod sweeps;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod together;
@@ -29,7 +30,9 @@ use windrow_common::{
 };
 use windrow_proto::v1;
 
-use self::{cutting::HeldSeals, measuring::Measuring, rollbacks::Wishes, sweeps::Sweep, together::Together};
+use self::{
+    cutting::HeldSeals, measuring::Measuring, rollbacks::Wishes, sweeps::Sweep, telling::Telling, together::Together,
+};
 pub use self::{
     message::{Command, CommandError, Draft, Message, Outbox, PrepareFailed, Progress, Recalled, Reply, SessionEvent},
     recovery::Recovering,
@@ -91,6 +94,7 @@ pub struct Controller {
     /// How far each sink is while the ledger is being made good.
     recovering: Recovering,
     wishes: Wishes,
+    telling: Telling,
     sessions: BTreeMap<WorkerId, Session>,
     progress: BTreeMap<TaskId, Progress>,
     together: Together,
@@ -187,6 +191,7 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         sweeps: BTreeMap::new(),
         recovering: Recovering::default(),
         wishes: Wishes::default(),
+        telling: Telling::default(),
         sessions: BTreeMap::new(),
         progress: BTreeMap::new(),
         together: Together::default(),
@@ -376,6 +381,7 @@ impl Controller {
         self.sinks.values_mut().for_each(|run| run.lost(worker, now));
         self.recovering.lost(worker);
         self.wishes.lost(worker);
+        self.telling.lost(worker);
     }
 
     fn now(&self) -> Now {

@@ -71,6 +71,9 @@ impl Controller {
             }
             SessionEvent::Recalled { request, sink, recalled } => self.recalled(&sink, request, recalled).await,
             SessionEvent::Versions { request, versions } => self.versions_listed(&worker, request, versions).await,
+            SessionEvent::Notified { request, sink, up_to, failure } => {
+                self.receivers_told(&worker, request, (sink, up_to), failure).await
+            }
             SessionEvent::Goodbye => self.goodbye(&worker).await,
             SessionEvent::Closed => {
                 self.hang_up(&worker);

@@ -20,6 +20,7 @@ pub mod rollback;
 pub mod shards;
 pub mod sources;
 pub mod table;
+pub mod telling;
 pub mod timeline;
 pub mod upstream;
 pub mod workers;

@@ -15,6 +15,7 @@ use super::{
     lifecycle::Now,
     plan,
     table::{PipelineEntry, Table, Versioned},
+    telling,
     timeline::{Standing, Timeline},
     upstream,
 };
@@ -38,6 +39,8 @@ pub struct PipelineReport {
     pub last_failure: Option<Failure>,
     /// Open windows that have waited for their input longer than they are to.
     pub overdue: u64,
+    /// Commits of its sink that its receiver has not heard of; absent where nobody is told.
+    pub untold: Option<u64>,
     /// When the next window closes.
     pub next_due: Option<Timestamp>,
     /// Everything before it is published.
@@ -57,6 +60,7 @@ pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineRepor
         published: entry.windows_published(),
         unplanned: plan::unplanned(entry, now),
         next_due: next_due(entry, now),
+        untold: telling::untold(table, entry),
         complete_to: complete_to(entry),
         ..PipelineReport::default()
     };

@@ -36,6 +36,7 @@ pub enum Key {
     Intent(SinkId),
     Committer(SinkId),
     Rollback(SinkId),
+    Told(SinkId),
     Backfill(BackfillId),
     Recovery,
 }
@@ -51,6 +52,7 @@ pub enum Record {
     Intent(SinkId, IntentRef),
     Committer(SinkId, WorkerId),
     Rollback(SinkId, Rollback),
+    Told(SinkId, Seq),
     Backfill(Backfill),
     Recovery(Recovery),
 }
@@ -126,6 +128,8 @@ pub struct SinkEntry {
     pub committer: Option<Versioned<WorkerId>>,
     /// The newest one, settled or not.
     pub rollback: Option<Versioned<Rollback>>,
+    /// The last commit receivers have heard of; absent where nobody is told.
+    pub told: Option<Versioned<Seq>>,
 }
 
 /// The ledger in memory.
@@ -307,6 +311,7 @@ impl Table {
             Record::Rollback(sink, value) => {
                 self.sinks.entry(sink).or_default().rollback = Some(Versioned { value, revision });
             }
+            Record::Told(sink, value) => self.sinks.entry(sink).or_default().told = Some(Versioned { value, revision }),
             Record::Backfill(value) => {
                 self.backfills.insert(value.id.clone(), Versioned { value, revision });
             }
@@ -324,6 +329,7 @@ impl Table {
             Key::Intent(sink) => self.sinks.entry(sink.clone()).or_default().intent = None,
             Key::Committer(sink) => self.sinks.entry(sink.clone()).or_default().committer = None,
             Key::Rollback(sink) => self.sinks.entry(sink.clone()).or_default().rollback = None,
+            Key::Told(sink) => self.sinks.entry(sink.clone()).or_default().told = None,
             Key::Backfill(id) => {
                 self.backfills.remove(id);
             }
@@ -451,7 +457,8 @@ impl Change {
     pub fn may_be_followed_by_tasks(&self) -> bool {
         let may = |record: &Record| match record {
             Record::Task(task) => matches!(task.state, TaskState::Quarantined { .. }),
-            Record::Head(..) | Record::Intent(..) | Record::Committer(..) | Record::Rollback(..) => false,
+            Record::Head(..) | Record::Intent(..) | Record::Committer(..) => false,
+            Record::Rollback(..) | Record::Told(..) => false,
             _ => true,
         };
         !self.delete.is_empty() || self.put.iter().any(may)
@@ -469,6 +476,7 @@ impl Record {
             Self::Intent(sink, _) => Key::Intent(sink.clone()),
             Self::Committer(sink, _) => Key::Committer(sink.clone()),
             Self::Rollback(sink, _) => Key::Rollback(sink.clone()),
+            Self::Told(sink, _) => Key::Told(sink.clone()),
             Self::Backfill(backfill) => Key::Backfill(backfill.id.clone()),
             Self::Recovery(_) => Key::Recovery,
         }

@@ -103,7 +103,7 @@ fn lacks_pipeline(table: &Table, name: &PipelineName, window: &Window, now: Now)
 fn pipelines(conditions: &[Condition]) -> impl Iterator<Item = &PipelineName> {
     conditions.iter().filter_map(|condition| match condition {
         Condition::Pipeline(name) => Some(name),
-        Condition::Marker(_) | Condition::NextPartition(_) => None,
+        Condition::Marker(_) | Condition::NextPartition(_) | Condition::Count(_) => None,
     })
 }
 

@@ -45,6 +45,7 @@ impl Keys {
             Key::Intent(sink) => format!("s/{sink}/intent"),
             Key::Committer(sink) => format!("s/{sink}/com"),
             Key::Rollback(sink) => format!("s/{sink}/rollback"),
+            Key::Told(sink) => format!("s/{sink}/told"),
             Key::Backfill(id) => format!("b/{id}"),
             Key::Recovery => "meta/recovery".to_owned(),
         })
@@ -65,6 +66,7 @@ impl Keys {
             ["s", name, "intent"] => Some(Key::Intent(sink(name)?)),
             ["s", name, "com"] => Some(Key::Committer(sink(name)?)),
             ["s", name, "rollback"] => Some(Key::Rollback(sink(name)?)),
+            ["s", name, "told"] => Some(Key::Told(sink(name)?)),
             ["meta", "recovery"] => Some(Key::Recovery),
             ["b", id] => Some(Key::Backfill(id.parse::<BackfillId>().ok()?)),
             _ => None,
@@ -97,7 +99,8 @@ mod tests {
             Key::Head(sink.clone()),
             Key::Intent(sink.clone()),
             Key::Committer(sink.clone()),
-            Key::Rollback(sink),
+            Key::Rollback(sink.clone()),
+            Key::Told(sink),
             Key::Backfill("bf-1".parse().unwrap()),
             Key::Recovery,
         ];

@@ -105,7 +105,8 @@ impl Ingest {
         check_run(&shape, task.windows)?;
         let keyed = pipeline.sink.upsert.as_ref().map(|upsert| Keyed::of(upsert, &shape.output)).transpose()?;
         // A transform that looks at more than one row needs to see them all.
-        let (slices, kept) = match shape.row_wise && task.part.is_none() && task.windows == 1 {
+        let counts = pipeline.readiness.require.counts() && !task.waited_enough && task.part.is_none();
+        let (slices, kept) = match shape.row_wise && task.part.is_none() && task.windows == 1 && !counts {
             true => share(source.as_ref(), slices, &task.window, leave.as_ref()).instrument(read.clone()).await?,
             false => (slices, None),
         };
@@ -119,7 +120,7 @@ impl Ingest {
             progress: progress.clone(),
         };
         let found = Arc::new(found);
-        let chunks = chunks_of(source, slices, task);
+        let chunks = chunks_of(source.clone(), slices, task);
         let chunks = match pipeline.source.from.limits.rows_per_s {
             Some(rate) => paced(chunks, rate, leave.clone()),
             None => chunks,
@@ -138,6 +139,9 @@ impl Ingest {
         let (rejected, dead_letters) = rejects.finish(found.rows.load(Ordering::Relaxed), unfit).await?;
 
         let rows_read = found.rows.load(Ordering::Relaxed) + rejected;
+        if counts {
+            ready::check_count(source.as_ref(), &task.window, rows_read).await?;
+        }
         let counts = Counts { rows_read, values_discarded, ..Counts::default() };
         let manifest = manifest_of(pipeline, task, Draft { schema, files: staged.files, dead_letters, inputs, counts });
         Ok(Staged { manifest: hop.finish(&pass, manifest).await?, kept })

@@ -31,8 +31,19 @@ pub(super) async fn check(source: &dyn Source, require: &Require, window: &Windo
     }
 }
 
+/// Whether the source has to tell before it is read.
 fn is_of_the_source(condition: &Condition) -> bool {
-    !matches!(condition, Condition::Pipeline(_))
+    matches!(condition, Condition::Marker(_) | Condition::NextPartition(_))
+}
+
+/// Holds what was read against what the source counts now.
+pub(super) async fn check_count(source: &dyn Source, window: &Window, read: u64) -> Result<()> {
+    match source.count(window).await? {
+        Some(counted) if counted == read => Ok(()),
+        Some(counted) => Err(not_ready(window, &format!("{read} rows were read, and its source counts {counted} now"))),
+        None => Err(WorkerError::never(error::CONTRADICTION, "this source cannot count the rows of a window")
+            .fix("remove `count` from `readiness.require`")),
+    }
 }
 
 fn not_ready(window: &Window, missing: &str) -> WorkerError {

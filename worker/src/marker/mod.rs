@@ -40,6 +40,8 @@ pub(crate) use place::place;
 
 /// Where markers wait, relative to their folder.
 const STAGE_FOLDER: &str = "_windrow/stage/markers";
+/// What stands behind a marker's name in that of its description.
+const DESCRIPTION: &str = ".json";
 /// Markers written, copied or deleted at a time.
 const AT_A_TIME: usize = 16;
 /// Tries to put a marker where another object stands.
@@ -77,12 +79,22 @@ pub(crate) async fn stage(sink: &dyn Sink, pipeline: &Pipeline, body: &IntentBod
 /// Takes away what stands where the markers are to be, the last to be set first: no consumer starts on rows that are about to be
 /// replaced.
 pub(crate) async fn withdraw(storage: &Storage, markers: &Markers) -> Result<()> {
-    for path in markers.objects.iter().rev().map(|marker| &marker.path) {
-        if storage.head(path).await?.is_some() {
-            storage.delete(path).await?;
+    let takes: Vec<_> = groups(markers).into_iter().map(|group| take_all(storage, group)).collect();
+    stream::iter(takes).buffer_unordered(AT_A_TIME).try_collect().await
+}
+
+async fn take_all(storage: &Storage, group: &[Marker]) -> Result<()> {
+    for marker in group.iter().rev() {
+        if storage.head(&marker.path).await?.is_some() {
+            storage.delete(&marker.path).await?;
         }
     }
     Ok(())
+}
+
+/// Each marker with what describes it, which has to stand before it does and goes after it.
+fn groups(markers: &Markers) -> Vec<&[Marker]> {
+    markers.objects.chunk_by(|one, next| one.path.strip_suffix(DESCRIPTION) == Some(&next.path)).collect()
 }
 
 /// How setting markers ended.
@@ -94,17 +106,22 @@ pub(crate) enum Set {
     Gone,
 }
 
-/// Puts the markers in their places, in their order. Repeating it changes nothing.
+/// Puts the markers in their places, each behind its description. Repeating it changes nothing.
 pub(crate) async fn set(storage: &Storage, markers: &Markers) -> Result<Set> {
-    let mut end = Set::Done;
-    for marker in &markers.objects {
-        if put(storage, marker).await? == Set::Gone {
-            end = Set::Gone;
-        }
-    }
+    let puts: Vec<_> = groups(markers).into_iter().map(|group| put_all(storage, group)).collect();
+    let ends: Vec<Set> = stream::iter(puts).buffer_unordered(AT_A_TIME).try_collect().await?;
     let staged = stream::iter(markers.objects.iter().map(Ok));
     staged.try_for_each_concurrent(AT_A_TIME, |marker| storage.delete(&marker.staged)).await?;
-    Ok(end)
+    Ok(if ends.contains(&Set::Gone) { Set::Gone } else { Set::Done })
+}
+
+async fn put_all(storage: &Storage, group: &[Marker]) -> Result<Set> {
+    for marker in group {
+        if put(storage, marker).await? == Set::Gone {
+            return Ok(Set::Gone);
+        }
+    }
+    Ok(Set::Done)
 }
 
 async fn put(storage: &Storage, marker: &Marker) -> Result<Set> {

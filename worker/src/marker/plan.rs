@@ -12,7 +12,10 @@ use windrow_common::{
     window::{Axis, Window},
 };
 
-use super::describe::{File, Told, describe};
+use super::{
+    DESCRIPTION,
+    describe::{File, Told, describe},
+};
 use crate::{
     error::{Result, WorkerError},
     stage::joined,
@@ -85,7 +88,10 @@ fn objects(path: String, description: Vec<u8>, place: Description) -> Vec<Planne
     match place {
         Description::Inside => vec![Planned { path, body: description }],
         Description::Beside => {
-            vec![Planned { path: format!("{path}.json"), body: description }, Planned { path, body: Vec::new() }]
+            vec![
+                Planned { path: format!("{path}{DESCRIPTION}"), body: description },
+                Planned { path, body: Vec::new() },
+            ]
         }
     }
 }

@@ -170,7 +170,7 @@ fn shards_of_a_window_are_one_load() {
 async fn staged(place: &Place, objects: &[(&str, &str)]) -> Markers {
     let mut markers = Markers::default();
     for (path, text) in objects {
-        let staged = format!("{STAGE_FOLDER}/{}", markers.objects.len());
+        let staged = format!("{STAGE_FOLDER}/{}", sha256(format!("{path} {text}").as_bytes()));
         place.storage.put(&staged, Bytes::from((*text).to_owned())).await.unwrap();
         let (bytes, sha256) = (text.len() as u64, sha256(text.as_bytes()));
         markers.objects.push(Marker { path: (*path).to_owned(), staged, bytes, sha256 });

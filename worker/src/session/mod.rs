@@ -273,6 +273,7 @@ impl Session {
             Heard::SweepDelete(sweep) => return self.order(Order::SweepDelete(sweep, self.answerer())),
             Heard::Recall(recall) => return self.order(Order::Recall(recall, self.answerer())),
             Heard::ListVersions(list) => return self.order(Order::ListVersions(list, self.answerer())),
+            Heard::Notify(notify) => return self.order(Order::Notify(notify, self.answerer())),
             Heard::NotLeader(hint) => return Err(link::not_leader(hint)),
             Heard::Welcome(_) => {}
         }

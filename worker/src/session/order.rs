@@ -27,6 +27,8 @@ pub enum Order {
     Recall(v1::Recall, Answerer),
     /// Tell which versions of a full load there are.
     ListVersions(v1::ListVersions, Answerer),
+    /// Tell receivers of commits.
+    Notify(v1::Notify, Answerer),
 }
 
 /// A claimed task.

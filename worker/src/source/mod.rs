@@ -52,6 +52,11 @@ pub trait Source: Send + Sync + 'static {
         Err(WorkerError::never(error::CONTRADICTION, message).fix("remove it from `readiness.require`"))
     }
 
+    /// How many rows of the window the source itself counts now; `None` where it cannot.
+    async fn count(&self, _window: &Window) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// The rows of the slice that lie in the window, and what had to be rejected. With a cursor column, rows outside
     /// `[start, end)` are left out here. Memory is bounded by a few batches whatever the input's size.
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream>;
@@ -147,6 +152,14 @@ pub struct SourceKind {
 }
 
 /// Of sources that know of no conditions.
+/// Databases count, and tell nothing else.
+fn tells_count(spec: &SourceSpec, condition: &Condition) -> Result<(), String> {
+    match condition {
+        Condition::Count(_) => Ok(()),
+        other => tells_nothing(spec, other),
+    }
+}
+
 fn tells_nothing(_: &SourceSpec, _: &Condition) -> Result<(), String> {
     Err("only files in folders and buckets can say that a window's input is complete".to_owned())
 }

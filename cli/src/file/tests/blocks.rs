@@ -219,11 +219,12 @@ fn what_a_window_waits_for_of_other_pipelines_no_source_has_to_tell() {
         ("readiness: { require: { any: [{ pipeline: shop }, { pipeline: other }] } }", vec![]),
         (
             "readiness: { require: { any: [{ pipeline: shop }, { marker: a }] } }",
-            vec!["error WR-P009 8:18", "error WR-P009 8:37"],
+            vec!["error WR-P009 8:18", "error WR-P009 8:34"],
         ),
-        ("readiness: { require: { all: [{ pipeline: visits }] } }", vec!["error WR-P009 8:36"]),
-        ("readiness: { require: { then: go } }", vec!["error WR-P009 8:37"]),
-        ("readiness: { require: { all: [{ pipeline: \"no name\" }] } }", vec!["error WR-P006 8:53"]),
+        ("readiness: { require: { all: [{ pipeline: visits }] } }", vec!["error WR-P009 8:35"]),
+        ("readiness: { require: { then: go } }", vec!["error WR-P009 8:35"]),
+        ("readiness: { require: { all: [{ pipeline: \"no name\" }] } }", vec!["error WR-P006 8:47"]),
+        ("readiness: { late: refuse }", vec![]),
     ] {
         assert_eq!(with(line), expected, "{line}");
     }
@@ -239,13 +240,13 @@ fn markers_are_refused_where_they_stand() {
     let loaded = with(by_hour, "lag: 5m");
     assert_eq!(found(&loaded), Vec::<String>::new());
     assert_eq!(loaded.pipelines[0].window.as_ref().unwrap().per_task, 1, "each has a marker of its own");
-    assert_eq!(found(&with(by_hour, "lag: 5m, per_task: 10")), ["error WR-P009 9:64"]);
+    assert_eq!(found(&with(by_hour, "lag: 5m, per_task: 10")), ["error WR-P009 10:64"]);
     for (line, expected) in [
         ("readiness: { publish: { marker: \"{window.start:%FT%H}\" } }", "error WR-P005 8:18"),
         ("readiness: { publish: { marker: _SUCCESS, folder: told } }", "error WR-P009 8:37"),
         ("readiness: { publish: { marker: \"{window.start}\", folder: told } }", "error WR-K060 8:37"),
-        ("readiness: { publish: { folder: told } }", "error WR-P005 8:18"),
-        ("readiness: { publish: { marker: \"{window.start:%FT%H}\", file: told } }", "error WR-P003 8:64"),
+        ("readiness: { publish: { folder: told } }", "error WR-P006 8:18"),
+        ("readiness: { publish: { marker: \"{window.start:%FT%H}\", file: told } }", "error WR-P006 8:67"),
     ] {
         assert_eq!(found(&with(line, "lag: 5m")), [expected], "{line}");
     }

@@ -16,6 +16,7 @@ mod report;
 mod rollback;
 mod shards;
 mod store;
+mod telling;
 mod upstream;
 mod walk;
 mod world;

@@ -82,7 +82,8 @@ pub(super) fn records_of(table: &Table) -> Records {
             entry.intent.iter().map(|found| (Record::Intent(sink.clone(), found.value.clone()), found.revision));
         let com = entry.committer.iter().map(|com| (Record::Committer(sink.clone(), com.value.clone()), com.revision));
         let back = entry.rollback.iter().map(|of| (Record::Rollback(sink.clone(), of.value.clone()), of.revision));
-        records.extend(head.chain(intent).chain(com).chain(back));
+        let told = entry.told.iter().map(|told| (Record::Told(sink.clone(), told.value), told.revision));
+        records.extend(head.chain(intent).chain(com).chain(back).chain(told));
     }
     records.into_iter().map(|(record, revision)| (record.key(), (record, revision))).collect()
 }

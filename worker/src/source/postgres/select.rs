@@ -30,7 +30,17 @@ pub(super) fn copy(layout: &Layout, config: &Config, window: &Window, part: Opti
         .iter()
         .map(|chosen| format!("{} AS {}", chosen.expression, identifier(&chosen.column.name)))
         .collect();
-    let rows = match window.axis() {
+    let rows = rows(layout, config, window, part)?;
+    Ok(format!("COPY (SELECT {} FROM {}{rows}) TO STDOUT (FORMAT BINARY)", columns.join(", "), from(config)))
+}
+
+/// How many rows that is, a shard's aside.
+pub(super) fn count(layout: &Layout, config: &Config, window: &Window) -> Result<String> {
+    Ok(format!("SELECT pg_catalog.count(*) FROM {}{}", from(config), rows(layout, config, window, None)?))
+}
+
+fn rows(layout: &Layout, config: &Config, window: &Window, part: Option<&Part>) -> Result<String> {
+    Ok(match window.axis() {
         Axis::Version => part.map(|part| format!(" WHERE {}", part.predicate())).unwrap_or_default(),
         Axis::Time if part.is_some() => {
             return Err(WorkerError::never(error::INTERNAL, "windows of time are not cut"));
@@ -42,8 +52,7 @@ pub(super) fn copy(layout: &Layout, config: &Config, window: &Window, part: Opti
             }
             format!(" WHERE {inside}")
         }
-    };
-    Ok(format!("COPY (SELECT {} FROM {}{rows}) TO STDOUT (FORMAT BINARY)", columns.join(", "), from(config)))
+    })
 }
 
 /// How many rows have no cursor, counted up to a bound; `None` where nobody wants to know, or there can be none.
