@@ -63,13 +63,19 @@ impl Receiver {
         self.taken.lock().unwrap().clone()
     }
 
-    /// The windows' starts in the order they were first told of.
+    /// The starts of the windows that were told of, each once. They were first told of in the order of their commits.
     fn starts(&self, kind: &str) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let taken = self.taken();
         let of_kind = taken.iter().filter(|event| event["type"] == kind);
-        let first = of_kind.filter(|event| seen.insert(event["id"].as_str().unwrap().to_owned()));
-        first.map(|event| event["data"]["start"].as_str().unwrap().to_owned()).collect()
+        let first: Vec<&Value> =
+            of_kind.filter(|event| seen.insert(event["id"].as_str().unwrap().to_owned())).collect();
+        let seqs: Vec<u64> = first.iter().map(|event| event["data"]["seq"].as_u64().unwrap()).collect();
+        assert!(seqs.is_sorted(), "{seqs:?}");
+        let mut starts: Vec<String> =
+            first.iter().map(|event| event["data"]["start"].as_str().unwrap().to_owned()).collect();
+        starts.sort();
+        starts
     }
 }
 

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod backfill;
 pub mod blame;
 pub mod calendar;
+mod change;
 pub mod commit;
 pub mod coverage;
 pub mod lifecycle;
