@@ -60,6 +60,7 @@ catalogue! {
     SNAPSHOT_LOST = "WR-S014": "the snapshot that shards are read from is gone";
     PAGES_LOOP = "WR-S020": "the pages of an API do not end";
     NOT_READY = "WR-S030": "a window's input is not complete yet";
+    NOT_READY_IN_TIME = "WR-S031": "a window's input was not complete in time";
     NOTHING_PROVES = "WR-S050": "the source cannot prove what it holds";
     BAD_SQL = "WR-T001": "the SQL of a transform is not valid";
     NOT_ROW_WISE = "WR-T002": "a transform needs its windows one by one";
@@ -92,6 +93,9 @@ catalogue! {
     RETENTION_SHORT = "WR-K052": "files would be cleaned away while somebody may still read them";
     NOTHING_TO_PIN = "WR-K053": "the sink keeps no older versions that could be pinned";
     PIN_BROKEN = "WR-K054": "a pinned version cannot be read, so nothing is cleaned";
+    BAD_MARKER = "WR-K060": "a marker has no name that can be looked for";
+    EVENT_UNDELIVERED = "WR-K061": "a receiver does not take an event";
+    EVENT_FORBIDDEN = "WR-K062": "events may not be sent there, or not with that secret";
     STORE_UNAVAILABLE = "WR-L001": "the store does not answer";
     STORE_FULL = "WR-L002": "the store has no space left";
     STORE_BROKEN = "WR-L003": "the store's content does not make sense";

@@ -28,6 +28,8 @@ pub enum Point {
     Committing,
     /// Committer: the sink's step is made; the coordinator does not know.
     Committed,
+    /// Committer: readers see the rows, and no marker says so yet.
+    Marking,
     /// Coordinator: has heard of the commit, the ledger has not.
     Finalizing,
     /// Coordinator: the ledger says published; the leader's own table does not yet.
@@ -43,7 +45,7 @@ pub enum Point {
 pub struct Injected(pub &'static str);
 
 impl Point {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Claimed,
         Self::Reading,
         Self::Staging,
@@ -53,10 +55,16 @@ impl Point {
         Self::Intended,
         Self::Committing,
         Self::Committed,
+        Self::Marking,
         Self::Finalizing,
         Self::Finalized,
         Self::Sweeping,
     ];
+
+    /// Whether every commit passes here; markers are set by those alone whose pipeline has some.
+    pub const fn is_everywhere(self) -> bool {
+        !matches!(self, Self::Marking)
+    }
 
     /// What the protocol calls it. F11, before a position is confirmed to a source, belongs to change capture.
     pub const fn id(self) -> &'static str {
@@ -70,6 +78,7 @@ impl Point {
             Self::Intended => "F6",
             Self::Committing => "F7",
             Self::Committed => "F8",
+            Self::Marking => "F8b",
             Self::Finalizing => "F9",
             Self::Finalized => "F10",
             Self::Sweeping => "F12",

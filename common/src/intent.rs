@@ -7,6 +7,7 @@ use crate::{
     claim::Token,
     id::{PipelineName, SinkId, TaskId},
     manifest::{Counts, Digest, ManifestRef, StagedFile},
+    marker::Markers,
     window::{Axis, Window},
 };
 
@@ -43,6 +44,9 @@ pub struct IntentBody {
     /// The version that a rollback shows again; such a commit publishes no task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shows: Option<u32>,
+    /// What tells consumers that the commit's windows are complete.
+    #[serde(default, skip_serializing_if = "Markers::is_empty")]
+    pub markers: Markers,
 }
 
 /// A task an intent publishes.

@@ -11,6 +11,7 @@ pub mod id;
 pub mod intent;
 pub mod invariant;
 pub mod manifest;
+pub mod marker;
 pub mod pin;
 pub mod pipeline;
 pub mod quantity;

@@ -1,14 +1,37 @@
-//! When the input of a window is complete, for sources that cannot tell by themselves.
+//! When the input of a window is complete, for sources that cannot tell by themselves, and how consumers learn that its
+//! output is.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a pipeline waits for.
+use crate::{id::PipelineName, quantity::Pause};
+
+/// What a pipeline waits for, and what it tells those who wait for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Readiness {
     /// What has to be so before a window is read. Until then it waits, and holds no slot.
     pub require: Require,
+    /// How consumers are told that a window is complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publish: Option<Publish>,
+    /// Who is told when a window is published, or published again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
+    /// What becomes of windows of time that are published, when rows came late to them.
+    #[serde(skip_serializing_if = "Late::is_reopen")]
+    pub late: Late,
+}
+
+/// What becomes of a published window that rows came late to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Late {
+    /// It may be loaded again: under a higher revision, marked anew, and receivers are told.
+    #[default]
+    Reopen,
+    /// It stays as it is, and nobody can ask for it again.
+    Refuse,
 }
 
 /// Conditions on a window's input.
@@ -21,6 +44,26 @@ pub struct Require {
     /// One of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub any: Vec<Condition>,
+    /// How long a window waits, from the moment it is planned, before `then` is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub timeout: Option<Pause>,
+    /// What becomes of a window that has waited for so long.
+    #[serde(skip_serializing_if = "Then::is_alert")]
+    pub then: Then,
+}
+
+/// What becomes of a window whose input is not complete in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// It goes on waiting, and is counted as overdue.
+    #[default]
+    Alert,
+    /// It is quarantined.
+    Fail,
+    /// What is there is read.
+    Go,
 }
 
 /// A condition on a window's input.
@@ -31,6 +74,52 @@ pub enum Condition {
     Marker(String),
     /// The next window has objects: whoever writes it is done with this one.
     NextPartition(NextPartition),
+    /// Another pipeline has published all of the window.
+    Pipeline(#[schemars(with = "String")] PipelineName),
+    /// The source, asked when the window was read, counts as many rows as were read.
+    Count(Count),
+}
+
+/// The objects that say that a window is complete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    /// A path with placeholders: an object for each window. Without any: one for a full load, or one in each partition the
+    /// window has rows in.
+    pub marker: String,
+    /// The folder markers lie in, under the connection that keeps the sink's files. Files have theirs beside them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+    /// Whether each partition the window has rows in gets one too, called by the last part of `marker`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partitions: bool,
+    /// Where the description of what is complete stands.
+    #[serde(default, skip_serializing_if = "Description::is_inside")]
+    pub manifest: Description,
+}
+
+/// A webhook that is told of windows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Notify {
+    /// The address events are posted to: `https://..`, or a reference to one.
+    pub url: String,
+    /// A reference to what they are signed with: `whsec_` and a key in base64.
+    pub secret: String,
+    /// Hosts in private networks that may be told, and may be told by plain http.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub private: Vec<String>,
+}
+
+/// Where the description of what is complete stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Description {
+    /// In the marker.
+    #[default]
+    Inside,
+    /// In an object beside it, called as the marker with `.json` behind it. The marker is empty.
+    Beside,
 }
 
 /// The only thing to say of the next partition.
@@ -38,6 +127,12 @@ pub enum Condition {
 #[serde(try_from = "bool", into = "bool")]
 #[schemars(with = "bool")]
 pub struct NextPartition;
+
+/// The only thing to say of the count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "bool", into = "bool")]
+#[schemars(with = "bool")]
+pub struct Count;
 
 impl Readiness {
     pub fn is_usual(&self) -> bool {
@@ -50,16 +145,53 @@ impl Require {
     pub fn conditions(&self) -> impl Iterator<Item = &Condition> {
         self.all.iter().chain(&self.any)
     }
+
+    /// Whether what was read is held against the source's own count.
+    pub fn counts(&self) -> bool {
+        self.all.contains(&Condition::Count(Count))
+    }
 }
+
+impl Late {
+    fn is_reopen(&self) -> bool {
+        *self == Self::Reopen
+    }
+}
+
+impl Then {
+    fn is_alert(&self) -> bool {
+        *self == Self::Alert
+    }
+}
+
+impl Description {
+    fn is_inside(&self) -> bool {
+        *self == Self::Inside
+    }
+}
+
+/// What is said of `next_partition: false`.
+const NO_CONDITION: &str = "a condition is there or it is not: write true, or remove it";
 
 impl TryFrom<bool> for NextPartition {
     type Error = &'static str;
 
     fn try_from(required: bool) -> Result<Self, &'static str> {
-        match required {
-            true => Ok(Self),
-            false => Err("a condition is there or it is not: write true, or remove it"),
-        }
+        if required { Ok(Self) } else { Err(NO_CONDITION) }
+    }
+}
+
+impl TryFrom<bool> for Count {
+    type Error = &'static str;
+
+    fn try_from(required: bool) -> Result<Self, &'static str> {
+        if required { Ok(Self) } else { Err(NO_CONDITION) }
+    }
+}
+
+impl From<Count> for bool {
+    fn from(Count: Count) -> bool {
+        true
     }
 }
 
@@ -89,5 +221,19 @@ mod tests {
         {
             assert!(serde_json::from_value::<Readiness>(wrong.clone()).is_err(), "{wrong}");
         }
+    }
+    #[test]
+    fn what_is_told_and_how_long_is_waited_survive_their_text_form() {
+        let text = json!({
+            "require": { "all": [{ "pipeline": "flights" }], "timeout": "6h", "then": "fail" },
+            "publish": { "marker": "dt={window.start:%F}/_SUCCESS", "partitions": true, "manifest": "beside" },
+        });
+        let read: Readiness = serde_json::from_value(text.clone()).unwrap();
+        assert_eq!(read.require.then, Then::Fail);
+        assert_eq!(serde_json::to_value(&read).unwrap(), text);
+        let usual: Readiness = serde_json::from_value(json!({ "publish": { "marker": "_SUCCESS" } })).unwrap();
+        let publish = usual.publish.unwrap();
+        assert_eq!((publish.partitions, publish.manifest), (false, Description::Inside));
+        assert!(serde_json::from_value::<Readiness>(json!({ "publish": {} })).is_err());
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Metrics {
     violations: Counter<u64>,
     windows: Gauge<u64>,
     parked: Gauge<u64>,
+    overdue: Gauge<u64>,
+    untold: Gauge<u64>,
     backlog: Gauge<u64>,
     freshness: Gauge<f64>,
     build: Gauge<u64>,
@@ -80,6 +82,11 @@ impl Metrics {
             small_files: gauge("windrow_table_small_files", "Those of them that are small"),
             fullest_partition: gauge("windrow_table_files_in_fullest_partition", "Data files of the partition that has the most"),
             parked: gauge("windrow_parked_windows", "Windows given up until somebody looks: quarantined"),
+            overdue: gauge(
+                "windrow_overdue_windows",
+                "Windows that have waited for their input longer than their pipeline has them wait",
+            ),
+            untold: gauge("windrow_untold_commits", "Commits that the pipeline's receiver of events has not heard of"),
             violations: counter("windrow_invariant_violations", "Changes that broke what must always hold"),
             windows: gauge("windrow_windows", "Windows by state"),
             backlog: gauge("windrow_backlog_windows", "Windows that are due and not published"),
@@ -186,6 +193,10 @@ impl Metrics {
             self.windows.record(windows, &[pipeline.clone(), KeyValue::new("state", state)]);
         }
         self.parked.record(report.quarantined, std::slice::from_ref(&pipeline));
+        self.overdue.record(report.overdue, std::slice::from_ref(&pipeline));
+        if let Some(untold) = report.untold {
+            self.untold.record(untold, std::slice::from_ref(&pipeline));
+        }
         self.backlog.record(report.unsettled(), std::slice::from_ref(&pipeline));
         if let Some(behind) = report::behind(entry, report, now) {
             self.freshness.record(behind.as_secs_f64(), &[pipeline]);

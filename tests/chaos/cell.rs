@@ -50,16 +50,19 @@ const FAULTS: [Fault; 4] = [Fault::Kill, Fault::Stop, Fault::Cut, Fault::Fail];
 impl Cell {
     pub(crate) fn all() -> Vec<Self> {
         let of = |point| FAULTS.into_iter().flat_map(move |fault| FORMATS.map(|format| Self { point, fault, format }));
-        Point::ALL.into_iter().flat_map(of).collect()
+        Point::ALL.into_iter().filter(|point| point.is_everywhere()).flat_map(of).collect()
     }
 
     fn victim(self) -> Victim {
         match self.point {
             Point::Claimed | Point::Sealed | Point::Intended | Point::Finalizing | Point::Finalized => Victim::Leader,
             Point::Reading | Point::Staged => Victim::Reader,
-            Point::Staging | Point::Prepared | Point::Committing | Point::Committed | Point::Sweeping => {
-                Victim::Committer
-            }
+            Point::Staging
+            | Point::Prepared
+            | Point::Committing
+            | Point::Committed
+            | Point::Marking
+            | Point::Sweeping => Victim::Committer,
         }
     }
 
@@ -80,6 +83,7 @@ impl Cell {
             Point::Intended => "an intent is recorded, nobody asked to commit",
             Point::Committing => "just before the sink's commit",
             Point::Committed => "just after the sink's commit, nobody told",
+            Point::Marking => "readers see the rows, no marker says so",
             Point::Finalizing => "a commit is known, not recorded",
             Point::Finalized => "a commit is recorded, nobody told",
             Point::Sweeping => "orphans are listed, none deleted",

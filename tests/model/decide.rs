@@ -322,6 +322,7 @@ impl Words {
             | Key::Group(..)
             | Key::Rollback(_)
             | Key::Pin(..)
+            | Key::Told(_)
             | Key::Backfill(_)
             | Key::Recovery => {
                 panic!("the life cycle does not write {key:?}")
@@ -358,6 +359,7 @@ impl Words {
             | Record::Cursor(..)
             | Record::Rollback(..)
             | Record::Pin(..)
+            | Record::Told(..)
             | Record::Backfill(_)
             | Record::Recovery(_) => {
                 panic!("the life cycle does not write {record:?}")

@@ -16,10 +16,11 @@ const PAGE: &str = "docs/capabilities.md";
 /// A behaviour: id, what it is in one line, and what is missing where no test proves it.
 struct Owed(&'static str, &'static str, &'static str);
 
-const GROUPS: [(&str, &[Owed]); 4] = [
+const GROUPS: [(&str, &[Owed]); 5] = [
     ("Full loads", FULL_LOADS),
     ("Incremental loads", INCREMENTAL_LOADS),
     ("Compaction", COMPACTION),
+    ("Readiness", READINESS),
     ("The cluster", CLUSTER),
 ];
 
@@ -88,18 +89,14 @@ const COMPACTION: &[Owed] = &[
     Owed("CO1", "A Delta table is rewritten by a commit that changes no data; rows added meanwhile stay", NO_TEST),
     Owed("CO3", "Rows deleted while a rewrite runs are never brought back by it", NO_TEST),
     Owed("CO4", "A rewrite neither starves under commits that come and come nor holds them up", NO_TEST),
-    Owed("CO7", "Dead rows of PostgreSQL tables that windrow writes are vacuumed, and seen", "no vacuum of tables yet"),
+    Owed("CO7", "Dead rows of PostgreSQL tables that windrow writes are vacuumed, and seen", NO_TEST),
     Owed(
         "CO8",
         "A folder of JSON, CSV or Parquet files is compacted aside and swapped; readers count no row twice",
         "only Delta tables are compacted yet",
     ),
-    Owed(
-        "CO9",
-        "Cleaning keeps what the longest open reader or writer needs, and lists what it would delete",
-        "no vacuum yet",
-    ),
-    Owed("CO10", "A version somebody holds is not cleaned, and holds expire", "no vacuum yet"),
+    Owed("CO9", "Cleaning keeps what the longest open reader or writer needs, and lists what it would delete", NO_TEST),
+    Owed("CO10", "A version somebody holds is not cleaned, and holds expire", NO_TEST),
     Owed(
         "CO11",
         "A policy says when: inline, in the background, off hours, within a budget; what is being written is left alone",
@@ -122,6 +119,28 @@ const COMPACTION: &[Owed] = &[
         "The share of a job's time that goes into listing, and files per partition, are seen before and after",
         NO_TEST,
     ),
+];
+
+const READINESS: &[Owed] = &[
+    Owed("RM1", "A marker appears after everything it tells of is durable; kill -9 before leaves none", NO_TEST),
+    Owed(
+        "RM2",
+        "Loading a window again takes its marker away before its rows change; a failed load leaves none",
+        NO_TEST,
+    ),
+    Owed("RM3", "Partitions have markers too, also when they are replaced", NO_TEST),
+    Owed("RM4", "A marker says what is complete, in itself or beside it; an empty one does for others", NO_TEST),
+    Owed("RM5", "The commit of a table is a marker and names its windows; no other file lies in the table", NO_TEST),
+    Owed("RM6", "The next partition tells that the one before is complete; an idle hour keeps nobody waiting", NO_TEST),
+    Owed("RM7", "Waiting holds no worker's slot, however many windows wait", NO_TEST),
+    Owed("RM8", "Rows that are staged are seen by nobody until they are published", NO_TEST),
+    Owed(
+        "RM9",
+        "Rows that come late to a closed window go where a policy says, and subscribers are told",
+        "late windows are loaded again (a higher revision, marked anew, receivers told) or refused; late rows have no folder of their own",
+    ),
+    Owed("RM10", "Counts are compared with the source's before a window is marked", NO_TEST),
+    Owed("RM11", "Consumers wait for windows by a call, a command or a file", NO_TEST),
 ];
 
 const CLUSTER: &[Owed] = &[
@@ -239,5 +258,5 @@ fn no_capability_is_listed_twice() {
     let ids: Vec<&str> = GROUPS.iter().flat_map(|(_, owed)| owed.iter().map(|owed| owed.0)).collect();
     let distinct: BTreeSet<&str> = ids.iter().copied().collect();
     assert_eq!(ids.len(), distinct.len());
-    assert_eq!(ids.len(), 14 + 15 + 13 + 17);
+    assert_eq!(ids.len(), 14 + 15 + 13 + 11 + 17);
 }

@@ -265,6 +265,9 @@ async fn dispatch(
             Order::PlanCompaction(asked, answer) => {
                 work.spawn(async move { answer.compaction_planned(committer.plan_compaction(asked).await).await });
             }
+            Order::Notify(asked, answer) => {
+                work.spawn(async move { answer.notified(committer.notify(asked).await).await });
+            }
             Order::Commit(asked, answer) => {
                 work.spawn(async move { answer.settled(committer.commit(asked).await).await });
             }

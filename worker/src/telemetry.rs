@@ -25,6 +25,7 @@ pub struct Metrics {
     cleaned_bytes: Counter<u64>,
     vacuums: Counter<u64>,
     dead_rows: Gauge<u64>,
+    events: Counter<u64>,
 }
 
 /// The key W3C trace context travels under.
@@ -64,6 +65,7 @@ impl Metrics {
                 .with_description("time of it that went into finding out what there is to read")
                 .build(),
             commit_retries: counter("windrow_commit_retries", "commits whose outcome was unknown"),
+            events: counter("windrow_events", "events by whether their receiver took them: sent, failed"),
             cleaned_files: counter("windrow_cleaned_files", "files and entries of logs that cleaning took away"),
             cleaned_bytes: counter("windrow_cleaned_bytes", "bytes that cleaning took away"),
             vacuums: counter("windrow_vacuums", "vacuums of a database's tables"),
@@ -113,6 +115,11 @@ impl Metrics {
     pub fn took(&self, pipeline: &str, whole: Duration, listing: Duration) {
         self.working.add(whole.as_secs_f64(), &[pipeline_label(pipeline)]);
         self.listing.add(listing.as_secs_f64(), &[pipeline_label(pipeline)]);
+    }
+
+    pub fn event(&self, pipeline: &PipelineName, sent: bool) {
+        let result = KeyValue::new("result", if sent { "sent" } else { "failed" });
+        self.events.add(1, &[pipeline_label(pipeline.as_str()), result]);
     }
 
     pub fn commit_unknown(&self, pipeline: &PipelineName) {

@@ -26,6 +26,7 @@ pub mod pin;
 pub mod pipeline;
 pub mod plan;
 pub mod range;
+pub mod ready;
 pub mod rollback;
 pub mod run;
 pub mod schema;
@@ -51,6 +52,7 @@ pub enum Command {
     Unpin(pin::UnpinArgs),
     Clean(clean::Args),
     Compact(compact::Args),
+    Ready(ready::Args),
     Pause(pipeline::PauseArgs),
     Resume(pipeline::ResumeArgs),
     Admin(admin::Args),
@@ -88,6 +90,7 @@ impl Command {
             Self::Unpin(_) => "unpin",
             Self::Clean(_) => "clean",
             Self::Compact(_) => "compact",
+            Self::Ready(args) => args.verb(),
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
             Self::Admin(args) => args.verb(),
@@ -103,6 +106,7 @@ impl Command {
         match self {
             Self::Run(_) | Self::Dev(_) | Self::Coordinator(_) | Self::Worker(_) => false,
             Self::Backfill(args) => !args.follows(),
+            Self::Ready(args) => !args.waits(),
             _ => true,
         }
     }
@@ -124,6 +128,7 @@ impl Command {
             Self::Unpin(args) => pin::unpin(args).await.map(Into::into),
             Self::Clean(args) => clean::run(args).await.map(Into::into),
             Self::Compact(args) => compact::run(args).await.map(Into::into),
+            Self::Ready(args) => ready::run(args).await.map(Into::into),
             Self::Pause(args) => pipeline::pause(args).await.map(Into::into),
             Self::Resume(args) => pipeline::resume(args).await.map(Into::into),
             Self::Admin(args) => admin::run(args).await.map(Into::into),

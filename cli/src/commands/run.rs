@@ -116,7 +116,7 @@ async fn until_settled(
 fn end(reports: &[v1::Pipeline], out_of_patience: bool) -> Option<End> {
     let open: Vec<&v1::Pipeline> = reports.iter().filter(|report| !is_settled(report)).collect();
     let halted = |report: &&v1::Pipeline| report.trouble.as_ref().is_some_and(|trouble| trouble.halted);
-    let waits = |report: &&v1::Pipeline| report.held_up > 0 || report.trouble.is_some();
+    let waits = |report: &&v1::Pipeline| report.held_up > 0 || report.trouble.is_some() || report.untold > 0;
     match () {
         () if open.is_empty() => Some(End::Settled),
         () if open.iter().all(|report| halted(report) && only_commits_are_left(report)) => Some(End::Halted),
@@ -125,9 +125,10 @@ fn end(reports: &[v1::Pipeline], out_of_patience: bool) -> Option<End> {
     }
 }
 
-/// Whether nothing is due any more. A window that waits for its source is not due.
+/// Whether nothing is due any more, and everybody knows. A window that waits for its source is not due.
 fn is_settled(pipeline: &v1::Pipeline) -> bool {
-    pipeline.pending + pipeline.claimed + pipeline.sealed + pipeline.unplanned + pipeline.recounts_due == 0
+    let left = pipeline.pending + pipeline.claimed + pipeline.sealed + pipeline.unplanned;
+    left + pipeline.recounts_due + pipeline.untold == 0
 }
 
 fn only_commits_are_left(pipeline: &v1::Pipeline) -> bool {
@@ -156,6 +157,13 @@ async fn waiting(local: &Local, reports: &[v1::Pipeline]) -> anyhow::Result<Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_waits_for_receivers_of_events_as_long_as_it_has_patience() {
+        let untold = v1::Pipeline { untold: 2, ..v1::Pipeline::default() };
+        assert_eq!(end(std::slice::from_ref(&untold), false), None);
+        assert_eq!(end(&[untold], true), Some(End::HeldUp));
+    }
 
     fn report(sealed: u64, pending: u64, held_up: u64, halted: Option<bool>) -> v1::Pipeline {
         let trouble = halted.map(|halted| v1::SinkTrouble { halted, ..v1::SinkTrouble::default() });

@@ -56,6 +56,9 @@ impl Reader<'_> {
         let window = node.entry("window").and_then(|window| self.window(window, findings));
         let transform = node.entry("transform").map_or(Some(Vec::new()), |steps| transform(steps, findings));
         let guard = settings::<Guard>(node.entry("guard"), None, "`guard`", findings);
+        if let Some(readiness) = node.entry("readiness") {
+            hidden.extend(secret::check(&readiness.node, findings).spans);
+        }
         let readiness = settings::<Readiness>(node.entry("readiness"), None, "`readiness`", findings);
         let unchanged =
             node.get("unchanged").map_or(Some(Unchanged::default()), |said| decode::value(said, "unchanged", findings));
@@ -80,7 +83,9 @@ impl Reader<'_> {
         rules::Rules { at, node, now: self.options.now, findings }.check(&parts);
         if let (Some(readiness), Some(source)) = (readiness.as_ref(), source.as_ref()) {
             let windows = window.as_ref().map(|_| by_window);
-            readiness::Asked { at, node, readiness, source, windows }.check(self.options, findings);
+            let per_task = window.as_ref().map_or(1, |window| window.per_task);
+            let asked = readiness::Asked { at, name: &entry.key, node, readiness, source, per_task, windows };
+            asked.check(self.options, findings);
         }
         if let (Some(schema), Some(sink)) = (schema, sink.as_ref()) {
             policy::Asked { at, node, policy: schema, sink, limits: limits.as_ref() }.check(self.options, findings);
@@ -94,11 +99,12 @@ impl Reader<'_> {
         if findings.errors() > before {
             return None;
         }
+        let one_by_one = by_window || readiness.as_ref().is_some_and(|readiness| readiness.publish.is_some());
         let pipeline = Pipeline {
             name: name?,
             pattern: pattern?,
             source: source?,
-            window: window.map(|window| if by_window { WindowSpec { per_task: 1, ..window } } else { window }),
+            window: window.map(|window| if one_by_one { WindowSpec { per_task: 1, ..window } } else { window }),
             transform: transform?,
             sink: sink?,
             readiness: Box::new(readiness?),
@@ -110,6 +116,7 @@ impl Reader<'_> {
             limits: limits?,
             telemetry: telemetry?,
         };
+        readiness::check_told(&pipeline, entry, findings);
         self.open_sink(&pipeline, entry, findings);
         (findings.errors() == before).then_some(pipeline)
     }

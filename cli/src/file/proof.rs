@@ -79,7 +79,9 @@ impl Asked<'_> {
             return;
         }
         let (message, fix) = match self.pattern {
-            Pattern::Full | Pattern::Compact => ("this source cannot prove that it is what it was", "remove `unchanged`"),
+            Pattern::Full | Pattern::Compact => {
+                ("this source cannot prove that it is what it was", "remove `unchanged`")
+            }
             Pattern::Incremental => (
                 "this source cannot prove that a window is what it was",
                 "remove `audit_after`; of files, those whose path names the window can be proven",

@@ -1,24 +1,28 @@
-//! Whether the source can tell what the pipeline waits for.
+//! Whether somebody can tell what the pipeline waits for, and whether its own markers make sense.
 
 use windrow_common::{
     error,
-    pipeline::SourceSpec,
-    readiness::{Condition, Readiness},
+    pipeline::{Pipeline, SourceSpec},
+    readiness::{Condition, Late, Readiness, Then},
 };
+use windrow_worker::{marker, notify};
 
 use super::{
     Options,
     diagnostic::{Findings, Span},
-    tree::{Node, Step},
+    tree::{Entry, Node, Step},
 };
 
 /// What a pipeline asks of its source.
 pub(crate) struct Asked<'a> {
-    /// The pipeline's key.
+    /// The pipeline's key, and what it says.
     pub(crate) at: Span,
+    pub(crate) name: &'a str,
     pub(crate) node: &'a Node,
     pub(crate) readiness: &'a Readiness,
     pub(crate) source: &'a SourceSpec,
+    /// How many windows a task is to take.
+    pub(crate) per_task: u32,
     /// Whether each window has objects of its own; `None` where there are no windows.
     pub(crate) windows: Option<bool>,
 }
@@ -26,10 +30,8 @@ pub(crate) struct Asked<'a> {
 impl Asked<'_> {
     pub(crate) fn check(&self, options: &Options, findings: &mut Findings) {
         let require = &self.readiness.require;
-        if require.conditions().next().is_none() {
-            return;
-        }
-        if self.windows == Some(false) {
+        self.check_waiting(findings);
+        if self.windows == Some(false) && require.conditions().any(is_about_objects) {
             findings
                 .error(error::CONTRADICTION, self.span(&[]), "nothing tells which objects are those of a window")
                 .fix("split `source.path` by `{window.start:%Y-%m-%d}`, or remove `readiness`");
@@ -37,7 +39,9 @@ impl Asked<'_> {
         }
         let Some(source) = options.connectors.source(self.source) else { return };
         for (list, conditions) in [("all", &require.all), ("any", &require.any)] {
-            for (place, condition) in conditions.iter().enumerate() {
+            for (place, condition) in
+                conditions.iter().enumerate().filter(|(_, condition)| !is_of_a_pipeline(condition))
+            {
                 if let Err(reason) = (source.tells)(self.source, condition) {
                     let at = [Step::Key(list.to_owned()), Step::Index(place)];
                     findings
@@ -48,6 +52,57 @@ impl Asked<'_> {
         }
     }
 
+    /// What the coordinator has to see to.
+    fn check_waiting(&self, findings: &mut Findings) {
+        let require = &self.readiness.require;
+        let mixed = |found: &bool| require.any.iter().any(|condition| is_of_a_pipeline(condition) == *found);
+        if [true, false].iter().all(mixed) {
+            findings
+                .error(
+                    error::CONTRADICTION,
+                    self.span(&[Step::Key("any".to_owned())]),
+                    "what pipelines have published and what lies at the source are looked up by different processes",
+                )
+                .fix("write the conditions on pipelines under `all`");
+        }
+        if let Some(place) = require.any.iter().position(|condition| matches!(condition, Condition::Count(_))) {
+            let at = [Step::Key("any".to_owned()), Step::Index(place)];
+            findings
+                .error(
+                    error::CONTRADICTION,
+                    self.span(&at),
+                    "rows are counted when they were read, and others are asked before",
+                )
+                .fix("write `count` under `all`");
+        }
+        for (list, conditions) in [("all", &require.all), ("any", &require.any)] {
+            for (place, condition) in conditions.iter().enumerate() {
+                if matches!(condition, Condition::Pipeline(name) if name.as_str() == self.name) {
+                    let at = [Step::Key(list.to_owned()), Step::Index(place)];
+                    findings
+                        .error(error::CONTRADICTION, self.span(&at), "the pipeline would wait for itself")
+                        .fix("name the pipeline that makes its input");
+                }
+            }
+        }
+        let own = |key: &str| self.node.get("window").and_then(|window| window.get(key)).map(|value| value.span);
+        if let Some(span) = own("per_task").filter(|_| self.readiness.publish.is_some() && self.per_task > 1) {
+            findings
+                .error(error::CONTRADICTION, span, "each window gets a marker of its own, so a task takes one window")
+                .fix("remove `per_task`, or write `per_task: 1`");
+        }
+        if let Some(span) = own("lookback").filter(|_| self.readiness.late == Late::Refuse) {
+            findings
+                .error(error::CONTRADICTION, span, "published windows are not loaded again: `readiness.late` says so")
+                .fix("remove `lookback`, or `late: refuse`");
+        }
+        if require.timeout.is_none() && require.then != Then::default() {
+            findings
+                .error(error::CONTRADICTION, self.span(&[Step::Key("then".to_owned())]), "`then` is never reached")
+                .fix("add `timeout`, or remove `then`");
+        }
+    }
+
     fn span(&self, within: &[Step]) -> Span {
         let mut path = vec![Step::Key("readiness".to_owned()), Step::Key("require".to_owned())];
         path.extend_from_slice(within);
@@ -55,9 +110,30 @@ impl Asked<'_> {
     }
 }
 
+fn is_about_objects(condition: &Condition) -> bool {
+    matches!(condition, Condition::Marker(_) | Condition::NextPartition(_))
+}
+
+fn is_of_a_pipeline(condition: &Condition) -> bool {
+    matches!(condition, Condition::Pipeline(_))
+}
+
+/// Whether the pipeline's markers make sense, and whether its receiver may be told.
+pub(crate) fn check_told(pipeline: &Pipeline, entry: &Entry, findings: &mut Findings) {
+    let receiver = pipeline.readiness.notify.as_ref().and_then(|notify| notify::check(notify).err());
+    for wrong in marker::check(pipeline).err().into_iter().chain(receiver).flatten() {
+        let steps = ["readiness"].into_iter().chain(wrong.path.split('.'));
+        let steps: Vec<Step> = steps.map(|key| Step::Key(key.to_owned())).collect();
+        let span = [&steps[..], &steps[..2]].iter().find_map(|steps| entry.node.place(steps)).unwrap_or(entry.key_span);
+        findings.error(wrong.code, span, wrong.message).fix = wrong.fix;
+    }
+}
+
 fn word(condition: &Condition) -> &'static str {
     match condition {
         Condition::Marker(_) => "marker",
         Condition::NextPartition(_) => "next_partition",
+        Condition::Pipeline(_) => "pipeline",
+        Condition::Count(_) => "count",
     }
 }

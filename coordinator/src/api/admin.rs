@@ -16,6 +16,7 @@ use windrow_proto::{
 
 use super::{
     leading,
+    ready::{Asked, Waiting},
     refusal::{bad, bad_pipeline, missing, refused, refused_of},
     view,
 };
@@ -40,11 +41,12 @@ const MAX_REQUEST_ID: usize = 200;
 
 pub(super) struct Admin {
     standing: Arc<Standing>,
+    waiting: Waiting,
 }
 
 impl Admin {
     pub(super) fn new(standing: Arc<Standing>) -> Self {
-        Self { standing }
+        Self { standing, waiting: Waiting::new() }
     }
 
     async fn read<T: Send + 'static>(&self, look: impl FnOnce(&View<'_>) -> T + Send + 'static) -> Result<T, Status> {
@@ -250,6 +252,20 @@ impl AdminService for Admin {
         Ok(Response::new(v1::SetBackfillStateResponse { backfill: Some(self.backfill(id).await?) }))
     }
 
+    async fn wait_ready(
+        &self,
+        request: Request<v1::WaitReadyRequest>,
+    ) -> Result<Response<v1::WaitReadyResponse>, Status> {
+        let request = request.into_inner();
+        let asked = Asked {
+            pipeline: name_in("pipeline", &request.pipeline)?,
+            range: range_in(request.range)?,
+            settled: request.settled,
+            wait: Duration::from_millis(request.wait_ms),
+        };
+        self.waiting.wait(&self.standing, &asked).await.map(Response::new)
+    }
+
     async fn list_versions(
         &self,
         request: Request<v1::ListVersionsRequest>,
@@ -379,7 +395,7 @@ async fn watch(
     id: BackfillId,
     out: tokio::sync::mpsc::Sender<Result<v1::WatchBackfillResponse, Status>>,
 ) {
-    let admin = Admin { standing };
+    let admin = Admin::new(standing);
     let mut last = None;
     loop {
         let Ok(controller) = leading(&admin.standing) else { break };

@@ -17,6 +17,7 @@ use crate::{
         apply::BadPipeline,
         backfill::{BadCommand, BadRequest},
         pins::BadPin,
+        ready::NeverReady,
         rollback::BadRollback,
     },
 };
@@ -63,6 +64,9 @@ pub(super) fn refused_of(error: CommandError, pipelines: &[Pipeline]) -> Status 
             (Code::FailedPrecondition, facts, Vec::new())
         }
         CommandError::Backfill(BadRequest::EmptyRange) => (Code::InvalidArgument, Vec::new(), field("spec.range")),
+        CommandError::Backfill(BadRequest::Closed(windows)) => {
+            (Code::FailedPrecondition, vec![("windows", windows.to_string())], Vec::new())
+        }
         CommandError::Backfill(BadRequest::TooLarge { windows, limit }) => {
             let facts = vec![("windows", windows.to_string()), ("limit", limit.to_string())];
             (Code::InvalidArgument, facts, field("spec.range"))
@@ -118,6 +122,19 @@ pub(super) fn refused_of(error: CommandError, pipelines: &[Pipeline]) -> Status 
         }
     };
     status_about(grpc, error.code(), error.to_string(), About { facts, violations, ..About::default() })
+}
+
+/// A range that is not the pipeline's, or nothing to wait for.
+pub(super) fn never_ready(why: &NeverReady) -> Status {
+    let (grpc, fix) = match why {
+        NeverReady::NothingDue => (Code::FailedPrecondition, "name the range to wait for"),
+        NeverReady::Outside { .. } | NeverReady::OtherAxis(_) => {
+            (Code::InvalidArgument, "see what windows there are: windrow get windows PIPELINE")
+        }
+    };
+    let violations = vec![("range".to_owned(), why.to_string())];
+    let about = About { fix: Some(fix), violations, ..About::default() };
+    status_about(grpc, error::BAD_RANGE, why.to_string(), about)
 }
 
 fn no_way_back(refused: &BadRollback, code: ErrorCode, text: String) -> Status {

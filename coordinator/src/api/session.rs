@@ -224,6 +224,12 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
             sink: planned.sink.parse()?,
             found: compaction_in(planned)?,
         },
+        In::Notified(notified) => SessionEvent::Notified {
+            request: notified.request,
+            sink: notified.sink.parse()?,
+            up_to: notified.up_to,
+            failure: notified.failure.map(TryInto::try_into).transpose()?,
+        },
         In::Settled(settled) => {
             let (request, sink) = (settled.request, settled.sink.parse()?);
             let trace = trace::short(settled.trace.clone());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use windrow_common::{
     id::SinkId,
     pipeline::Pipeline,
-    task::{Lane, Task, TaskState},
+    task::{Lane, Task, TaskPhase, TaskState},
 };
 use windrow_proto::v1;
 
@@ -20,6 +20,7 @@ use crate::{
         rollback::{Phase, Rollback},
         table::{PipelineEntry, Versioned},
         timeline::Standing,
+        upstream,
         workers::WorkerState,
     },
     ledger::{choice_out, order_out, phase_out},
@@ -42,6 +43,7 @@ pub(super) fn pipeline(view: &View<'_>, entry: &PipelineEntry) -> v1::Pipeline {
         sealed: found.sealed,
         quarantined: found.quarantined,
         unplanned: found.unplanned,
+        untold: found.untold.unwrap_or_default(),
         totals: Some(entry.coverage.value.totals.into()),
         rows_running: tasks.filter_map(|task| view.progress.get(&task.value.id)).map(|done| done.rows_read).sum(),
         last_failure: found.last_failure.as_ref().map(Into::into),
@@ -124,6 +126,9 @@ pub(super) fn task(view: &View<'_>, entry: &Versioned<Task>) -> v1::Task {
             out.obstacles = assign::obstacles(view.table, view.workers, task, view.now);
         }
         TaskState::Pending { not_before, .. } => {
+            if let Some(reason) = upstream::lacks(view.table, task, view.now) {
+                (out.state, out.waiting_for) = (TaskPhase::Waiting.to_string(), reason);
+            }
             out.not_before_us = not_before.as_microsecond();
             out.obstacles = assign::obstacles(view.table, view.workers, task, view.now);
         }
@@ -143,9 +148,18 @@ pub(super) fn task(view: &View<'_>, entry: &Versioned<Task>) -> v1::Task {
 }
 
 pub(super) fn window(view: &View<'_>, found: &WindowReport<'_>) -> v1::WindowStatus {
+    // What waits for another pipeline waits, although nobody has to ask for it.
+    let standing = match (found.standing, found.task) {
+        (Standing::Open(id, TaskPhase::Pending), Some(task))
+            if upstream::lacks(view.table, &task.value, view.now).is_some() =>
+        {
+            Standing::Open(id, TaskPhase::Waiting)
+        }
+        (standing, _) => standing,
+    };
     v1::WindowStatus {
         window: Some(found.window.into()),
-        state: window_state(found.standing).into(),
+        state: window_state(standing).into(),
         task: found.task.map(|entry| task(view, entry)),
         due_us: found.due.map(|at| at.as_microsecond()).unwrap_or_default(),
         unchanged: found.unchanged,
@@ -154,7 +168,6 @@ pub(super) fn window(view: &View<'_>, found: &WindowReport<'_>) -> v1::WindowSta
 }
 
 fn window_state(standing: Standing) -> v1::WindowState {
-    use windrow_common::task::TaskPhase;
     match standing {
         Standing::NotClosed => v1::WindowState::Open,
         Standing::Published => v1::WindowState::Published,

@@ -25,7 +25,7 @@ use crate::{
         commit::Todo,
         lifecycle, plan, recount, shards,
         table::Change,
-        unchanged,
+        unchanged, upstream,
     },
     ledger::{LedgerError, MAX_CHANGE},
     trace,
@@ -44,6 +44,9 @@ impl Controller {
         if look {
             self.reap().await?;
             self.end_pins().await?;
+            for change in upstream::settle(&self.table, self.now()) {
+                self.persist(&change).await?;
+            }
             while let Some(change) = shards::give_up(&self.table, self.now()) {
                 self.persist(&change).await?;
             }
@@ -56,6 +59,7 @@ impl Controller {
         self.ask_for_versions().await?;
         self.ask_about_pins().await?;
         self.ask_to_clean().await?;
+        self.tell_receivers().await?;
         self.sweep();
         if look {
             self.look_for_small_files().await?;
@@ -149,7 +153,12 @@ impl Controller {
 
     fn ask_committer(&mut self, sink: &SinkId, todo: Todo) {
         let request = self.next_request();
-        let Some(pipeline) = self.any_pipeline_of(sink) else { return };
+        let tasks = match &todo {
+            Todo::Take(_) => return,
+            Todo::Prepare { draft, .. } => &draft.tasks,
+            Todo::Commit { intent, .. } => &intent.tasks,
+        };
+        let Some(pipeline) = self.pipeline_behind(tasks).or_else(|| self.any_pipeline_of(sink)) else { return };
         match todo {
             Todo::Take(_) => {}
             Todo::Prepare { worker, draft } => {
@@ -192,6 +201,12 @@ impl Controller {
                 self.tell(&worker, Out::Commit(commit));
             }
         }
+    }
+
+    /// The pipeline of the first task, as JSON: its markers are the commit's, if it has any.
+    fn pipeline_behind(&self, tasks: &[(TaskId, i64)]) -> Option<Vec<u8>> {
+        let task = self.table.task(&tasks.first()?.0)?;
+        serde_json::to_vec(self.table.pipeline(&task.value.pipeline)?.spec()).ok()
     }
 
     /// A pipeline that writes to the sink, as JSON: what the committer opens the sink by.
@@ -278,6 +293,7 @@ impl Controller {
             prove: unchanged::is_proven(entry, &task, self.now()),
             published: self.published(&task),
             recount: task.lane == Lane::Recount,
+            waited_enough: upstream::goes_anyway(&self.table, &task, self.now()),
             part: task.part.as_ref().map(|part| part.what.clone()).unwrap_or_default(),
             compaction: task.lane == Lane::Compact,
             backfill: task.lane.backfill().map(ToString::to_string).unwrap_or_default(),

@@ -165,6 +165,13 @@ pub enum SessionEvent {
         sink: windrow_common::id::SinkId,
         found: Found,
     },
+    /// Receivers were told of a sink's commits up to one.
+    Notified {
+        request: u64,
+        sink: windrow_common::id::SinkId,
+        up_to: Seq,
+        failure: Option<Failure>,
+    },
     Goodbye,
     Closed,
 }
@@ -324,6 +331,7 @@ impl CommandError {
             Self::Pipeline(BadPipeline::Window { .. }) => error::BAD_WINDOW,
             Self::Pipeline(BadPipeline::TooMany(_)) => error::USAGE,
             Self::Backfill(BadRequest::EmptyRange) => error::BAD_RANGE,
+            Self::Backfill(BadRequest::Closed(_)) => error::CONFLICT,
             Self::Backfill(_) => error::RANGE_TOO_LARGE,
             Self::Ledger(LedgerError::TooLarge { .. }) => error::SPEC_TOO_LARGE,
             Self::Ledger(LedgerError::Malformed { .. }) => error::STORE_BROKEN,

@@ -14,6 +14,7 @@ mod recovery;
 mod rollbacks;
 mod sessions;
 mod sweeps;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod together;
@@ -35,7 +36,7 @@ use windrow_proto::v1;
 
 use self::{
     cleaning::CleanWishes, compactions::Compactions, cutting::HeldSeals, measuring::Measuring, pins::PinWishes,
-    rollbacks::Wishes, sweeps::Sweep, together::Together,
+    rollbacks::Wishes, sweeps::Sweep, telling::Telling, together::Together,
 };
 pub use self::{
     compactions::{Found, Plan},
@@ -103,6 +104,7 @@ pub struct Controller {
     pin_wishes: PinWishes,
     clean_wishes: CleanWishes,
     compactions: Compactions,
+    telling: Telling,
     sessions: BTreeMap<WorkerId, Session>,
     progress: BTreeMap<TaskId, Progress>,
     together: Together,
@@ -202,6 +204,7 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         pin_wishes: PinWishes::default(),
         clean_wishes: CleanWishes::default(),
         compactions: Compactions::default(),
+        telling: Telling::default(),
         sessions: BTreeMap::new(),
         progress: BTreeMap::new(),
         together: Together::default(),
@@ -409,6 +412,7 @@ impl Controller {
         self.pin_wishes.lost(worker);
         self.clean_wishes.lost(worker);
         self.compactions.lost(worker);
+        self.telling.lost(worker);
     }
 
     fn now(&self) -> Now {

@@ -75,6 +75,9 @@ impl Controller {
             SessionEvent::CompactionPlanned { request, sink, found } => {
                 self.compaction_planned(&sink, request, found).await
             }
+            SessionEvent::Notified { request, sink, up_to, failure } => {
+                self.receivers_told(&worker, request, (sink, up_to), failure).await
+            }
             SessionEvent::Goodbye => self.goodbye(&worker).await,
             SessionEvent::Closed => {
                 self.hang_up(&worker);

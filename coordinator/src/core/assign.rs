@@ -23,6 +23,7 @@ use super::{
     lifecycle::{self, Now},
     recount, shards, sources,
     table::Table,
+    upstream,
     workers::Workers,
 };
 
@@ -84,6 +85,7 @@ pub fn obstacles(table: &Table, workers: &Workers, task: &Task, now: Now) -> Vec
         }
         _ => {}
     }
+    found.extend(upstream::lacks(table, task, now));
     if let Some(reason) = paused(table, &task.pipeline, &task.lane) {
         found.push(reason);
     }
@@ -159,7 +161,9 @@ impl<'a> Lanes<'a> {
         let sinks: BTreeSet<&SinkId> = table.pipelines().map(|(_, entry)| &entry.sink).collect();
         let open = sinks.into_iter().filter(|sink| has_committer(table, workers, sink) && !is_full(table, sink));
         let open: Rc<BTreeSet<&SinkId>> = Rc::new(open.collect());
-        let may_run = move |task: &Task| open.contains(&task.sink) && is_due(table, task, now.wall);
+        let may_run = move |task: &Task| {
+            open.contains(&task.sink) && is_due(table, task, now.wall) && upstream::lacks(table, task, now).is_none()
+        };
         let lanes = table.lanes().filter(|_| table.recovery().is_none());
         let recounts = recount::are_known_to_all(workers);
         let lanes = lanes.filter(move |(_, lane)| recounts || **lane != Lane::Recount);

@@ -212,6 +212,10 @@ fn choose<'a>(table: &'a Table, sink: &SinkId, (most, groups): (usize, bool)) ->
             break;
         }
         let Some(all) = shards::published_with(table, entry) else { continue };
+        let first = chosen.first().map(|first: &&Versioned<Task>| &first.value.pipeline);
+        if first.is_some_and(|first| are_apart(table, first, &entry.value.pipeline)) {
+            break;
+        }
         pipelines.insert(&entry.value.pipeline);
         lanes.insert(&entry.value.lane);
         let full = !chosen.is_empty() && chosen.len() + all.len() > most;
@@ -224,6 +228,13 @@ fn choose<'a>(table: &'a Table, sink: &SinkId, (most, groups): (usize, bool)) ->
         }
     }
     chosen
+}
+
+/// Whether two pipelines' tasks take separate intents: a committer sets the markers of one pipeline at a time.
+fn are_apart(table: &Table, one: &PipelineName, other: &PipelineName) -> bool {
+    let has_markers =
+        |name: &PipelineName| table.pipeline(name).is_some_and(|entry| entry.spec().readiness.publish.is_some());
+    one != other && (has_markers(one) || has_markers(other))
 }
 
 /// T7: records the intent the committer worked out, if all the draft rested on still holds.

@@ -133,6 +133,18 @@ pub fn not_ready(table: &Table, epoch: i64, claim: &HeldClaim, reason: String, n
     Ok(Change::replace(Record::Task(task), entry.revision).and(shards::without_others(table, id_of(entry))))
 }
 
+/// A task that nobody has, and that waited for its input for too long.
+pub(super) fn quarantine_waiting(table: &Table, id: &TaskId, failure: Failure, now: Now) -> Result<Change, Refused> {
+    let entry = unclaimed(table, id)?;
+    Ok(split_or_quarantine(table, entry, entry.value.clone(), failure, now))
+}
+
+/// A run some of whose windows could go on: tasks over its halves take its place.
+pub(super) fn halve(table: &Table, id: &TaskId, now: Now) -> Result<Change, Refused> {
+    let entry = unclaimed(table, id)?;
+    halves(table, entry, None, now).ok_or_else(|| wrong_phase(&entry.value))
+}
+
 /// The worker gives a claim back unharmed, because it stops.
 pub fn hand_back(table: &Table, id: &TaskId, now: Now) -> Result<Change, Refused> {
     let entry = find(table, id)?;
@@ -264,21 +276,29 @@ fn split_or_quarantine(table: &Table, entry: &Versioned<Task>, mut task: Task, f
         task.state = TaskState::Quarantined { failure };
         return Change::replace(Record::Task(task), entry.revision);
     }
-    let others = shards::without_others(table, id_of(entry));
     task.part = None;
-    let windows = task.each_window();
     // When whole runs fail one after the other, the cause is not in their windows: they are not taken to pieces.
-    let whole = windows.len() < 2 || blame::concerns_every_window(&failure);
-    if whole || table.open(&task.pipeline, &task.lane) >= MAX_OPEN {
+    let halves = match blame::concerns_every_window(&failure) {
+        true => None,
+        false => halves(table, entry, Some(&failure), now),
+    };
+    halves.unwrap_or_else(|| {
         task.state = TaskState::Quarantined { failure };
-        return Change::replace(Record::Task(task), entry.revision).and(others);
+        Change::replace(Record::Task(task), entry.revision).and(shards::without_others(table, id_of(entry)))
+    })
+}
+
+/// Tasks over the halves of a run in its place; `None` where there is one window, or no room.
+fn halves(table: &Table, entry: &Versioned<Task>, failure: Option<&Failure>, now: Now) -> Option<Change> {
+    let task = &entry.value;
+    let windows = task.each_window();
+    if windows.len() < 2 || table.open(&task.pipeline, &task.lane) >= MAX_OPEN {
+        return None;
     }
     let (left, right) = windows.split_at(windows.len() / 2);
-    let gone = gone(entry).and(others);
-    [left, right]
-        .into_iter()
-        .filter_map(|half| part(&task, half, Some(failure.clone()), now))
-        .fold(gone, |change, half| change.and(Change::create(Record::Task(half))))
+    let gone = gone(entry).and(shards::without_others(table, id_of(entry)));
+    let halves = [left, right].into_iter().filter_map(|half| part(task, half, failure.cloned(), now));
+    Some(halves.fold(gone, |change, half| change.and(Change::create(Record::Task(half)))))
 }
 
 /// The task over some of a run's windows, as if it had been planned that way.
@@ -326,6 +346,15 @@ fn whole<'a>(table: &'a Table, entry: &'a Versioned<Task>) -> Result<&'a Version
 
 fn id_of(entry: &Versioned<Task>) -> &TaskId {
     &entry.value.id
+}
+
+/// A task that waits for somebody to take it.
+fn unclaimed<'a>(table: &'a Table, id: &TaskId) -> Result<&'a Versioned<Task>, Refused> {
+    let entry = find(table, id)?;
+    match entry.value.state {
+        TaskState::Pending { .. } | TaskState::Waiting { .. } => Ok(entry),
+        _ => Err(wrong_phase(&entry.value)),
+    }
 }
 
 fn sealed<'a>(table: &'a Table, id: &TaskId) -> Result<&'a Versioned<Task>, Refused> {

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod backfill;
 pub mod blame;
 pub mod calendar;
+mod change;
 pub mod commit;
 pub mod compact;
 pub mod coverage;
@@ -16,6 +17,7 @@ mod index;
 pub mod lifecycle;
 pub mod pins;
 pub mod plan;
+pub mod ready;
 pub mod recount;
 pub mod recovery;
 pub mod report;
@@ -23,8 +25,10 @@ pub mod rollback;
 pub mod shards;
 pub mod sources;
 pub mod table;
+pub mod telling;
 pub mod timeline;
 pub mod unchanged;
+pub mod upstream;
 pub mod workers;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use windrow_common::{
     id::TaskId,
     pipeline::{Pattern, WindowSpec},
+    readiness::Late,
     task::{Lane, Outage, Seams, Task, TaskState},
     window::{Axis, Window},
 };
@@ -76,7 +77,7 @@ fn plan_time(table: &Table, entry: &PipelineEntry, room: usize, now: Now) -> Opt
 /// published are being loaded anyway.
 fn look_back(table: &Table, entry: &PipelineEntry, revision: u32, now: Now) -> Vec<Task> {
     let Some((spec, tiling)) = entry.spec().window.as_ref().zip(entry.tiling.as_ref()) else { return Vec::new() };
-    if spec.lookback == 0 {
+    if spec.lookback == 0 || entry.spec().readiness.late == Late::Refuse {
         return Vec::new();
     }
     let lookback = spec.lookback.min(WindowSpec::MAX_RUN);

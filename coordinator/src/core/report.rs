@@ -15,7 +15,9 @@ use super::{
     lifecycle::Now,
     plan, recount,
     table::{PipelineEntry, Table, Versioned},
+    telling,
     timeline::{Standing, Timeline},
+    upstream,
 };
 
 /// A pipeline's windows, counted by where they stand.
@@ -35,6 +37,10 @@ pub struct PipelineReport {
     pub working: u64,
     /// The newest failure of an open task.
     pub last_failure: Option<Failure>,
+    /// Open windows that have waited for their input longer than they are to.
+    pub overdue: u64,
+    /// Commits of its sink that its receiver has not heard of; absent where nobody is told.
+    pub untold: Option<u64>,
     /// When the next window closes.
     pub next_due: Option<Timestamp>,
     /// Everything before it is published.
@@ -61,6 +67,7 @@ pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineRepor
         published: entry.windows_published(),
         unplanned: plan::unplanned(entry, now),
         next_due: next_due(entry, now),
+        untold: telling::untold(table, entry),
         complete_to: complete_to(entry),
         unchanged: entry.windows_in(&entry.coverage.value.unchanged),
         recounts: recounts().count() as u64,
@@ -71,11 +78,15 @@ pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineRepor
         let windows = task.windows() as u64;
         match task.state.phase() {
             TaskPhase::Waiting => report.waiting += windows,
+            TaskPhase::Pending if upstream::lacks(table, task, now).is_some() => report.waiting += windows,
             TaskPhase::Pending => report.pending += windows,
             TaskPhase::Claimed => report.claimed += windows,
             TaskPhase::Sealed => report.sealed += windows,
             TaskPhase::Quarantined => report.quarantined += windows,
             TaskPhase::Cancelled => {}
+        }
+        if upstream::overdue(table, task, now) {
+            report.overdue += windows;
         }
         match (task.state.phase(), task.outage.attempts) {
             (TaskPhase::Pending | TaskPhase::Claimed, 1..) => report.held_up += windows,

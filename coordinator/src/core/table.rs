@@ -12,7 +12,7 @@ use windrow_common::{
     intent::{IntentRef, Seq},
     manifest::{Counts, Digest},
     pipeline::Pipeline,
-    task::{Lane, Task, TaskPhase, TaskState},
+    task::{Lane, Task, TaskPhase},
     window::Axis,
 };
 
@@ -39,6 +39,7 @@ pub enum Key {
     Committer(SinkId),
     Rollback(SinkId),
     Pin(SinkId, PinId),
+    Told(SinkId),
     Backfill(BackfillId),
     Recovery,
 }
@@ -55,6 +56,7 @@ pub enum Record {
     Committer(SinkId, WorkerId),
     Rollback(SinkId, Rollback),
     Pin(SinkId, Pin),
+    Told(SinkId, Seq),
     Backfill(Backfill),
     Recovery(Recovery),
 }
@@ -146,6 +148,8 @@ pub struct SinkEntry {
     pub rollback: Option<Versioned<Rollback>>,
     /// Held or asked for.
     pub pins: BTreeMap<PinId, Versioned<Pin>>,
+    /// The last commit receivers have heard of; absent where nobody is told.
+    pub told: Option<Versioned<Seq>>,
 }
 
 /// The ledger in memory.
@@ -353,6 +357,7 @@ impl Table {
                 let pins = &mut self.sinks.entry(sink).or_default().pins;
                 pins.insert(value.id.clone(), Versioned { value, revision });
             }
+            Record::Told(sink, value) => self.sinks.entry(sink).or_default().told = Some(Versioned { value, revision }),
             Record::Backfill(value) => {
                 self.backfills.insert(value.id.clone(), Versioned { value, revision });
             }
@@ -373,6 +378,7 @@ impl Table {
             Key::Pin(sink, id) => {
                 self.sinks.entry(sink.clone()).or_default().pins.remove(id);
             }
+            Key::Told(sink) => self.sinks.entry(sink.clone()).or_default().told = None,
             Key::Backfill(id) => {
                 self.backfills.remove(id);
             }
@@ -414,68 +420,6 @@ impl Table {
     }
 }
 
-impl Change {
-    /// Replaces a record: it must still have `revision`.
-    pub fn replace(record: Record, revision: i64) -> Self {
-        Self { expect: vec![(record.key(), Some(revision))], put: vec![record], delete: Vec::new() }
-    }
-
-    /// Creates a record: there must be none.
-    pub fn create(record: Record) -> Self {
-        Self { expect: vec![(record.key(), None)], put: vec![record], delete: Vec::new() }
-    }
-
-    /// Joins another change into the same transaction.
-    #[must_use]
-    pub fn and(mut self, other: Self) -> Self {
-        self.expect.extend(other.expect);
-        self.put.extend(other.put);
-        self.delete.extend(other.delete);
-        self
-    }
-
-    /// The first of the changes as one of at most that size, or the very first; `None` if there is none.
-    pub fn up_to(size: usize, changes: impl IntoIterator<Item = Self>) -> Option<Self> {
-        let mut all: Option<Self> = None;
-        for change in changes {
-            all = match all {
-                None => Some(change),
-                Some(all) if all.size() + change.size() > size => return Some(all),
-                Some(all) => Some(all.and(change)),
-            };
-        }
-        all
-    }
-
-    /// The larger of its numbers of compares and of writes, each of which the store limits.
-    pub fn size(&self) -> usize {
-        self.expect.len().max(self.put.len() + self.delete.len())
-    }
-
-    /// The records it rests on and those it writes; some twice.
-    pub fn keys(&self) -> impl Iterator<Item = Key> {
-        let expected = self.expect.iter().map(|(key, _)| key.clone());
-        expected.chain(self.put.iter().map(Record::key)).chain(self.delete.iter().cloned())
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.put.is_empty() && self.delete.is_empty()
-    }
-
-    /// Whether tasks may be planned because of it, or a backfill settled. Claims and seals, most of all changes, are not
-    /// among these.
-    pub fn may_be_followed_by_tasks(&self) -> bool {
-        let may = |record: &Record| match record {
-            Record::Task(task) => matches!(task.state, TaskState::Quarantined { .. }),
-            Record::Head(..) | Record::Intent(..) | Record::Committer(..) | Record::Rollback(..) | Record::Pin(..) => {
-                false
-            }
-            _ => true,
-        };
-        !self.delete.is_empty() || self.put.iter().any(may)
-    }
-}
-
 impl Key {
     /// Where a task's record lies.
     pub fn of(task: &Task) -> Self {
@@ -498,6 +442,7 @@ impl Record {
             Self::Committer(sink, _) => Key::Committer(sink.clone()),
             Self::Rollback(sink, _) => Key::Rollback(sink.clone()),
             Self::Pin(sink, pin) => Key::Pin(sink.clone(), pin.id.clone()),
+            Self::Told(sink, _) => Key::Told(sink.clone()),
             Self::Backfill(backfill) => Key::Backfill(backfill.id.clone()),
             Self::Recovery(_) => Key::Recovery,
         }

@@ -47,6 +47,7 @@ impl Keys {
             Key::Committer(sink) => format!("s/{sink}/com"),
             Key::Rollback(sink) => format!("s/{sink}/rollback"),
             Key::Pin(sink, id) => format!("s/{sink}/pins/{id}"),
+            Key::Told(sink) => format!("s/{sink}/told"),
             Key::Backfill(id) => format!("b/{id}"),
             Key::Recovery => "meta/recovery".to_owned(),
         })
@@ -69,6 +70,7 @@ impl Keys {
             ["s", name, "com"] => Some(Key::Committer(sink(name)?)),
             ["s", name, "rollback"] => Some(Key::Rollback(sink(name)?)),
             ["s", name, "pins", id] => Some(Key::Pin(sink(name)?, id.parse::<PinId>().ok()?)),
+            ["s", name, "told"] => Some(Key::Told(sink(name)?)),
             ["meta", "recovery"] => Some(Key::Recovery),
             ["b", id] => Some(Key::Backfill(id.parse::<BackfillId>().ok()?)),
             _ => None,
@@ -103,7 +105,8 @@ mod tests {
             Key::Intent(sink.clone()),
             Key::Committer(sink.clone()),
             Key::Rollback(sink.clone()),
-            Key::Pin(sink, "pin-1".parse().unwrap()),
+            Key::Pin(sink.clone(), "pin-1".parse().unwrap()),
+            Key::Told(sink),
             Key::Backfill("bf-1".parse().unwrap()),
             Key::Recovery,
         ];

@@ -31,6 +31,7 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, Malformed> {
         Record::Committer(_, worker) => v1::CommitterRecord { worker: worker.to_string() }.encode_to_vec(),
         Record::Rollback(_, rollback) => rollback_out(rollback).encode_to_vec(),
         Record::Pin(_, pin) => pin_out(pin).encode_to_vec(),
+        Record::Told(_, seq) => v1::ToldRecord { seq: *seq }.encode_to_vec(),
         Record::Backfill(backfill) => backfill_out(backfill).encode_to_vec(),
         Record::Recovery(recovery) => v1::RecoveryRecord { since_us: recovery.since.as_microsecond() }.encode_to_vec(),
     })
@@ -60,6 +61,7 @@ pub(super) fn decode(key: Key, bytes: &[u8]) -> Result<Record, Malformed> {
         }
         Key::Rollback(sink) => Record::Rollback(sink, rollback_in(decode_message(bytes)?)?),
         Key::Pin(sink, _) => Record::Pin(sink, pin_in(decode_message(bytes)?)?),
+        Key::Told(sink) => Record::Told(sink, decode_message::<v1::ToldRecord>(bytes)?.seq),
         Key::Backfill(_) => Record::Backfill(backfill_in(decode_message(bytes)?)?),
         Key::Recovery => {
             let record: v1::RecoveryRecord = decode_message(bytes)?;

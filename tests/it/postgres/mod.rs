@@ -17,6 +17,7 @@ use windrow_worker::{
 };
 
 mod access;
+mod counts;
 mod gate;
 mod limits;
 mod loads;

@@ -1,9 +1,10 @@
 //! Carrying a recorded intent out, and what the sink's answer is called on the wire.
 
 use windrow_common::{
-    error,
-    intent::{IntentBody, IntentRef},
+    error, failpoint,
+    intent::{IntentBody, IntentRef, Verdict, judge},
     manifest::{Counts, Digest},
+    pipeline::Pipeline,
 };
 use windrow_proto::{
     convert,
@@ -13,6 +14,7 @@ use windrow_proto::{
 use super::checked_sink;
 use crate::{
     error::{Result, WorkerError},
+    marker::{self, Set},
     open::{Connectors, read_pipeline},
     sink::{Applied, Refusal, Sink},
     stage::manifest,
@@ -28,7 +30,8 @@ pub(super) async fn apply(connectors: &Connectors, asked: &v1::Commit) -> Result
     let body = recorded(sink.as_ref(), asked, digest).await?;
     let applied = match asked.abort {
         true => sink.abort(&body, &digest).await?,
-        false => sink.commit(&body, &digest).await?,
+        false if body.markers.is_empty() => sink.commit(&body, &digest).await?,
+        false => marked(&pipeline, sink.as_ref(), &body, &digest).await?,
     };
     let why = match &applied {
         Applied::Refused(refusal) => Some(why(sink.as_ref(), asked, *refusal).await),
@@ -36,6 +39,27 @@ pub(super) async fn apply(connectors: &Connectors, asked: &v1::Commit) -> Result
         Applied::Committed { .. } | Applied::Aborted { .. } | Applied::Stale => None,
     };
     Ok((applied, why))
+}
+
+/// A commit with markers: those of what it replaces go before readers see anything of it, its own come when they see all of it.
+/// Whoever is late does neither.
+async fn marked(pipeline: &Pipeline, sink: &dyn Sink, body: &IntentBody, digest: &Digest) -> Result<Applied> {
+    let place = marker::place(pipeline, sink, &body.markers)?;
+    if judge(body.seq, digest, sink.probe().await?) == Verdict::Apply {
+        marker::withdraw(&place, &body.markers).await?;
+    }
+    let applied = sink.commit(body, digest).await?;
+    if let Applied::Committed { .. } = applied {
+        failpoint::reach(failpoint::Point::Marking, body.sink.as_str()).await?;
+        if marker::set(&place, &body.markers).await? == Set::Gone {
+            if sink.probe().await?.is_some_and(|found| found.seq > body.seq) {
+                return Ok(Applied::Stale);
+            }
+            // The rows are there, and their windows are published; a marker nobody can make any more must not keep others.
+            tracing::warn!(sink = %body.sink, seq = body.seq, "markers were taken away before they were set");
+        }
+    }
+    Ok(applied)
 }
 
 /// A refusal in words. The coordinator acts on none without them: whoever has to look must know at what.

@@ -10,6 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use windrow_common::{
     error,
     intent::{Committed, IntentBody, IntentTask, Seq},
+    marker::Markers,
 };
 use windrow_proto::{convert::digest_bytes, v1};
 
@@ -110,6 +111,7 @@ async fn fence(sink: &dyn Sink, chain: &Chain) -> Result<Chain> {
         dead_letters: Vec::new(),
         change: None,
         shows: None,
+        markers: Markers::default(),
     };
     let (_, digest) = manifest::put_intent(sink.storage(), &nothing).await?;
     let Applied::Aborted { .. } = sink.abort(&nothing, &digest).await? else { return Err(overtaken()) };
@@ -184,6 +186,7 @@ mod tests {
             dead_letters: Vec::new(),
             change: None,
             shows: None,
+            markers: Markers::default(),
         }
     }
 

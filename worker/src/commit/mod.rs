@@ -31,6 +31,7 @@ mod history;
 mod pins;
 mod prepare;
 mod sweep;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod versions;
@@ -49,6 +50,7 @@ pub struct Committer {
     lanes: Lanes,
     lists: sweep::Lists,
     histories: history::Histories,
+    backlogs: telling::Backlogs,
 }
 
 impl Committer {
@@ -61,6 +63,7 @@ impl Committer {
             lanes: Lanes::new(),
             lists: sweep::Lists::default(),
             histories: history::Histories::default(),
+            backlogs: telling::Backlogs::default(),
         }
     }
 
@@ -191,6 +194,21 @@ impl Committer {
         let failure = planned.as_ref().err().map(|error| (&failure_of(error, self.clock.now(), &self.worker)).into());
         let (layout, groups) = planned.unwrap_or_default();
         v1::CompactionPlanned { request, sink, layout: Some(layout.into()), groups, failure }
+    }
+
+    /// Has receivers told of commits. It waits for no turn: it changes nothing at the sink, and receivers may take their time.
+    pub async fn notify(&self, asked: v1::Notify) -> v1::Notified {
+        let (request, sink) = (asked.request, asked.sink.clone());
+        let teller = telling::Teller {
+            backlogs: &self.backlogs,
+            connectors: &self.connectors,
+            clock: self.clock.as_ref(),
+            metrics: &self.metrics,
+        };
+        let told = caught(async { Ok(teller.tell(&asked).await) }).await.unwrap_or_else(Err);
+        let told = told.unwrap_or_else(|cause| telling::Told { up_to: asked.after, failure: Some(cause) });
+        let failure = told.failure.map(|cause| (&failure_of(&cause, self.clock.now(), &self.worker)).into());
+        v1::Notified { request, sink, up_to: told.up_to, failure }
     }
 
     /// Carries a recorded intent out, or spends its seq on an abort. Whatever goes wrong means that the outcome is

@@ -15,6 +15,7 @@ use windrow_proto::{
 use super::{checked_sink, guarded, versions};
 use crate::{
     error::WorkerError,
+    marker::{self, Owner},
     open::{Connectors, read_pipeline},
     sink::Next,
     stage::manifest,
@@ -70,6 +71,10 @@ pub(super) async fn prepare(connectors: &Connectors, asked: v1::Prepare) -> Resu
     }
     // Behind those that stand for windows, whose places the sink may have noted.
     body.tasks.extend(others);
+    if let Some(first) = body.tasks.first() {
+        let owner = Owner { task: first.task, token: first.token };
+        body.markers = marker::stage(sink.as_ref(), &pipeline, &body, owner).await?;
+    }
     let (path, Digest(digest)) = manifest::put_intent(storage, &body).await?;
     failpoint::reach(failpoint::Point::Prepared, &asked.sink).await.map_err(WorkerError::from)?;
     Ok(v1::IntentDraft { path, digest: digest.to_vec(), shows: None })

@@ -17,6 +17,7 @@ use windrow_common::{
     id::TaskId,
     intent::{Committed, IntentBody},
     manifest::{Counts, Digest, Manifest, WriteMode},
+    marker::Markers,
     pipeline::Pipeline,
     window::{Axis, Window},
 };
@@ -113,6 +114,7 @@ impl Sink for Scripted {
             dead_letters: Vec::new(),
             change: None,
             shows: None,
+            markers: Markers::default(),
         })
     }
 

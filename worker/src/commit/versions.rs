@@ -13,6 +13,7 @@ use windrow_proto::{
 use super::checked_sink;
 use crate::{
     error::{Result, WorkerError},
+    marker::{self, Owner},
     open::{Connectors, read_pipeline},
     sink::{
         Again, Sink,
@@ -73,11 +74,13 @@ pub(super) async fn show(
     })?;
     let found = versions::walk(sink.storage(), sink.probe().await?, MOST_LISTED).await?;
     let version = wanted(sink.as_ref(), &found, show).await.map_err(|error| error.at(&asked.sink))?;
-    let body = sink.show_again(version, again).await?;
+    let mut body = sink.show_again(version, again).await?;
     if (body.seq, body.shows) != (asked.seq, Some(show.version)) || body.sink != id || !body.tasks.is_empty() {
         let what = format!("the sink worked out commit {} of {}, not a rollback", body.seq, body.sink);
         return Err(WorkerError::never(error::INTERNAL, what));
     }
+    let owner = Owner { task: again.id, token: again.token };
+    body.markers = marker::stage(sink.as_ref(), &pipeline, &body, owner).await?;
     let (path, Digest(digest)) = manifest::put_intent(sink.storage(), &body).await?;
     Ok(v1::IntentDraft { path, digest: digest.to_vec(), shows: Some(show.version) })
 }

@@ -109,9 +109,10 @@ impl Ingest {
         let pass = Pass { ticket: task.ticket.clone(), pipeline: task.pipeline.clone() };
 
         check_source(source.as_ref(), task.windows)?;
+        check_markers(pipeline, task.windows)?;
         let read = tracing::info_span!("read");
         // A window that is published was complete.
-        if !task.recount {
+        if !task.recount && !task.waited_enough {
             ready::check(source.as_ref(), &pipeline.readiness.require, &task.window).instrument(read.clone()).await?;
         }
         let shown = proof::shown(task, &hop, &pass).await;
@@ -125,7 +126,8 @@ impl Ingest {
         let course = Course::of(pipeline, task, source.as_ref(), (&hop, &pass), self.transform(pipeline));
         let course = course.instrument(read.clone()).await?;
         // A transform that looks at more than one row needs to see them all.
-        let (slices, kept) = match course.is_row_wise() && task.part.is_none() && task.windows == 1 {
+        let counts = pipeline.readiness.require.counts() && !task.waited_enough && task.part.is_none();
+        let (slices, kept) = match course.is_row_wise() && task.part.is_none() && task.windows == 1 && !counts {
             true => share(source.as_ref(), slices, &task.window, leave.as_ref()).instrument(read.clone()).await?,
             false => (slices, None),
         };
@@ -139,7 +141,7 @@ impl Ingest {
             progress: progress.clone(),
         };
         let found = Arc::new(found);
-        let chunks = chunks_of(source, slices, (task, course.is_verbatim()));
+        let chunks = chunks_of(source.clone(), slices, (task, course.is_verbatim()));
         let chunks = match pipeline.source.from.limits.rows_per_s {
             Some(rate) => paced(chunks, rate, leave.clone()),
             None => chunks,
@@ -156,6 +158,9 @@ impl Ingest {
         let (rejected, dead_letters) = rejects.finish(found.rows.load(Ordering::Relaxed), unfit).await?;
 
         let rows_read = found.rows.load(Ordering::Relaxed) + rejected;
+        if counts {
+            ready::check_count(source.as_ref(), &task.window, rows_read).await?;
+        }
         let counts = Counts { rows_read, values_discarded, ..Counts::default() };
         let manifest = manifest_of(pipeline, task, Draft { schema, files: staged.files, dead_letters, inputs, counts });
         let manifest = ManifestRef { proof, ..hop.finish(&pass, manifest).await? };
@@ -210,6 +215,14 @@ fn check_run(shape: &Shape, windows: u32) -> Result<()> {
 fn check_source(source: &dyn Source, windows: u32) -> Result<()> {
     match windows > 1 && source.by_window() {
         true => Err(one_by_one(windows, "each has objects of its own")),
+        false => Ok(()),
+    }
+}
+
+/// What is published of a run is published at once, and nobody could say what of it is a window's.
+fn check_markers(pipeline: &Pipeline, windows: u32) -> Result<()> {
+    match windows > 1 && pipeline.readiness.publish.is_some() {
+        true => Err(one_by_one(windows, "each gets a marker of its own")),
         false => Ok(()),
     }
 }

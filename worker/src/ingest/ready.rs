@@ -1,6 +1,11 @@
-//! Whether the window's input is complete, by what the pipeline requires. What is not is no error: the window waits.
+//! Whether the window's input is complete, by what the pipeline requires. What is not is no error: the window waits. What other
+//! pipelines have published the coordinator knows: it gives the task out when that is so.
 
-use windrow_common::{error, readiness::Require, window::Window};
+use windrow_common::{
+    error,
+    readiness::{Condition, Require},
+    window::Window,
+};
 
 use crate::{
     error::{Result, WorkerError},
@@ -8,13 +13,13 @@ use crate::{
 };
 
 pub(super) async fn check(source: &dyn Source, require: &Require, window: &Window) -> Result<()> {
-    for condition in &require.all {
+    for condition in require.all.iter().filter(|condition| is_of_the_source(condition)) {
         if let Some(missing) = source.lacks(condition, window).await? {
             return Err(not_ready(window, &missing));
         }
     }
     let mut missing = Vec::new();
-    for condition in &require.any {
+    for condition in require.any.iter().filter(|condition| is_of_the_source(condition)) {
         match source.lacks(condition, window).await? {
             Some(reason) => missing.push(reason),
             None => return Ok(()),
@@ -23,6 +28,21 @@ pub(super) async fn check(source: &dyn Source, require: &Require, window: &Windo
     match missing.is_empty() {
         true => Ok(()),
         false => Err(not_ready(window, &missing.join(", and "))),
+    }
+}
+
+/// Whether the source has to tell before it is read.
+fn is_of_the_source(condition: &Condition) -> bool {
+    matches!(condition, Condition::Marker(_) | Condition::NextPartition(_))
+}
+
+/// Holds what was read against what the source counts now.
+pub(super) async fn check_count(source: &dyn Source, window: &Window, read: u64) -> Result<()> {
+    match source.count(window).await? {
+        Some(counted) if counted == read => Ok(()),
+        Some(counted) => Err(not_ready(window, &format!("{read} rows were read, and its source counts {counted} now"))),
+        None => Err(WorkerError::never(error::CONTRADICTION, "this source cannot count the rows of a window")
+            .fix("remove `count` from `readiness.require`")),
     }
 }
 

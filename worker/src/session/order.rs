@@ -31,6 +31,8 @@ pub enum Order {
     CheckPin(v1::CheckPin, Answerer),
     /// Tell which files of a table are worth rewriting.
     PlanCompaction(v1::PlanCompaction, Answerer),
+    /// Tell receivers of commits.
+    Notify(v1::Notify, Answerer),
 }
 
 /// A claimed task.
@@ -60,6 +62,8 @@ pub struct Assignment {
     pub previous_trace: Option<String>,
     /// Whether what happens inside the attempt goes to a trace of its own.
     pub detail_apart: bool,
+    /// It has waited for its input for as long as it is to: what is there is read.
+    pub waited_enough: bool,
     /// `None` for the live lane.
     pub backfill: Option<String>,
     /// The shard to read, in the words of the source; `None` for all of the window.
@@ -113,6 +117,7 @@ impl TryFrom<v1::Assign> for Assignment {
             claim_trace: optional_text(assign.claim_trace),
             previous_trace: optional_text(assign.previous_trace),
             detail_apart: assign.detail_apart,
+            waited_enough: assign.waited_enough,
             backfill: optional_text(assign.backfill),
             part: optional_text(assign.part),
             prove: assign.prove,

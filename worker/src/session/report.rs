@@ -196,6 +196,10 @@ impl Answerer {
         self.send(Message::CompactionPlanned(planned)).await;
     }
 
+    pub async fn notified(self, notified: v1::Notified) {
+        self.send(Message::Notified(notified)).await;
+    }
+
     async fn send(self, message: Message) {
         // A session that is gone needs no answer.
         let _ = self.queue.send(Report::Reply(self.session, Box::new(message))).await;

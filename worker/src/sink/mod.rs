@@ -135,6 +135,11 @@ pub trait Sink: Send + Sync + 'static {
     /// Spends the intent's seq on an empty commit that records the abort.
     async fn abort(&self, body: &IntentBody, digest: &Digest) -> Result<Applied>;
 
+    /// The paths under which readers of the folder see files of an intent, one by one.
+    fn shown_as(&self, files: &[StagedFile]) -> Vec<String> {
+        files.iter().map(|file| file.path.clone()).collect()
+    }
+
     /// Paths, relative to the root, of all files the table refers to, removed but retained ones included: what a sweep
     /// must keep besides what the ledger holds.
     async fn referenced(&self) -> Result<BTreeSet<String>>;

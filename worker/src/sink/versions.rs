@@ -73,6 +73,7 @@ fn note(versions: &mut Vec<Version>, body: IntentBody, most: usize) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use serde_json::json;
+    use windrow_common::marker::Markers;
     use windrow_common::{
         claim::Token,
         id::TaskId,
@@ -123,6 +124,7 @@ mod tests {
                 dead_letters: Vec::new(),
                 change: None,
                 shows: show.then_some(version),
+                markers: Markers::default(),
             };
             previous = Some(manifest::put_intent(storage, &body).await.unwrap().1);
             aborted = matches!(does, Does::Abort(_));

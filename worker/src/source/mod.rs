@@ -30,7 +30,6 @@ mod parquet;
 mod pin;
 pub mod postgres;
 pub mod synthetic;
-mod template;
 
 /// A source opened for one pipeline.
 #[async_trait]
@@ -65,6 +64,11 @@ pub trait Source: Send + Sync + 'static {
     async fn lacks(&self, condition: &Condition, _window: &Window) -> Result<Option<String>> {
         let message = format!("this source cannot tell whether {condition:?} holds");
         Err(WorkerError::never(error::CONTRADICTION, message).fix("remove it from `readiness.require`"))
+    }
+
+    /// How many rows of the window the source itself counts now; `None` where it cannot.
+    async fn count(&self, _window: &Window) -> Result<Option<u64>> {
+        Ok(None)
     }
 
     /// The rows of the slice that lie in the window, and what had to be rejected. With a cursor column, rows outside
@@ -174,6 +178,14 @@ pub struct SourceKind {
 }
 
 /// Of sources that know of no conditions.
+/// Databases count, and tell nothing else.
+fn tells_count(spec: &SourceSpec, condition: &Condition) -> Result<(), String> {
+    match condition {
+        Condition::Count(_) => Ok(()),
+        other => tells_nothing(spec, other),
+    }
+}
+
 fn tells_nothing(_: &SourceSpec, _: &Condition) -> Result<(), String> {
     Err("only files in folders and buckets can say that a window's input is complete".to_owned())
 }

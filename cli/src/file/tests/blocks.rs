@@ -208,3 +208,46 @@ fn what_a_window_waits_for_is_something_its_source_can_tell() {
     let cursor = with(SOUND, "readiness: { require: { all: [{ marker: _SUCCESS }] } }");
     assert_eq!(cursor, ["error WR-P009 8:18"]);
 }
+
+#[test]
+fn what_a_window_waits_for_of_other_pipelines_no_source_has_to_tell() {
+    let with = |line: &str| {
+        found(&load(&SOUND.replace("    pattern: incremental\n", &format!("    pattern: incremental\n    {line}\n"))))
+    };
+    for (line, expected) in [
+        ("readiness: { require: { all: [{ pipeline: shop }], timeout: 6h, then: fail } }", vec![]),
+        ("readiness: { require: { any: [{ pipeline: shop }, { pipeline: other }] } }", vec![]),
+        (
+            "readiness: { require: { any: [{ pipeline: shop }, { marker: a }] } }",
+            vec!["error WR-P009 8:18", "error WR-P009 8:34"],
+        ),
+        ("readiness: { require: { all: [{ pipeline: visits }] } }", vec!["error WR-P009 8:35"]),
+        ("readiness: { require: { then: go } }", vec!["error WR-P009 8:35"]),
+        ("readiness: { require: { all: [{ pipeline: \"no name\" }] } }", vec!["error WR-P006 8:47"]),
+        ("readiness: { late: refuse }", vec![]),
+    ] {
+        assert_eq!(with(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn markers_are_refused_where_they_stand() {
+    let with = |line: &str, window: &str| {
+        let text = SOUND.replace("    pattern: incremental\n", &format!("    pattern: incremental\n    {line}\n"));
+        load(&text.replace("lag: 5m", window))
+    };
+    let by_hour = "readiness: { publish: { marker: \"{window.start:%FT%H}\", folder: told } }";
+    let loaded = with(by_hour, "lag: 5m");
+    assert_eq!(found(&loaded), Vec::<String>::new());
+    assert_eq!(loaded.pipelines[0].window.as_ref().unwrap().per_task, 1, "each has a marker of its own");
+    assert_eq!(found(&with(by_hour, "lag: 5m, per_task: 10")), ["error WR-P009 10:64"]);
+    for (line, expected) in [
+        ("readiness: { publish: { marker: \"{window.start:%FT%H}\" } }", "error WR-P005 8:18"),
+        ("readiness: { publish: { marker: _SUCCESS, folder: told } }", "error WR-P009 8:37"),
+        ("readiness: { publish: { marker: \"{window.start}\", folder: told } }", "error WR-K060 8:37"),
+        ("readiness: { publish: { folder: told } }", "error WR-P006 8:18"),
+        ("readiness: { publish: { marker: \"{window.start:%FT%H}\", file: told } }", "error WR-P006 8:67"),
+    ] {
+        assert_eq!(found(&with(line, "lag: 5m")), [expected], "{line}");
+    }
+}

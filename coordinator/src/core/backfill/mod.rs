@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use windrow_common::{
     id::{BackfillId, PipelineName},
+    readiness::Late,
     window::{Axis, Window},
 };
 
@@ -107,6 +108,8 @@ pub enum BadRequest {
     EmptyRange,
     #[error("the range holds {windows} windows, more than {limit}")]
     TooLarge { windows: usize, limit: usize },
+    #[error("the range holds {0} published windows, which stay as they are: the pipeline says `late: refuse`")]
+    Closed(usize),
     #[error("the windows to run lie in {0} separate stretches, more than {MAX_STRETCHES}")]
     TooScattered(usize),
 }
@@ -126,7 +129,8 @@ pub fn preview(table: &Table, request: &Request, now: Now) -> Result<Vec<Preview
     }
     let look = |window: Window| {
         let standing = timeline.standing(&window);
-        Preview { window, standing, will_run: will_run(request.choice, &window, standing) }
+        let will_run = will_run(request.choice, &window, standing) && !is_closed(entry, standing);
+        Preview { window, standing, will_run }
     };
     Ok(windows.into_iter().map(look).collect())
 }
@@ -144,6 +148,10 @@ pub fn create(
     let chosen: Vec<&Preview> = previews.iter().filter(|preview| preview.will_run).collect();
     let todo: IntervalSet = chosen.iter().map(|preview| whole(table, preview)).collect();
     let windows = count(entry, &todo);
+    let closed = previews.iter().filter(|preview| is_closed(entry, preview.standing)).count();
+    if windows == 0 && closed > 0 && request.choice == Choice::All {
+        return Err(BadRequest::Closed(closed));
+    }
     if windows > MAX_WINDOWS && !request.force {
         return Err(BadRequest::TooLarge { windows, limit: MAX_WINDOWS });
     }
@@ -279,6 +287,11 @@ fn candidates(entry: &PipelineEntry, timeline: &Timeline<'_>, request: &Request,
         .into_iter()
         .filter(|window| window.end() <= closed)
         .collect()
+}
+
+/// Whether a published window is not loaded again, whoever asks.
+fn is_closed(entry: &PipelineEntry, standing: Standing) -> bool {
+    entry.tiling.is_some() && standing == Standing::Published && entry.spec().readiness.late == Late::Refuse
 }
 
 /// Whether the request asks for a window that stands so.

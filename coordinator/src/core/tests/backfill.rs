@@ -3,6 +3,7 @@
 use windrow_common::{
     id::BackfillId,
     pipeline::Detail,
+    readiness::Late,
     task::{Lane, Retry, Task, TaskPhase},
     window::{Axis, Window},
 };
@@ -416,4 +417,26 @@ fn what_happens_in_the_attempts_of_a_large_backfill_is_kept_apart_from_its_trace
         let task = bench.tasks("flights", TaskPhase::Pending).remove(0);
         assert_eq!(is_apart(&bench, &task), apart, "{windows} windows, {per_task} per task, {detail:?}");
     }
+}
+
+/// What is published stays revision 0: the ledger knows no way to another one.
+#[test]
+fn windows_that_are_closed_for_good_are_loaded_by_nobody() {
+    let mut closed = edit(hourly("flights", "lake"), |window| window.lookback = 3);
+    closed.readiness.late = Late::Refuse;
+    let mut bench = Bench::new(4, [closed]);
+    bench.plan();
+    bench.publish_all("flights");
+    bench.pass(3_600);
+    bench.plan();
+    assert_eq!(bench.pending("flights"), [(4, 5)], "nothing is looked back at");
+    let all = |range| request("flights", range, Choice::All);
+    let made = |bench: &Bench, range| {
+        backfill::create(&bench.table, &all(range), "b".parse().unwrap(), Origin::default(), bench.now())
+    };
+    assert_eq!(made(&bench, Some(hours(0, 4))).unwrap_err(), BadRequest::Closed(4));
+    let previews = backfill::preview(&bench.table, &all(None), bench.now()).unwrap();
+    assert!(previews.iter().all(|preview| !preview.will_run));
+    let missing = request("flights", None, Choice::Missing);
+    assert!(backfill::create(&bench.table, &missing, "b".parse().unwrap(), Origin::default(), bench.now()).is_ok());
 }

@@ -53,6 +53,8 @@ fn a_pipeline_reports_its_windows_by_where_they_stand() {
         unplanned: 1,
         held_up: 0,
         working: 2,
+        overdue: 0,
+        untold: None,
         last_failure: report.last_failure.clone(),
         next_due: Some("2024-01-01T14:00:00Z".parse().unwrap()),
         complete_to: Some(hour(2)),

@@ -83,7 +83,8 @@ pub(super) fn records_of(table: &Table) -> Records {
         let com = entry.committer.iter().map(|com| (Record::Committer(sink.clone(), com.value.clone()), com.revision));
         let back = entry.rollback.iter().map(|of| (Record::Rollback(sink.clone(), of.value.clone()), of.revision));
         let pins = entry.pins.values().map(|pin| (Record::Pin(sink.clone(), pin.value.clone()), pin.revision));
-        records.extend(head.chain(intent).chain(com).chain(back).chain(pins));
+        let told = entry.told.iter().map(|told| (Record::Told(sink.clone(), told.value), told.revision));
+        records.extend(head.chain(intent).chain(com).chain(back).chain(pins).chain(told));
     }
     records.into_iter().map(|(record, revision)| (record.key(), (record, revision))).collect()
 }

@@ -127,6 +127,10 @@ impl Writing<'_> {
             Some(_) => ("OPTIMIZE", json!({})),
             None => ("WRITE", json!({ "mode": mode })),
         };
+        // For consumers that take the commit for the marker of its windows.
+        let windows = self.body.tasks.iter().map(
+            |task| json!({ "pipeline": task.pipeline, "window": task.window.to_string(), "revision": task.revision }),
+        );
         json!({
             "timestamp": self.now,
             "operation": operation,
@@ -140,6 +144,7 @@ impl Writing<'_> {
                 "aborted": deed == Deed::Abort,
                 "shows": self.body.shows,
                 "tasks": tasks,
+                "windows": windows.collect::<Vec<_>>(),
             },
         })
     }

@@ -8,6 +8,7 @@ use windrow_common::{
     error,
     intent::{Committed, IntentBody},
     manifest::{StagedFile, WriteMode},
+    marker::Markers,
 };
 
 use super::{
@@ -115,6 +116,7 @@ impl DeltaSink {
             dead_letters: Vec::new(),
             change: None,
             shows: Some(version.number),
+            markers: Markers::default(),
         })
     }
 

@@ -14,6 +14,7 @@ use windrow_common::{
     id::{PipelineName, TaskId},
     intent::IntentBody,
     manifest::{Input, ManifestRef},
+    marker::Markers,
 };
 
 use super::{
@@ -134,6 +135,7 @@ impl DeltaSink {
             dead_letters: Vec::new(),
             change: Some(serde_json::to_value(&rewrites).map_err(unwritable)?),
             shows: None,
+            markers: Markers::default(),
         })
     }
 }

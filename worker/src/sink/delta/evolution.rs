@@ -81,6 +81,7 @@ fn as_delta(field: &Field) -> Result<Value> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::{collections::HashMap, sync::Arc};
+    use windrow_common::marker::Markers;
 
     use arrow_schema::DataType;
 
@@ -114,6 +115,7 @@ mod tests {
     fn body(remove: &[&str]) -> IntentBody {
         IntentBody {
             shows: None,
+            markers: Markers::default(),
             sink: "lake".parse().unwrap(),
             seq: 4,
             previous: None,

@@ -9,6 +9,7 @@ use windrow_common::{
     error,
     intent::{IntentBody, IntentTask},
     manifest::{Manifest, WriteMode},
+    marker::Markers,
     window::Window,
 };
 
@@ -60,6 +61,7 @@ impl DeltaSink {
             dead_letters: next.tasks.iter().flat_map(|(_, manifest)| manifest.dead_letters.clone()).collect(),
             change: None,
             shows: None,
+            markers: Markers::default(),
             tasks: next.tasks.into_iter().map(|(task, _)| task).collect(),
         })
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use windrow_common::{error, intent::IntentBody, manifest::StagedFile};
+use windrow_common::{error, intent::IntentBody, manifest::StagedFile, marker::Markers};
 
 use super::{FilesSink, KEPT_FOLDER, STAGE_FOLDER, prepare::check_position, state::State};
 use crate::{
@@ -76,6 +76,7 @@ pub(super) async fn show(sink: &FilesSink, version: &Version, again: Again) -> R
         dead_letters: Vec::new(),
         change: None,
         shows: Some(version.number),
+        markers: Markers::default(),
     })
 }
 

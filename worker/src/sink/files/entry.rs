@@ -101,7 +101,7 @@ impl Standing for File {
 
 /// Where an intent's files are published: `part-<task16>-<n>`, counted per task in the intent's order, so that every
 /// repeat of the intent finds the same names and no attempt's token is in them.
-fn published(files: &[StagedFile]) -> Vec<File> {
+pub(super) fn published(files: &[StagedFile]) -> Vec<File> {
     let mut counts: HashMap<String, u32> = HashMap::new();
     let file = |staged: &StagedFile| {
         let (folder, name) = staged.path.rsplit_once('/').unwrap_or(("", &staged.path));

@@ -16,7 +16,7 @@ use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use windrow_common::{
     intent::{Committed, IntentBody},
-    manifest::{Digest, WriteMode},
+    manifest::{Digest, StagedFile, WriteMode},
     pin,
     pipeline::{Pipeline, SinkSpec},
     schema::OnChange,
@@ -185,6 +185,10 @@ impl Sink for FilesSink {
 
     async fn abort(&self, body: &IntentBody, digest: &Digest) -> Result<Applied> {
         commit::abort(&self.log, self.settings.keeps(), body, digest).await
+    }
+
+    fn shown_as(&self, files: &[StagedFile]) -> Vec<String> {
+        entry::published(files).into_iter().map(|file| file.path).collect()
     }
 
     async fn gone(&self, versions: &[Version]) -> Result<Vec<Option<String>>> {

@@ -8,6 +8,7 @@ use windrow_common::{
     error,
     intent::{IntentBody, IntentTask, Seq},
     manifest::{Digest, Manifest, WriteMode},
+    marker::Markers,
     window::Window,
 };
 
@@ -65,6 +66,7 @@ pub(super) async fn prepare(sink: &FilesSink, next: Next) -> Result<IntentBody> 
         dead_letters: next.tasks.iter().flat_map(|(_, manifest)| manifest.dead_letters.clone()).collect(),
         change: None,
         shows: None,
+        markers: Markers::default(),
         tasks: next.tasks.into_iter().map(|(task, _)| task).collect(),
     })
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use tokio_postgres::Row;
-use windrow_common::{error, intent::IntentBody};
+use windrow_common::{error, intent::IntentBody, marker::Markers};
 
 use super::{
     PostgresSink,
@@ -70,6 +70,7 @@ pub(super) async fn show(sink: &PostgresSink, version: &Version, again: Again) -
         dead_letters: Vec::new(),
         change: Some(serde_json::to_value(change).map_err(unwritable)?),
         shows: Some(version.number),
+        markers: Markers::default(),
     })
 }
 

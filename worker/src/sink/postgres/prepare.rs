@@ -6,6 +6,7 @@ use windrow_common::{
     error,
     intent::{IntentBody, IntentTask},
     manifest::{Manifest, StagedFile, WriteMode},
+    marker::Markers,
     window::{Axis, Window},
 };
 
@@ -70,6 +71,7 @@ pub(super) async fn prepare(sink: &PostgresSink, next: Next) -> Result<IntentBod
         dead_letters: next.tasks.iter().flat_map(|(_, manifest)| manifest.dead_letters.clone()).collect(),
         change: Some(serde_json::to_value(change).map_err(unwritable)?),
         shows: None,
+        markers: Markers::default(),
         tasks: next.tasks.into_iter().map(|(task, _)| task).collect(),
     })
 }

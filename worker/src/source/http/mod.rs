@@ -12,10 +12,8 @@ use schemars::schema_for;
 use serde_json::Value;
 use windrow_common::{manifest::Input, pipeline::SourceSpec, window::Window};
 
-use super::{
-    ParamError, RowStream, Slice, Source, SourceKind, decode::types::schema_of, tells_nothing, template::names_window,
-};
-use crate::{connection, error::Result};
+use super::{ParamError, RowStream, Slice, Source, SourceKind, decode::types::schema_of, tells_nothing};
+use crate::{connection, error::Result, template::names_window};
 
 mod course;
 mod link;

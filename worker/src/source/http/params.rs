@@ -19,13 +19,15 @@ use super::{
     course::{By, Paging},
     pointer::Pointer,
 };
-use crate::source::{
-    ParamError,
-    decode::{
-        faults::{Faults, decode_fault},
-        time::{Ambiguous, Zone},
-        types::{Column, Declared},
-        values::Nulls,
+use crate::{
+    source::{
+        ParamError,
+        decode::{
+            faults::{Faults, decode_fault},
+            time::{Ambiguous, Zone},
+            types::{Column, Declared},
+            values::Nulls,
+        },
     },
     template::Template,
 };

@@ -24,11 +24,11 @@ use super::{
     decode::{cursor, emit, faults, rows, table, time, types, values},
     parquet::{self, Wanted},
     pin,
-    template::names_window,
 };
 use crate::{
     error::{Result, WorkerError},
     storage::Storage,
+    template::names_window,
 };
 
 mod bytes;

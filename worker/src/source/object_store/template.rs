@@ -7,7 +7,7 @@ use windrow_common::{error, window::Window};
 
 use crate::{
     error::{Result, WorkerError},
-    source::template::Template,
+    template::Template,
 };
 
 /// A checked path parameter.

@@ -16,7 +16,7 @@ use windrow_common::{
     window::{Axis, Window},
 };
 
-use super::{ParamError, RowStream, Slice, Source, SourceKind, tells_nothing};
+use super::{ParamError, RowStream, Slice, Source, SourceKind, tells_count};
 use crate::{
     error::{Result, WorkerError},
     mapping::Origin,
@@ -53,7 +53,7 @@ pub const KIND: SourceKind = SourceKind {
     formats: &[],
     brings: &[],
     build,
-    tells: tells_nothing,
+    tells: tells_count,
     by_window: |_| false,
     proves: |_, _| true,
     schema: || schema_for!(Params),
@@ -132,6 +132,16 @@ impl Source for PostgresSource {
 
     async fn read_verbatim(&self, slice: &Slice, window: &Window) -> Result<RowStream> {
         self.read_as(Values::AsTheyAre, slice, window).await
+    }
+
+    /// In a transaction of its own, so that what came after the rows were read is counted too.
+    async fn count(&self, window: &Window) -> Result<Option<u64>> {
+        let session = self.session().await?;
+        let layout = self.known_layout().await?;
+        let statement = select::count(&layout, &self.config, window)?;
+        let count = session.client().query_one(&statement, &[]).await.and_then(|row| row.try_get::<_, i64>(0));
+        let count = count.map_err(|cause| source_error(cause, session.place()))?;
+        Ok(u64::try_from(count).ok())
     }
 
     /// A full load of a table is cut; windows of time are found by their index, and are as small as is wanted.

@@ -68,7 +68,18 @@ fn rows((layout, values): (&Layout, Values), config: &Config, window: &Window, p
         .iter()
         .map(|chosen| format!("{} AS {}", value(chosen), identifier(&chosen.column.name)))
         .collect();
-    let rows = match window.axis() {
+    let which = which(layout, config, window, part)?;
+    Ok(format!("SELECT {} FROM {}{which}", columns.join(", "), from(config)))
+}
+
+/// How many rows that is, a shard's aside.
+pub(super) fn count(layout: &Layout, config: &Config, window: &Window) -> Result<String> {
+    Ok(format!("SELECT pg_catalog.count(*) FROM {}{}", from(config), which(layout, config, window, None)?))
+}
+
+/// The condition on rows that are a window's or a shard's.
+fn which(layout: &Layout, config: &Config, window: &Window, part: Option<&Part>) -> Result<String> {
+    Ok(match window.axis() {
         Axis::Version => part.map(|part| format!(" WHERE {}", part.predicate())).unwrap_or_default(),
         Axis::Time if part.is_some() => {
             return Err(WorkerError::never(error::INTERNAL, "windows of time are not cut"));
@@ -80,8 +91,7 @@ fn rows((layout, values): (&Layout, Values), config: &Config, window: &Window, p
             }
             format!(" WHERE {inside}")
         }
-    };
-    Ok(format!("SELECT {} FROM {}{rows}", columns.join(", "), from(config)))
+    })
 }
 
 /// How many rows have no cursor, counted up to a bound; `None` where nobody wants to know, or there can be none.

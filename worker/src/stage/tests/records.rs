@@ -5,6 +5,7 @@ use windrow_common::{
     error,
     intent::{IntentBody, IntentRef},
     manifest::{Counts, Manifest, WriteMode},
+    marker::Markers,
 };
 
 use super::*;
@@ -78,6 +79,7 @@ async fn an_intent_is_read_as_it_was_written() {
         dead_letters: Vec::new(),
         change: None,
         shows: None,
+        markers: Markers::default(),
     };
     let (path, digest) = manifest::put_intent(&place.storage, &body).await.unwrap();
     assert_eq!(path, format!("_windrow/intents/00000000000000000007-{digest}.json"));

@@ -1,5 +1,7 @@
 //! The rule of committing, by cases.
 
+use windrow_common::marker::Markers;
+
 use super::*;
 
 #[tokio::test]
@@ -101,6 +103,7 @@ async fn the_log_is_known_from_a_snapshot_and_the_few_commits_after_it() {
             dead_letters: Vec::new(),
             change: None,
             shows: None,
+            markers: Markers::default(),
         };
         let digest = Digest([(seq % 251) as u8 + 1; 32]);
         assert_eq!(sink.abort(&body, &digest).await.unwrap(), Applied::Aborted { version: seq });

@@ -1,5 +1,5 @@
 //! Texts with placeholders. The set is closed: `{window.start:FMT}` and `{window.end:FMT}` with a strftime format, written
-//! in the source's zone. What the text is (a path, an address) is not known here.
+//! in the zone of whoever wrote it. What the text is (a path, an address) is not known here.
 
 use jiff::{Timestamp, fmt::strtime, tz::TimeZone};
 use windrow_common::{error, window::Window};
@@ -8,7 +8,7 @@ use crate::error::{Result, WorkerError};
 
 /// A text whose placeholders are known to make sense.
 #[derive(Clone, Debug)]
-pub(in crate::source) struct Template {
+pub(crate) struct Template {
     text: String,
     pieces: Vec<Piece>,
     zone: TimeZone,
@@ -27,38 +27,38 @@ enum Bound {
 }
 
 /// Whether a text as it is written depends on the window.
-pub(in crate::source) fn names_window(text: &str) -> bool {
+pub(crate) fn names_window(text: &str) -> bool {
     pieces(text).is_ok_and(|pieces| pieces.iter().any(Piece::is_time))
 }
 
 impl Template {
     /// Reads a text; the error says what is wrong with it.
-    pub(in crate::source) fn parse(text: &str, zone: TimeZone) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, zone: TimeZone) -> Result<Self, String> {
         Ok(Self { text: text.to_owned(), pieces: pieces(text)?, zone })
     }
 
     /// The text as it is written.
-    pub(in crate::source) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
     /// Whether the window decides what the text becomes.
-    pub(in crate::source) fn by_window(&self) -> bool {
+    pub(crate) fn by_window(&self) -> bool {
         self.pieces.iter().any(Piece::is_time)
     }
 
     /// Whether the window's end decides what the text becomes.
-    pub(in crate::source) fn names_end(&self) -> bool {
+    pub(crate) fn names_end(&self) -> bool {
         self.pieces.iter().any(|piece| matches!(piece, Piece::Time { bound: Bound::End, .. }))
     }
 
     /// Another text, its times in the same zone.
-    pub(in crate::source) fn beside(&self, text: &str) -> Result<Self, String> {
+    pub(crate) fn beside(&self, text: &str) -> Result<Self, String> {
         Self::parse(text, self.zone.clone())
     }
 
     /// The text in a window; `write` puts a time's text into the form its place needs.
-    pub(in crate::source) fn in_window(&self, window: &Window, write: impl Fn(String) -> String) -> Result<String> {
+    pub(crate) fn in_window(&self, window: &Window, write: impl Fn(String) -> String) -> Result<String> {
         let filled = match (self.by_window(), window.instants()) {
             (false, _) => Ok(self.text.clone()),
             (true, Some((start, end))) => self.fill(
@@ -80,12 +80,12 @@ impl Template {
     }
 
     /// The text at one instant, which shows every fault a format can have.
-    pub(in crate::source) fn sample(&self) -> Result<String, String> {
+    pub(crate) fn sample(&self) -> Result<String, String> {
         self.fill(|_| Timestamp::UNIX_EPOCH, |text| text)
     }
 
     /// The text with `any` in the place of every placeholder.
-    pub(in crate::source) fn in_any_window(&self, any: &str) -> String {
+    pub(crate) fn in_any_window(&self, any: &str) -> String {
         let texts = self.pieces.iter().map(|piece| match piece {
             Piece::Literal(text) => text.as_str(),
             Piece::Time { .. } => any,

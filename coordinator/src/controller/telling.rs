@@ -1,0 +1,129 @@
+//! Having receivers told of what is published. The committer of a sink has the credentials, so it is the one that is asked, one
+//! question at a time.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tracing::{info, warn};
+use windrow_common::{
+    id::{SinkId, WorkerId},
+    intent::Seq,
+    task::Failure,
+};
+use windrow_proto::v1::{self, session_response::Message as Out};
+
+use super::Controller;
+use crate::{
+    core::{
+        commit,
+        telling::{self, Todo},
+    },
+    ledger::LedgerError,
+};
+
+/// The version of the session protocol that knows of it.
+const PROTOCOL: u32 = 3;
+/// How long an answer is waited for. A committer ends after a minute, whatever receivers do.
+const PATIENCE: Duration = Duration::from_secs(180);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// What is under way, by sink. It lives in the leader's memory: a new leader asks anew, and some is told twice.
+#[derive(Default)]
+pub(super) struct Telling(BTreeMap<SinkId, Run>);
+
+#[derive(Default)]
+struct Run {
+    /// The request, who was asked, and until when the answer is waited for.
+    asked: Option<(u64, WorkerId, Duration)>,
+    not_before: Duration,
+    failures: u32,
+}
+
+impl Telling {
+    /// The worker's session is gone: if it was asked, its answer will not come.
+    pub(super) fn lost(&mut self, gone: &WorkerId) {
+        self.0.values_mut().for_each(|run| drop(run.asked.take_if(|(_, worker, _)| worker == gone)));
+    }
+}
+
+impl Run {
+    fn may_ask(&mut self, now: Duration) -> bool {
+        self.asked.take_if(|(_, _, until)| *until <= now);
+        self.asked.is_none() && self.not_before <= now
+    }
+
+    fn failed(&mut self, now: Duration) {
+        self.failures = self.failures.saturating_add(1);
+        let pause = Duration::from_secs(1_u64 << self.failures.min(16).saturating_sub(1));
+        self.not_before = now + pause.min(LONGEST_PAUSE);
+    }
+}
+
+impl Controller {
+    pub(super) async fn tell_receivers(&mut self) -> Result<(), LedgerError> {
+        for sink in telling::sinks(&self.table) {
+            match telling::next(&self.table, &sink) {
+                None => {}
+                Some(Todo::Note(change)) => drop(self.persist(&change).await?),
+                Some(Todo::Tell { after, up_to }) => self.have_told(&sink, after, up_to).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn have_told(&mut self, sink: &SinkId, after: Seq, up_to: Seq) -> Result<(), LedgerError> {
+        let now = self.clock.elapsed();
+        if !self.telling.0.entry(sink.clone()).or_default().may_ask(now) {
+            return Ok(());
+        }
+        if let Some(change) = commit::appoint(&self.table, &self.workers, sink, now) {
+            self.persist(&change).await?;
+        }
+        let committer = self.table.sink(sink).and_then(|entry| entry.committer.as_ref());
+        let Some(worker) = committer.map(|found| found.value.clone()).filter(|found| self.workers.can_commit(found))
+        else {
+            return Ok(());
+        };
+        if self.workers.get(&worker).is_none_or(|state| state.info.protocol < PROTOCOL) {
+            return Ok(());
+        }
+        let pipelines = telling::receivers(&self.table, sink);
+        let pipelines = pipelines.filter_map(|entry| serde_json::to_vec(entry.spec()).ok()).collect();
+        let request = self.next_request();
+        if let Some(run) = self.telling.0.get_mut(sink) {
+            run.asked = Some((request, worker.clone(), now + PATIENCE));
+        }
+        self.tell(&worker, Out::Notify(v1::Notify { request, sink: sink.to_string(), pipelines, after, up_to }));
+        Ok(())
+    }
+
+    /// The committer has told receivers of all commits up to one.
+    pub(super) async fn receivers_told(
+        &mut self,
+        worker: &WorkerId,
+        request: u64,
+        (sink, up_to): (SinkId, Seq),
+        failure: Option<Failure>,
+    ) -> Result<(), LedgerError> {
+        let now = self.clock.elapsed();
+        let Some(run) = self.telling.0.get_mut(&sink) else { return Ok(()) };
+        if run.asked.take_if(|(number, asked, _)| *number == request && asked == worker).is_none() {
+            return Ok(());
+        }
+        match failure {
+            None => *run = Run::default(),
+            Some(failure) => {
+                if run.failures == 0 {
+                    warn!(%sink, code = %failure.code, message = %failure.message, "receivers cannot be told");
+                }
+                run.failed(now);
+            }
+        }
+        match telling::told(&self.table, &sink, up_to) {
+            Some(change) => {
+                info!(%sink, up_to, "receivers are told");
+                self.persist(&change).await.map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+}
