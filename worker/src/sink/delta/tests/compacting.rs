@@ -312,7 +312,7 @@ async fn a_list_that_is_not_of_this_table_is_refused() {
     }
 }
 
-/// Rewriting changes neither columns nor types, also of a table that others made with columns of their own.
+/// Where there is no table yet, nothing is found and nothing fails.
 #[tokio::test]
 async fn an_empty_place_has_nothing_to_rewrite() {
     let world = World::new();
