@@ -43,14 +43,17 @@ impl Metrics {
     pub fn new() -> Self {
         let meter = global::meter("windrow");
         let counter = |name, what| meter.u64_counter(name).with_description(what).build();
-        Self {
+        let metrics = Self {
             rows: counter("windrow_rows", "rows of sealed attempts by direction: read, written, rejected"),
             bytes: counter("windrow_bytes", "bytes of sealed attempts by direction: written"),
             fenced_writes: counter("windrow_fenced_writes", "seals refused because the claim had passed on"),
             attempts: counter("windrow_attempts", "attempts by how they ended"),
             commit_retries: counter("windrow_commit_retries", "commits whose outcome was unknown"),
             events: counter("windrow_events", "events by whether their receiver took them: sent, failed"),
-        }
+        };
+        // What appears only with the first event cannot be told from what is not measured.
+        metrics.events.add(0, &[]);
+        metrics
     }
 
     /// Counts what a sealed attempt moved.
