@@ -102,7 +102,7 @@ impl Admin {
                 let client = AdminClient::new(channel.clone()).max_decoding_message_size(16 * MAX_MESSAGE_BYTES);
                 match call(client, traced(request.clone())).await {
                     Ok(response) => return Ok(response.into_inner()),
-                    Err(status) if status.code() == Code::Unavailable => last = Some(status),
+                    Err(status) if is_gone(&status) => last = Some(status),
                     Err(status) => return Err(Box::new(remote_error(&status)).into()),
                 }
             }
@@ -115,6 +115,12 @@ impl Admin {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Whether another coordinator has to be asked: this one does not lead, does not answer, or went while it was about to.
+fn is_gone(status: &Status) -> bool {
+    let broken = std::error::Error::source(status).is_some_and(|cause| cause.is::<tonic::transport::Error>());
+    broken || status.code() == Code::Unavailable
 }
 
 /// `host:port` as an address with a scheme.

@@ -194,9 +194,7 @@ impl Metrics {
         }
         self.parked.record(report.quarantined, std::slice::from_ref(&pipeline));
         self.overdue.record(report.overdue, std::slice::from_ref(&pipeline));
-        if let Some(untold) = report.untold {
-            self.untold.record(untold, std::slice::from_ref(&pipeline));
-        }
+        self.untold.record(report.untold.unwrap_or_default(), std::slice::from_ref(&pipeline));
         self.backlog.record(report.unsettled(), std::slice::from_ref(&pipeline));
         if let Some(behind) = report::behind(entry, report, now) {
             self.freshness.record(behind.as_secs_f64(), &[pipeline]);

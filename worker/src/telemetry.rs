@@ -51,7 +51,7 @@ impl Metrics {
     pub fn new() -> Self {
         let meter = global::meter("windrow");
         let counter = |name, what| meter.u64_counter(name).with_description(what).build();
-        Self {
+        let metrics = Self {
             rows: counter("windrow_rows", "rows of sealed attempts by direction: read, written, rejected"),
             bytes: counter("windrow_bytes", "bytes of sealed attempts by direction: written"),
             fenced_writes: counter("windrow_fenced_writes", "seals refused because the claim had passed on"),
@@ -73,7 +73,10 @@ impl Metrics {
                 .u64_gauge("windrow_dead_rows")
                 .with_description("dead rows of a database's table before and after it was looked at")
                 .build(),
-        }
+        };
+        // What appears only with the first event cannot be told from what is not measured.
+        metrics.events.add(0, &[]);
+        metrics
     }
 
     /// Counts what a sink was cleaned of.

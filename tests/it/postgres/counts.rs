@@ -38,7 +38,7 @@ fn a_window_is_published_when_its_source_counts_what_was_read() {
     std::thread::sleep(std::time::Duration::from_secs(1));
     let output = moving.run(&["run"]);
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
-    let failed = moving.ask(&["get", "windows", "visits"]).to_string();
+    let failed = said(&output);
     assert!(
         failed.contains("WR-S031") && failed.contains("2400 rows were read, and its source counts 3600"),
         "{failed}"
