@@ -38,7 +38,10 @@ pub fn loaded(table: &Table, task: &Task) -> Option<Loaded> {
         return None;
     }
     let sink = table.sink(&entry.sink)?;
-    let newest = sink.head.as_ref().is_some_and(|head| Some(head.value.seq) == entry.coverage.value.loaded.map(|loaded| loaded.seq));
+    let newest = sink
+        .head
+        .as_ref()
+        .is_some_and(|head| Some(head.value.seq) == entry.coverage.value.loaded.map(|loaded| loaded.seq));
     let still = sink.intent.is_none() && rollback::open(table, &entry.sink).is_none();
     entry.coverage.value.loaded.filter(|_| newest && still)
 }
