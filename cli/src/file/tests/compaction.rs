@@ -65,7 +65,7 @@ fn what_makes_no_sense_is_found_where_it_stands() {
         let loaded = load(&only(more));
         assert_eq!(found(&loaded), [expected], "{more}");
     }
-    assert_eq!(found(&load(&only("").replace("path: old", "path: old, write: append"))), ["error WR-P009 7:50"]);
+    assert_eq!(found(&load(&only("").replace("path: old", "path: old, write: append"))), ["error WR-P009 7:56"]);
     check(&[("    pattern: full\n", "    pattern: compact\n", &["error WR-P009 13:5"])]);
 }
 
