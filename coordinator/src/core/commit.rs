@@ -25,8 +25,8 @@ use super::{
     compact,
     lifecycle::{self, Now},
     recount, rollback, shards,
-    table::{Change, Coverage, Head, Key, Loaded, Record, SinkEntry, Table, Versioned},
-    unchanged,
+    table::{Change, Coverage, Head, Key, Record, SinkEntry, Table, Versioned},
+    unchanged::{self, Loaded},
     workers::Workers,
 };
 

@@ -16,7 +16,10 @@ use windrow_common::{
     window::Axis,
 };
 
-use super::{backfill::Backfill, calendar::Tiling, coverage::IntervalSet, index::Index, pins::Pin, rollback::Rollback};
+use super::{
+    backfill::Backfill, calendar::Tiling, coverage::IntervalSet, index::Index, pins::Pin, rollback::Rollback,
+    unchanged::Loaded,
+};
 
 /// A record and the revision of the transaction that wrote it.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,16 +101,6 @@ pub struct Coverage {
     pub loaded: Option<Loaded>,
     /// Published versions of a full load that brought no rows of their own: what was loaded before them was found unchanged.
     pub unchanged: IntervalSet,
-}
-
-/// What the rows readers see were loaded from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Loaded {
-    /// The digest of what the source was proven to hold.
-    pub proof: Digest,
-    /// The commit that published them. When the sink has gone on since, readers may see others.
-    pub seq: Seq,
-    pub rows: u64,
 }
 
 /// A sink's newest finalized commit.

@@ -13,7 +13,8 @@ use crate::core::{
     coverage::IntervalSet,
     pins::{self, Pin},
     rollback::{self, Rollback},
-    table::{Coverage, Cursor, Head, Key, Loaded, PipelineState, Record, Recovery},
+    table::{Coverage, Cursor, Head, Key, PipelineState, Record, Recovery},
+    unchanged::Loaded,
 };
 
 /// A record's stored form.

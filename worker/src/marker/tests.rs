@@ -60,6 +60,7 @@ fn task(number: u8, window: Window) -> IntentTask {
             path: "m".to_owned(),
             sha256: Digest([1; 32]),
             counts: Counts { rows_read: 5, rows_written: 3, rows_rejected: 2, ..Counts::default() },
+            proof: None,
         },
     }
 }

@@ -36,6 +36,7 @@ fn task(number: u8, pipeline: &str, hour: i64, revision: u32) -> IntentTask {
             path: "m".to_owned(),
             sha256: Digest([0; 32]),
             counts: Counts { rows_read: 5, rows_written: 4, rows_rejected: 1, ..Counts::default() },
+            proof: None,
         },
     }
 }

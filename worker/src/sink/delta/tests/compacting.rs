@@ -45,7 +45,7 @@ pub(super) async fn rewritten(sink: &DeltaSink, group: &Group, number: u8) -> Re
     };
     let done = sink.rewrite(group, &attempt, &count).await?;
     let counts = Counts { rows_read: read.load(Ordering::Relaxed), ..Counts::default() };
-    let reference = ManifestRef { path: format!("_windrow/{task}"), sha256: Digest([1; 32]), counts };
+    let reference = ManifestRef { path: format!("_windrow/{task}"), sha256: Digest([1; 32]), counts, proof: None };
     let pipeline: windrow_common::id::PipelineName = "flights".parse().unwrap();
     let (window, revision) = (attempt.window, 0);
     let intent = IntentTask { task, pipeline: pipeline.clone(), window, revision, token, manifest: reference };
