@@ -30,8 +30,7 @@ impl From<&Task> for v1::TaskRecord {
             seams: seams_out(&task.seams),
             revision: task.revision,
             backfill: task.lane.backfill().map(ToString::to_string).unwrap_or_default(),
-            recount: (task.lane == Lane::Recount)
-                .then(|| v1::TaskRecount { proof: digest_bytes(task.proof.as_ref()) }),
+            recount: (task.lane == Lane::Recount).then(|| v1::TaskRecount { proof: digest_bytes(task.proof.as_ref()) }),
             created_us: task.created.as_microsecond(),
             attempts: task.attempts,
             errors: task.errors,

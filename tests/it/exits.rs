@@ -94,3 +94,47 @@ fn a_ledger_another_process_has_is_named_with_what_to_do() {
         assert!(said.contains("error[WR-L004]") && said.contains("--state") && !said.contains("broken"), "{said}");
     }
 }
+
+/// A window whose input is not complete is not due, and neither done: the run says which, for what, and what to do.
+#[test]
+fn a_run_says_what_windows_wait_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "version: 1
+connections:
+  here: {{ type: local, root: \"{}\" }}
+pipelines:
+  days:
+    pattern: incremental
+    source: {{ from: here, path: 'in/{{window.start:%F}}/*.csv', schema: {{ id: int }} }}
+    window: {{ every: 1d, start: 2024-01-01, end: 2024-01-07 }}
+    readiness: {{ require: {{ all: [{{ marker: _SUCCESS }}] }} }}
+    sink: {{ to: here, format: delta, path: table }}
+",
+        folder.path().display()
+    );
+    std::fs::write(folder.path().join("pipelines.yaml"), text).unwrap();
+    let arg = folder.path().to_str().unwrap();
+    let deliver = |day: &str| {
+        let day = folder.path().join("in").join(day);
+        std::fs::create_dir_all(&day).unwrap();
+        std::fs::write(day.join("a.csv"), "id\n1\n").unwrap();
+        std::fs::write(day.join("_SUCCESS"), "").unwrap();
+    };
+    let (found, said) = code(&["run", arg]);
+    assert_eq!(found, Some(0), "{said}");
+    assert!(said.contains("no window was published") && !said.contains("every due window"), "{said}");
+    assert!(said.contains("days: 6 windows wait for their source\n"), "{said}");
+    let first = "  2024-01-01T00:00:00Z..2024-01-02T00:00:00Z: ";
+    assert!(said.contains(first) && said.contains("_SUCCESS") && said.contains("  and others: "), "{said}");
+    assert!(said.contains(&format!("  windrow run {arg}\n  windrow dev {arg}\n")), "{said}");
+    assert!(!said.contains("read the table"), "there is none: {said}");
+
+    ["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04", "2024-01-06"].into_iter().for_each(deliver);
+    // They are asked again half a minute later; a ledger of its own asks at once.
+    std::fs::remove_dir_all(folder.path().join(".windrow")).unwrap();
+    let (found, said) = code(&["run", arg]);
+    assert_eq!(found, Some(0), "{said}");
+    assert!(said.contains("5 rows in 5 windows"), "{said}");
+    assert!(said.contains("days: 1 window waits for its source\n  2024-01-05T00:00:00Z.."), "{said}");
+}

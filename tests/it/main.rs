@@ -30,5 +30,6 @@ mod store;
 mod torn;
 mod trace;
 mod trouble;
+mod unchanged;
 mod visits;
 mod zombie;

@@ -98,8 +98,12 @@ impl Session {
 /// A seal of something that was never staged; it would poison the table if it counted.
 fn seal(claim: &v1::HeldClaim, request: u64) -> Say {
     let counts = v1::Counts { rows_read: 99, rows_written: 99, bytes_written: 99, files: 1, ..v1::Counts::default() };
-    let manifest =
-        v1::ManifestRef { path: "_windrow/manifests/none.json".to_owned(), sha256: vec![7; 32], counts: Some(counts), proof: Vec::new() };
+    let manifest = v1::ManifestRef {
+        path: "_windrow/manifests/none.json".to_owned(),
+        sha256: vec![7; 32],
+        counts: Some(counts),
+        proof: Vec::new(),
+    };
     let (task, manifest) = (claim.task.clone(), Some(manifest));
     Say::Seal(v1::Seal { request, task, token: claim.token, manifest, trace: String::new() })
 }

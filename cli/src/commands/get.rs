@@ -1,6 +1,9 @@
 //! `windrow get`: lists of what there is.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+};
 
 use clap::ValueEnum;
 use windrow_common::pipeline::Pipeline;
@@ -76,9 +79,9 @@ async fn list(args: &Args, admin: &Admin) -> anyhow::Result<Listing> {
             if pipeline.is_empty() {
                 return Err(Mistake::usage("say of which pipeline: windrow get versions PIPELINE"));
             }
-            let request = v1::ListVersionsRequest { pipeline };
+            let request = v1::ListVersionsRequest { pipeline: pipeline.clone() };
             let found = admin.call(request, |mut client, request| async move { client.list_versions(request).await });
-            versions(found.await?.versions)
+            versions(found.await?.versions, &fetch_range(admin, &pipeline, None).await?)
         }
         What::Tasks => tasks(fetch_tasks(admin, pipeline).await?),
         What::Backfills => {
@@ -282,13 +285,23 @@ fn tasks(found: Vec<v1::Task>) -> Listing {
     }
 }
 
-fn versions(found: Vec<v1::Version>) -> Listing {
+/// Versions that have rows of their own, and up to which one those after them were found unchanged.
+fn versions(found: Vec<v1::Version>, windows: &[v1::WindowStatus]) -> Listing {
+    let unchanged: BTreeSet<i64> = windows
+        .iter()
+        .filter(|status| status.unchanged)
+        .filter_map(|status| status.window.map(|window| window.start))
+        .collect();
+    let unchanged_to = |version: &v1::Version| {
+        let next = i64::from(version.version) + 1;
+        (next..).take_while(|version| unchanged.contains(version)).last()
+    };
     let loaded = |version: &v1::Version| (version.at_us != 0).then(|| instant(version.at_us));
     let value = |version: &v1::Version| {
         serde_json::json!({
             "version": version.version, "shown": version.shown, "rows": version.rows, "loaded": loaded(version),
             "attempt": (version.attempt != 0).then_some(version.attempt), "seq": version.seq,
-            "kept": version.gone.is_empty(), "why_not": version.gone,
+            "kept": version.gone.is_empty(), "why_not": version.gone, "unchanged_to": unchanged_to(version),
         })
     };
     let row = |version: &v1::Version| {
@@ -299,7 +312,7 @@ fn versions(found: Vec<v1::Version>) -> Listing {
         };
         vec![
             format!("v{}", version.version),
-            state.to_owned(),
+            unchanged_to(version).map_or_else(|| state.to_owned(), |to| format!("{state}, unchanged to v{to}")),
             grouped(version.rows),
             loaded(version).unwrap_or_default(),
             if version.attempt == 0 { String::new() } else { version.attempt.to_string() },

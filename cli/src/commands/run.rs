@@ -13,7 +13,7 @@ use windrow_common::{
 use windrow_proto::v1;
 
 use crate::{
-    commands::{apply, exit::Exit, here::Here},
+    commands::{apply, exit::Exit, get, here::Here},
     local::Local,
     show::{Style, progress::Progress, summary},
 };
@@ -42,7 +42,7 @@ enum End {
     Halted,
 }
 
-/// 0 when every due window is published, 1 when a sink is halted, 2 when the files cannot be used, 4 when windows are
+/// 0 when every due window is published (one that waits for its source is not due), 1 when a sink is halted, 2 when the files cannot be used, 4 when windows are
 /// quarantined, 75 when something could not be reached for too long.
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     let Some(pipelines) = args.here.load()? else { return Ok(Exit::Config) };
@@ -52,7 +52,8 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
         apply::send(local.admin(), &pipelines, false).await?;
         let before = reports(&local, &pipelines).await?;
         let (after, end) = until_settled(&local, &pipelines, args.patience.0).await?;
-        anyhow::Ok((before, after, end))
+        let waiting = waiting(&local, &after).await?;
+        anyhow::Ok((before, after, waiting, end))
     };
     let outcome = tokio::select! {
         outcome = outcome => Some(outcome),
@@ -63,9 +64,9 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
         writeln!(io::stderr(), "interrupted; the same command goes on where it stopped")?;
         return Ok(Exit::Failed);
     };
-    let (before, after, end) = outcome?;
-    let text =
-        summary::render(&args.here.path, &pipelines, (&before, &after), started.elapsed(), Style::of(&io::stdout()));
+    let (before, after, waiting, end) = outcome?;
+    let ended = (&before[..], &after[..], &waiting[..]);
+    let text = summary::render(&args.here.path, &pipelines, ended, started.elapsed(), Style::of(&io::stdout()));
     io::stdout().write_all(text.as_bytes())?;
     let failed = after.iter().any(|pipeline| pipeline.quarantined > 0);
     Ok(match end {
@@ -127,6 +128,17 @@ async fn reports(local: &Local, pipelines: &[Pipeline]) -> anyhow::Result<Vec<v1
         local.admin().call(request, |mut client, request| async move { client.list_pipelines(request).await }).await?;
     let ours = |report: &v1::Pipeline| pipelines.iter().any(|pipeline| pipeline.name.as_str() == report.name);
     Ok(response.pipelines.into_iter().filter(ours).collect())
+}
+
+/// The tasks of our windows whose source is not ready.
+async fn waiting(local: &Local, reports: &[v1::Pipeline]) -> anyhow::Result<Vec<v1::Task>> {
+    let mut all = Vec::new();
+    for report in reports.iter().filter(|report| report.waiting > 0) {
+        let tasks = get::fetch_tasks(local.admin(), report.name.clone()).await?;
+        all.extend(tasks.into_iter().filter(|task| !task.waiting_for.is_empty() && !task.recount));
+    }
+    all.sort_by_key(|task| task.window.map(|window| window.start));
+    Ok(all)
 }
 
 #[cfg(test)]

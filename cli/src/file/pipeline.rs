@@ -4,7 +4,9 @@ use windrow_common::{
     error,
     guard::Guard,
     manifest::WriteMode,
-    pipeline::{Limits, Pattern, Pipeline, Retries, SinkSpec, SourceSpec, Telemetry, TransformStep, Unchanged, WindowSpec},
+    pipeline::{
+        Limits, Pattern, Pipeline, Retries, SinkSpec, SourceSpec, Telemetry, TransformStep, Unchanged, WindowSpec,
+    },
     readiness::Readiness,
     schema::SchemaPolicy,
     upsert::Upsert,

@@ -11,6 +11,7 @@ pub mod state;
 pub mod style;
 pub mod summary;
 pub mod table;
+pub mod waits;
 
 pub use style::Style;
 

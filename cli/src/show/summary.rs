@@ -10,13 +10,14 @@ use super::{
     number::{bytes, grouped, span},
     state,
     table::table,
+    waits,
 };
 
-/// The summary of a run that began with the reports `before` and ended with those `after`.
+/// The summary of a run that began with the reports `before` and ended with those `after`, and with windows that wait.
 pub fn render(
     path: &Path,
     pipelines: &[Pipeline],
-    (before, after): (&[v1::Pipeline], &[v1::Pipeline]),
+    (before, after, waiting): (&[v1::Pipeline], &[v1::Pipeline], &[v1::Task]),
     took: Duration,
     style: Style,
 ) -> String {
@@ -29,7 +30,10 @@ pub fn render(
     let failed = after.iter().any(|report| report.quarantined > 0);
     let left = after.iter().any(|report| open(report) > 0);
     let _ = match published {
-        0 if failed || left => writeln!(text, "\nno window was published ({})", span(took)),
+        0 if failed || left || !waiting.is_empty() => writeln!(text, "\nno window was published ({})", span(took)),
+        0 if moved > 0 => {
+            writeln!(text, "\n{} rows of windows that were loaded again, {}", grouped(moved), style.green(span(took)))
+        }
         0 => writeln!(text, "\nnothing to do: every due window is published ({})", span(took)),
         _ => writeln!(text, "\n{} rows in {} windows, {}", grouped(moved), grouped(published), style.green(span(took))),
     };
@@ -44,6 +48,12 @@ pub fn render(
     if discarded > 0 {
         let _ = writeln!(text, "{} values did not fit their table and were left out of their rows", grouped(discarded));
     }
+    let unchanged: u64 = after.iter().map(|report| report.unchanged.saturating_sub(of(before, report).unchanged)).sum();
+    if unchanged > 0 {
+        let loads = if unchanged == 1 { "load was" } else { "loads were" };
+        let _ = writeln!(text, "{} {loads} left out: the source is what is loaded already", grouped(unchanged));
+    }
+    text.push_str(&waits::render(path, waiting));
     for report in after.iter().filter(|report| report.quarantined > 0) {
         let why = report.last_failure.as_ref().map(|failure| format!(": {} [{}]", failure.message, failure.code));
         let _ = writeln!(
@@ -63,7 +73,14 @@ pub fn render(
     let quarantined = pipelines
         .iter()
         .filter(|pipeline| after.iter().any(|report| report.name == pipeline.name.as_str() && report.quarantined > 0));
-    text.push_str(&next(path, pipelines, quarantined, left));
+    let readable = pipelines.iter().any(|pipeline| {
+        let own = after.iter().find(|report| report.name == pipeline.name.as_str());
+        own.is_some_and(|report| report.published > 0)
+    });
+    text.push_str(&next(path, quarantined, left));
+    if readable && !left && !failed {
+        text.push_str(&reading(path, pipelines));
+    }
     text
 }
 
@@ -112,13 +129,8 @@ pub fn place(pipeline: &Pipeline) -> String {
     format!("{}/{}", root.trim_end_matches('/'), path.trim_matches('/'))
 }
 
-/// The next commands to try: mending what failed, or else a backfill; and reading the table.
-fn next<'a>(
-    path: &Path,
-    pipelines: &[Pipeline],
-    quarantined: impl Iterator<Item = &'a Pipeline>,
-    left: bool,
-) -> String {
+/// The next commands to try: mending what failed, and going on.
+fn next<'a>(path: &Path, quarantined: impl Iterator<Item = &'a Pipeline>, left: bool) -> String {
     let mut text = String::new();
     let failed: Vec<&Pipeline> = quarantined.collect();
     if !failed.is_empty() {
@@ -135,9 +147,12 @@ fn next<'a>(
     if left {
         let _ = writeln!(text, "\ngo on where this run stopped:\n  windrow run {}", path.display());
     }
-    if left || !failed.is_empty() {
-        return text;
-    }
+    text
+}
+
+/// What may be tried where all is well: a backfill, and reading the table.
+fn reading(path: &Path, pipelines: &[Pipeline]) -> String {
+    let mut text = String::new();
     let windowed = pipelines.iter().find(|pipeline| pipeline.window.is_some());
     if let Some((pipeline, window)) = windowed.and_then(|pipeline| Some((pipeline, pipeline.window.as_ref()?))) {
         let from = window.start.date();

@@ -14,8 +14,8 @@ use crate::{
     core::{
         lifecycle::{HeldClaim, Refused},
         recount::{self, Counted},
-        table::{Change, Loaded},
-        unchanged,
+        table::Change,
+        unchanged::{self, Loaded},
     },
     ledger::LedgerError,
 };

@@ -70,7 +70,8 @@ impl Led {
 
     /// Without the leader coming in between: there is one thread, and the inbox has room.
     async fn seal(&self, request: u64, claim: HeldClaim) {
-        let manifest = ManifestRef { path: "m.json".to_owned(), sha256: Digest([7; 32]), counts: Counts::default(), proof: None };
+        let manifest =
+            ManifestRef { path: "m.json".to_owned(), sha256: Digest([7; 32]), counts: Counts::default(), proof: None };
         let seal = SessionEvent::Seal { request, claim, manifest, trace: None };
         self.handle.session(worker(), 1, seal).await.unwrap();
     }

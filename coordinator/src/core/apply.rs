@@ -53,7 +53,13 @@ pub fn apply(table: &Table, pipelines: &[Pipeline]) -> Result<(Change, Vec<Appli
 fn create(pipeline: &Pipeline) -> Result<Change, BadPipeline> {
     let name = &pipeline.name;
     let (axis, cursor) = start(pipeline)?;
-    let coverage = Coverage { axis, published: IntervalSet::new(), totals: Default::default(), loaded: None, unchanged: IntervalSet::new() };
+    let coverage = Coverage {
+        axis,
+        published: IntervalSet::new(),
+        totals: Default::default(),
+        loaded: None,
+        unchanged: IntervalSet::new(),
+    };
     let state = PipelineState { pipeline: pipeline.clone(), paused: None };
     Ok(Change::create(Record::Pipeline(state))
         .and(Change::create(Record::Cursor(name.clone(), cursor)))

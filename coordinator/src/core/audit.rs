@@ -9,7 +9,7 @@ use windrow_common::{
 
 use super::{
     rollback::Phase,
-    table::{Change, Record, SinkEntry, Table, Versioned},
+    table::{Change, Coverage, Key, PipelineEntry, Record, SinkEntry, Table, Versioned},
 };
 
 /// The first invariant the change breaks on this table, if it breaks one.
@@ -66,8 +66,28 @@ pub fn audit(table: &Table, epoch: i64, change: &Change) -> Result<(), Violation
             let message = || format!("a rollback of {sink} is said to be commit {seq}, which is another change");
             if fits { Ok(()) } else { Err(Violation { id: "INV-6", message: message() }) }
         }
+        Record::Coverage(name, coverage) => match table.pipeline(name) {
+            Some(entry) => unchanged_is_held(entry, change, coverage),
+            None => Ok(()),
+        },
         _ => Ok(()),
     })
+}
+
+/// A version is unchanged beside the head that readers see, and while no other intent is about to move it.
+fn unchanged_is_held(entry: &PipelineEntry, change: &Change, coverage: &Coverage) -> Result<(), Violation> {
+    let known = &entry.coverage.value.unchanged;
+    let grows = coverage.unchanged.iter().any(|(start, end)| !known.covers(start, end));
+    let head = Key::Head(entry.sink.clone());
+    let held = change.expect.contains(&(Key::Intent(entry.sink.clone()), None))
+        && change.expect.iter().any(|(key, revision)| *key == head && revision.is_some());
+    match grows && !held {
+        true => {
+            let message = format!("a version of {} is unchanged whatever {} shows", entry.spec().name, entry.sink);
+            Err(Violation { id: "INV-6", message })
+        }
+        false => Ok(()),
+    }
 }
 
 fn follows_head(entry: &SinkEntry, commit: &Link) -> Result<(), Violation> {

@@ -24,8 +24,8 @@ use windrow_common::{
 use super::{
     lifecycle::{self, Now},
     recount, rollback, shards,
-    table::{Change, Coverage, Head, Key, Loaded, Record, SinkEntry, Table, Versioned},
-    unchanged,
+    table::{Change, Coverage, Head, Key, Record, SinkEntry, Table, Versioned},
+    unchanged::{self, Loaded},
     workers::Workers,
 };
 

@@ -47,9 +47,12 @@ pub fn due(entry: &PipelineEntry, window: &Window) -> Option<Timestamp> {
     end.checked_add(after.0).ok()
 }
 
-/// Whether its time has come, or it is being counted.
+/// Whether its time has come, or it is being counted. One that failed has to wait for its next time.
 pub fn has_come(recount: &Task, now: Now) -> bool {
-    !matches!(recount.state, TaskState::Waiting { until, .. } if until > now.wall)
+    let (TaskState::Waiting { until: at, .. } | TaskState::Pending { not_before: at, .. }) = &recount.state else {
+        return true;
+    };
+    *at <= now.wall
 }
 
 /// Whether a window that is loaded now is to be counted again. What was not to be waited for any more when it was read came

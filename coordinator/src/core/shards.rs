@@ -9,7 +9,7 @@
 use windrow_common::{
     error,
     id::{TaskId, WorkerId},
-    task::{Failure, Outage, Part, Task, TaskPhase, TaskState},
+    task::{Failure, Lane, Outage, Part, Task, TaskPhase, TaskState},
 };
 
 use super::{
@@ -53,7 +53,8 @@ pub fn cut(
         return Ok(if same { Cut::Already } else { Cut::No });
     }
     let fit = !parts.is_empty() && parts.len() < MAX_SHARDS && parts.iter().all(|part| part.len() <= MAX_PART_BYTES);
-    if !fit || !may_cut(table, workers, &entry.value) {
+    // A recount reads nothing that others could read.
+    if !fit || entry.value.lane == Lane::Recount || !may_cut(table, workers, &entry.value) {
         return Ok(Cut::No);
     }
     let of = u32::try_from(parts.len() + 1).unwrap_or(u32::MAX);

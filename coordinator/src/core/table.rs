@@ -13,10 +13,10 @@ use windrow_common::{
     manifest::{Counts, Digest},
     pipeline::Pipeline,
     task::{Lane, Task, TaskPhase, TaskState},
-    window::{Axis, Window},
+    window::Axis,
 };
 
-use super::{backfill::Backfill, calendar::Tiling, coverage::IntervalSet, rollback::Rollback};
+use super::{backfill::Backfill, calendar::Tiling, coverage::IntervalSet, rollback::Rollback, unchanged::Loaded};
 
 /// A record and the revision of the transaction that wrote it.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,16 +92,6 @@ pub struct Coverage {
     pub loaded: Option<Loaded>,
     /// Published versions of a full load that brought no rows of their own: what was loaded before them was found unchanged.
     pub unchanged: IntervalSet,
-}
-
-/// What the rows readers see were loaded from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Loaded {
-    /// The digest of what the source was proven to hold.
-    pub proof: Digest,
-    /// The commit that published them. When the sink has gone on since, readers may see others.
-    pub seq: Seq,
-    pub rows: u64,
 }
 
 /// A sink's newest finalized commit.
@@ -499,23 +489,5 @@ impl Record {
 impl PipelineEntry {
     pub fn spec(&self) -> &Pipeline {
         &self.state.value.pipeline
-    }
-
-    /// Whether all of a window is published.
-    pub fn is_published(&self, window: &Window) -> bool {
-        self.coverage.value.published.covers(window.start(), window.end())
-    }
-
-    /// How many windows are published.
-    pub fn windows_published(&self) -> u64 {
-        self.windows_in(&self.coverage.value.published)
-    }
-
-    /// How many windows a part of its time holds.
-    pub fn windows_in(&self, set: &IntervalSet) -> u64 {
-        match &self.tiling {
-            Some(tiling) => set.iter().map(|(start, end)| tiling.count(start, end)).sum(),
-            None => set.iter().map(|(start, end)| u64::try_from(end - start).unwrap_or(0)).sum(),
-        }
     }
 }

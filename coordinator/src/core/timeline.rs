@@ -67,3 +67,23 @@ impl<'a> Timeline<'a> {
         self.open.iter().find(|task| task.value.window.overlaps(window)).copied()
     }
 }
+
+impl PipelineEntry {
+    /// Whether all of a window is published.
+    pub fn is_published(&self, window: &Window) -> bool {
+        self.coverage.value.published.covers(window.start(), window.end())
+    }
+
+    /// How many windows are published.
+    pub fn windows_published(&self) -> u64 {
+        self.windows_in(&self.coverage.value.published)
+    }
+
+    /// How many windows a part of its time holds.
+    pub fn windows_in(&self, set: &IntervalSet) -> u64 {
+        match &self.tiling {
+            Some(tiling) => set.iter().map(|(start, end)| tiling.count(start, end)).sum(),
+            None => set.iter().map(|(start, end)| u64::try_from(end - start).unwrap_or(0)).sum(),
+        }
+    }
+}

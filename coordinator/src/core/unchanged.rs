@@ -5,19 +5,30 @@
 //! readers do see them the sink itself is asked by the worker, before it says a word here.
 
 use windrow_common::{
+    intent::Seq,
     manifest::Digest,
     pipeline::{Pattern, Unchanged},
     task::Task,
 };
 
 use super::{
-    lifecycle::{self, HeldClaim, Refused},
+    lifecycle::{self, HeldClaim, Now, Refused},
     recount, rollback,
-    table::{Change, Coverage, Key, Loaded, PipelineEntry, Record, Table},
+    table::{Change, Coverage, Key, PipelineEntry, Record, Table},
 };
 
 /// Most separate stretches of versions that are remembered as unchanged; the oldest are forgotten.
 const MAX_STRETCHES: usize = 300;
+
+/// What the rows readers see were loaded from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// The digest of what the source was proven to hold.
+    pub proof: Digest,
+    /// The commit that published them. When the sink has gone on since, readers may see others.
+    pub seq: Seq,
+    pub rows: u64,
+}
 
 /// Whether a pipeline leaves out loads that would change nothing.
 fn skips(entry: &PipelineEntry) -> bool {
@@ -25,7 +36,7 @@ fn skips(entry: &PipelineEntry) -> bool {
 }
 
 /// Whether an attempt at the task is to prove what its source holds.
-pub fn is_proven(entry: &PipelineEntry, task: &Task, now: super::lifecycle::Now) -> bool {
+pub fn is_proven(entry: &PipelineEntry, task: &Task, now: Now) -> bool {
     skips(entry) && task.shard == 0 || recount::is_asked_for(entry, task, now)
 }
 
@@ -38,7 +49,10 @@ pub fn loaded(table: &Table, task: &Task) -> Option<Loaded> {
         return None;
     }
     let sink = table.sink(&entry.sink)?;
-    let newest = sink.head.as_ref().is_some_and(|head| Some(head.value.seq) == entry.coverage.value.loaded.map(|loaded| loaded.seq));
+    let newest = sink
+        .head
+        .as_ref()
+        .is_some_and(|head| Some(head.value.seq) == entry.coverage.value.loaded.map(|loaded| loaded.seq));
     let still = sink.intent.is_none() && rollback::open(table, &entry.sink).is_none();
     entry.coverage.value.loaded.filter(|_| newest && still)
 }

@@ -12,7 +12,8 @@ use crate::core::{
     backfill::{Backfill, Choice, Order, Phase},
     coverage::IntervalSet,
     rollback::{self, Rollback},
-    table::{Coverage, Cursor, Head, Key, Loaded, PipelineState, Record, Recovery},
+    table::{Coverage, Cursor, Head, Key, PipelineState, Record, Recovery},
+    unchanged::Loaded,
 };
 
 /// A record's stored form.

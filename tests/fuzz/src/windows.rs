@@ -67,7 +67,16 @@ fn spec(draw: &mut Draw<'_>) -> Option<WindowSpec> {
     let start = civil(draw)?;
     let end = if draw.byte().is_multiple_of(3) { Some(civil(draw)?) } else { None };
     let lag = Pause(std::time::Duration::from_millis(draw.number().unsigned_abs()));
-    Some(WindowSpec { every, start, end, timezone: draw.pick(&ZONES).to_owned(), lag, lookback: 0, audit_after: None, per_task: 1_000 })
+    Some(WindowSpec {
+        every,
+        start,
+        end,
+        timezone: draw.pick(&ZONES).to_owned(),
+        lag,
+        lookback: 0,
+        audit_after: None,
+        per_task: 1_000,
+    })
 }
 
 fn check_tiles(tiling: &Tiling, point: i64, windows: &[Window]) {

@@ -21,6 +21,7 @@ mod gate;
 mod limits;
 mod loads;
 mod outages;
+mod recounts;
 mod shards;
 mod standby;
 mod values;

@@ -88,9 +88,9 @@ impl FlightHop {
     /// Writes the attempt's manifest.
     pub async fn finish(&self, pass: &Pass, draft: &Manifest) -> Result<ManifestRef> {
         let pipeline = text_of(pass)?.into();
-        let body = serde_json::to_vec(&Finish { pipeline, draft: Cow::Borrowed(draft) }).map_err(
-            |cause| WorkerError::never(error::INTERNAL, "a manifest cannot be written as JSON").because(cause),
-        )?;
+        let body = serde_json::to_vec(&Finish { pipeline, draft: Cow::Borrowed(draft) }).map_err(|cause| {
+            WorkerError::never(error::INTERNAL, "a manifest cannot be written as JSON").because(cause)
+        })?;
         if body.len() > MAX_MESSAGE_BYTES - ENVELOPE_BYTES {
             return Err(WorkerError::never(error::SINK_UNSUPPORTED, "too many files for one manifest")
                 .fix("partition by fewer values, or set a larger target size"));

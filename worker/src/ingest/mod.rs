@@ -111,9 +111,10 @@ impl Ingest {
         if !task.recount {
             ready::check(source.as_ref(), &pipeline.readiness.require, &task.window).instrument(read.clone()).await?;
         }
+        let shown = proof::shown(task, &hop, &pass).await;
         let slices = resolve(source.as_ref(), task).instrument(read.clone()).await?;
         let proof = proof::of(source.as_ref(), &slices, (pipeline, task)).instrument(read.clone()).await?;
-        if proof::is_all(proof, task, (&hop, &pass), leave.as_ref()).await? {
+        if proof::is_all(proof, shown, task, leave.as_ref()).await? {
             return Ok(Ingested::Compared);
         }
         let input = source.schema().instrument(read.clone()).await?;

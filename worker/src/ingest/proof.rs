@@ -33,30 +33,30 @@ pub(super) async fn of(
 /// Whether the proof ends the task: it was all that was asked for, or it shows that there is nothing to move.
 pub(super) async fn is_all(
     proof: Option<Digest>,
+    shown: Option<Published>,
     task: &Assignment,
-    (hop, pass): (&Hop, &Pass),
     leave: &dyn Leave,
 ) -> Result<bool> {
-    match (task.recount, proof, task.published) {
+    match (task.recount, proof, shown) {
         (true, Some(proof), _) => match leave.proven(proof, 0).await? {
             true => Ok(true),
             false => Err(WorkerError::later(error::FENCED, "nobody waits for this recount any more")),
         },
         (true, None, _) => Err(nothing_proves()),
-        (false, Some(proof), Some(published)) if published.proof == proof => {
-            Ok(is_shown(&published, hop, pass).await && leave.proven(proof, published.seq).await?)
-        }
+        (false, Some(proof), Some(shown)) if shown.proof == proof => leave.proven(proof, shown.seq).await,
         (false, ..) => Ok(false),
     }
 }
 
-/// Whether readers see what was published. A sink that cannot say so is loaded, and says why it cannot then.
-async fn is_shown(published: &Published, hop: &Hop, pass: &Pass) -> bool {
+/// What was published, if readers still see it. It is asked for before the source is, which keeps a snapshot open from then on. A
+/// sink that cannot say so is loaded, and says why it cannot then.
+pub(super) async fn shown(task: &Assignment, hop: &Hop, pass: &Pass) -> Option<Published> {
+    let published = task.published.filter(|_| task.prove)?;
     match hop.shows(pass, published.seq, published.rows).await {
-        Ok(shown) => shown,
+        Ok(shown) => shown.then_some(published),
         Err(error) => {
             tracing::debug!(%error, "whether the sink shows what was loaded is not known");
-            false
+            None
         }
     }
 }

@@ -100,7 +100,8 @@ mod tests {
         let (mut previous, mut aborted) = (None, false);
         for (at, does) in all.iter().enumerate() {
             let (Does::Load(version) | Does::Show(version) | Does::Abort(version)) = *does;
-            let manifest = ManifestRef { path: String::new(), sha256: Digest([0; 32]), counts: Counts::default(), proof: None };
+            let manifest =
+                ManifestRef { path: String::new(), sha256: Digest([0; 32]), counts: Counts::default(), proof: None };
             let task = IntentTask {
                 task: TaskId::from_bytes([at as u8; 16]),
                 pipeline: "planes".parse().unwrap(),

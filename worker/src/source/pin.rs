@@ -79,3 +79,37 @@ pub(super) fn unreadable(name: &str, cause: object_store::Error) -> WorkerError 
     };
     error.at(name).because(said(cause))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use object_store::{PutPayload, memory::InMemory};
+
+    use super::*;
+
+    async fn told(kind: &str, tag: Option<&str>, text: &'static str) -> String {
+        let (store, path) = (InMemory::new(), Path::from("a.csv"));
+        store.put(&path, PutPayload::from_static(text.as_bytes())).await.unwrap();
+        let own = pinned(&path, &store.head(&path).await.unwrap());
+        let pin = Input { version: tag.map(str::to_owned).or(own.version.clone()), ..own };
+        contents(&store, kind, &pin).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_a_strong_tag_of_a_bucket_stands_for_the_contents() {
+        assert_eq!(told("s3", Some("\"abc\""), "one").await, "\"abc\" 3", "it is not read");
+        let digest = told("local", None, "one").await;
+        assert_eq!(digest.len(), 64);
+        assert_eq!(told("local", None, "one").await, digest, "whenever it was written");
+        assert_ne!(told("local", None, "two").await, digest);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_longer_what_was_resolved_proves_nothing() {
+        let (store, path) = (InMemory::new(), Path::from("a.csv"));
+        store.put(&path, PutPayload::from_static(b"one")).await.unwrap();
+        let pin = pinned(&path, &store.head(&path).await.unwrap());
+        store.put(&path, PutPayload::from_static(b"two")).await.unwrap();
+        assert_eq!(contents(&store, "local", &pin).await.unwrap_err().code(), error::SOURCE_CHANGED);
+    }
+}

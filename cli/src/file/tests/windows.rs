@@ -56,6 +56,26 @@ fn a_lookback_that_would_double_rows_is_refused() {
 }
 
 #[test]
+fn what_rests_on_proofs_of_the_source_has_to_make_sense() {
+    check(&[
+        ("pattern: full", "pattern: full\n    unchanged: skip", &[]),
+        ("pattern: full", "pattern: full\n    unchanged: never", &["error WR-P006 13:16"]),
+        ("pattern: incremental", "pattern: incremental\n    unchanged: skip", &["error WR-P009 8:16"]),
+        ("path: devices }", "path: devices, write: append }\n    unchanged: skip", &["error WR-P009 15:16"]),
+        ("lag: 5m", "lag: 5m, audit_after: 6h", &[]),
+        ("lag: 5m", "audit_after: 6h", &[]),
+        ("lag: 5m", "lag: 5m, audit_after: 5m", &["error WR-P009 9:67"]),
+        ("lag: 5m", "lag: 5m, audit_after: 6h, lookback: 1", &["error WR-P009 9:67"]),
+    ]);
+    let text =
+        SOUND.replace("lag: 5m", "lag: 5m, audit_after: 6h").replace("path: visits }", "path: visits, write: append }");
+    assert_eq!(found(&load(&text)), ["error WR-P009 9:67"]);
+    let pipelines = load(&SOUND.replace("lag: 5m", "lag: 5m, audit_after: 6h")).pipelines;
+    let after = pipelines.iter().find_map(|pipeline| pipeline.window.as_ref()).unwrap().audit_after.unwrap();
+    assert_eq!(after.0.as_secs(), 6 * 3_600);
+}
+
+#[test]
 fn windows_that_cannot_be_planned_are_refused() {
     for (window, expected) in [
         ("{ every: 1h, start: 2024-01-02, end: 2024-01-01 }", "error WR-W001 9:50"),

@@ -89,3 +89,13 @@ fn publishing_what_is_not_the_recorded_intent_is_seen() {
     assert_eq!(head(&bench, 2, 3), Some("INV-7"));
     assert_eq!(head(&bench, 3, 2), Some("INV-7"));
 }
+
+#[test]
+fn a_version_that_is_unchanged_whatever_readers_see_is_seen() {
+    let (bench, ..) = bench();
+    let name: windrow_common::id::PipelineName = "flights".parse().unwrap();
+    let mut coverage = bench.table.pipeline(&name).unwrap().coverage.value.clone();
+    assert_eq!(violated(&bench, Record::Coverage(name.clone(), coverage.clone())), None);
+    coverage.unchanged.insert(7, 8);
+    assert_eq!(violated(&bench, Record::Coverage(name, coverage)), Some("INV-6"));
+}

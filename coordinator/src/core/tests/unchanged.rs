@@ -9,9 +9,9 @@ use windrow_common::{
 
 use super::bench::{Bench, EPOCH, applied, full, request};
 use crate::core::{
+    audit::audit,
     backfill::{Choice, Request},
     lifecycle::{HeldClaim, Refused},
-    rollback::{self, Known},
     unchanged,
 };
 
@@ -54,6 +54,7 @@ fn a_version_whose_source_is_proven_unchanged_is_published_without_a_commit() {
     let loaded = unchanged::loaded(&bench.table, &task_of(&bench, &claim)).unwrap();
     assert_eq!((loaded.proof, loaded.seq, loaded.rows), (LOADED, 1, 1));
     let change = unchanged::publish(&bench.table, EPOCH, &claim, (LOADED, 1)).unwrap().unwrap();
+    assert_eq!(audit(&bench.table, EPOCH, &change), Ok(()));
     bench.apply(&change);
     let entry = bench.table.pipeline(&"planes".parse().unwrap()).unwrap();
     assert!(entry.coverage.value.published.covers(0, 2) && entry.coverage.value.unchanged.covers(1, 2));
@@ -84,8 +85,6 @@ fn a_zombie_publishes_no_version() {
 fn what_was_decided_before_somebody_else_wrote_is_refused_by_the_store() {
     let (mut bench, sink, claim) = asked_again(|_| {});
     let change = unchanged::publish(&bench.table, EPOCH, &claim, (LOADED, 1)).unwrap().unwrap();
-    let made = ask_for_rollback(&bench, 0);
-    assert!(made.is_err(), "there is nothing to go back to: {made:?}");
     // Another load goes into its intent meanwhile.
     let other = skipping("other", "planes");
     bench.apply(&applied(other));
@@ -96,13 +95,6 @@ fn what_was_decided_before_somebody_else_wrote_is_refused_by_the_store() {
     bench.record(&sink);
     assert!(!bench.takes(&change));
     assert_eq!(unchanged::publish(&bench.table, EPOCH, &claim, (LOADED, 1)), Ok(None));
-}
-
-fn ask_for_rollback(bench: &Bench, to: u32) -> Result<rollback::Rollback, rollback::BadRollback> {
-    let request =
-        rollback::Request { request_id: "r".to_owned(), pipeline: "planes".parse().unwrap(), to: Some(to), trace: None };
-    let known = |version, shown| Known { version, shown, gone: None };
-    rollback::ask(&bench.table, &request, &[known(0, true)], bench.now())
 }
 
 #[test]

@@ -32,6 +32,7 @@ use crate::{
 };
 
 mod files;
+mod proving;
 mod stopping;
 
 /// A worker with everything but the dispatching loop of [`crate::run`].

@@ -25,6 +25,17 @@ async fn both_ways_stage_the_same_bytes() {
 }
 
 #[tokio::test]
+async fn whether_a_sink_shows_a_commit_is_asked_under_a_ticket() {
+    let house = House::new("parquet").await;
+    let other = Pass { ticket: Bytes::from_static(b"forged"), pipeline: house.pipeline.clone() };
+    for (name, hop) in house.hops() {
+        assert!(!hop.shows(&house.pass(), 1, 10).await.unwrap(), "{name}: nothing was ever committed");
+        let refused = hop.shows(&other, 1, 10).await.unwrap_err();
+        assert_eq!(refused.code(), error::TICKET_REFUSED, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_without_rows_or_with_dictionaries_goes_both_ways() {
     let house = House::new("parquet").await;
     let words: DictionaryArray<Int32Type> = vec![Some("a"), None, Some("a")].into_iter().collect();

@@ -77,12 +77,17 @@ impl Fake {
 
 impl Peer {
     pub(crate) async fn welcome(&self, ticket_keys: Vec<v1::TicketKey>) {
+        self.welcome_in(1, ticket_keys).await;
+    }
+
+    /// The same in a version of the protocol.
+    pub(crate) async fn welcome_in(&self, protocol: u32, ticket_keys: Vec<v1::TicketKey>) {
         let welcome = v1::Welcome {
             epoch: 1,
             lease_ms: LEASE_MS,
             heartbeat_ms: HEARTBEAT_MS,
             ticket_keys,
-            protocol: 1,
+            protocol,
             now_unix_ms: 0,
         };
         self.say(Heard::Welcome(welcome)).await;

@@ -49,7 +49,12 @@ impl Worker {
 }
 
 fn manifest() -> ManifestRef {
-    ManifestRef { path: "_windrow/manifests/x.json".to_owned(), sha256: Digest([1; 32]), counts: Counts::default(), proof: None }
+    ManifestRef {
+        path: "_windrow/manifests/x.json".to_owned(),
+        sha256: Digest([1; 32]),
+        counts: Counts::default(),
+        proof: None,
+    }
 }
 
 async fn hear_seal(peer: &mut Peer) -> v1::Seal {

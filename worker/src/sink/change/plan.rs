@@ -287,7 +287,8 @@ mod tests {
             inputs: Vec::new(),
             counts: Counts::default(),
         };
-        let reference = ManifestRef { path: String::new(), sha256: Digest([0; 32]), counts: Counts::default(), proof: None };
+        let reference =
+            ManifestRef { path: String::new(), sha256: Digest([0; 32]), counts: Counts::default(), proof: None };
         (IntentTask { task, pipeline, window, revision: 0, token, manifest: reference }, manifest)
     }
 

@@ -144,8 +144,10 @@ impl Source for DeltaSource {
         if slices.is_empty() && !snapshot.files.is_empty() {
             return Ok(None);
         }
-        let files: Vec<(&str, u64)> = slices.iter().map(|slice| (slice.input.name.as_str(), slice.input.bytes)).collect();
-        let columns = snapshot.schema.fields().iter().map(|field| (field.name(), field.data_type(), field.is_nullable()));
+        let files: Vec<(&str, u64)> =
+            slices.iter().map(|slice| (slice.input.name.as_str(), slice.input.bytes)).collect();
+        let columns =
+            snapshot.schema.fields().iter().map(|field| (field.name(), field.data_type(), field.is_nullable()));
         Ok(Some(format!("table {} {:?} {files:?}", snapshot.id, columns.collect::<Vec<_>>())))
     }
 

@@ -237,6 +237,7 @@ impl World {
         match arg % 5 {
             0 => self.take_failure(&claim, Retry::Later),
             1 => self.take_not_ready(&claim),
+            2 => self.ghost_proves(&claim),
             _ if self.is_over(&claim, &self.faults.killer) || self.is_over(&claim, &self.faults.poison) => Ok(()),
             _ => self.seal(&claim),
         }

@@ -40,6 +40,11 @@ impl World {
         (self.store.records, self.store.revision) = (backup.records, backup.revision);
         self.store.writes.retain(|write| write.0 <= backup.revision);
         self.withdrawn = backup.withdrawn;
+        // No sink knows of versions without rows of their own.
+        for (name, entry) in self.leader.table.pipelines() {
+            let withdrawn = self.withdrawn.entry(name.clone()).or_default();
+            entry.coverage.value.unchanged.iter().for_each(|(start, end)| withdrawn.insert(start, end));
+        }
         self.epoch += 1;
         self.intents.clear();
         self.mail.clear();

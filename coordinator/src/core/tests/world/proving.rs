@@ -43,16 +43,34 @@ impl World {
 
     /// Whether an attempt has something to say of its source before it loads anything. Its claim goes on until it is heard.
     pub(super) fn prove(&mut self, from: WorkerId, claim: &HeldClaim) -> bool {
-        let Some(task) = self.leader.table.task(&claim.task).map(|entry| entry.value.clone()) else { return false };
-        let proof = self.proof(&task);
-        let seq = match unchanged::loaded(&self.leader.table, &task) {
+        let table = &self.leader.table;
+        let Some(task) = table.task(&claim.task).map(|entry| entry.value.clone()) else { return false };
+        // Whoever cuts has found that it loads.
+        if table.shards_of(&task.id).next().is_some() {
+            return false;
+        }
+        let (proof, blind) = (self.proof(&task), self.sabotage == Sabotage::ProofUnguarded);
+        let loaded = match table.pipeline(&task.pipeline) {
+            Some(entry) if blind => entry.coverage.value.loaded,
+            _ => unchanged::loaded(table, &task),
+        };
+        let seq = match loaded {
             _ if task.lane == Lane::Recount => 0,
-            // The sink is looked at when the source was.
-            Some(loaded) if loaded.proof == proof && self.sinks[&task.sink].is_applied(loaded.seq) => loaded.seq,
+            Some(loaded) if loaded.proof == proof && (blind || self.sinks[&task.sink].is_applied(loaded.seq)) => {
+                loaded.seq
+            }
             _ => return false,
         };
         self.mail.push(Mail::Proven { from, claim: *claim, proof, seq });
         true
+    }
+
+    /// Whoever was given up says what its source holds.
+    pub(super) fn ghost_proves(&mut self, claim: &HeldClaim) -> Outcome {
+        let table = &self.leader.table;
+        let Some(task) = table.task(&claim.task).map(|entry| entry.value.clone()) else { return Ok(()) };
+        let loaded = table.pipeline(&task.pipeline).and_then(|entry| entry.coverage.value.loaded);
+        self.take_proof(claim, self.proof(&task), loaded.map_or(0, |loaded| loaded.seq))
     }
 
     /// The leader hears of it, perhaps much later. Whoever is told to go on does not seal here; the next attempt will.
@@ -78,17 +96,18 @@ impl World {
         self.write(&change).map(drop)
     }
 
-    /// A window that is said to be what was loaded is that in the sink.
+    /// A window that is said to be what was loaded is that in the sink, unless it was loaded once more since.
     fn holds(&self, task: &Task, proof: Digest) -> Outcome {
         let found = self.sinks[&task.sink].holds(&task.pipeline, &task.window);
-        same(found == Some(proof), &task.window)
+        let is_so = found.is_some_and(|(revision, held)| revision > task.revision || held == Some(proof));
+        same(is_so, &task.window)
     }
 
     /// Readers of a version that is published without rows see rows of that very source.
     fn shows(&self, task: &Task, proof: Digest) -> Outcome {
         let sink = &self.sinks[&task.sink];
         let found = sink.shown.and_then(|shown| sink.holds(&task.pipeline, &Window::version(shown)));
-        same(found == Some(proof), &task.window)
+        same(found.is_some_and(|(_, held)| held == Some(proof)), &task.window)
     }
 
     /// What a leader would do that forgot that others write to the sink too.
@@ -96,6 +115,7 @@ impl World {
         let entry = self.leader.table.pipeline(&task.pipeline)?;
         let mut coverage = entry.coverage.value.clone();
         let current = self.leader.table.task(&claim.task)?.revision;
+        let sink = self.leader.table.sink(&task.sink).filter(|sink| sink.intent.is_none())?;
         if coverage.loaded.is_none_or(|loaded| loaded.proof != proof) || current != claim.token.revision {
             return None;
         }
@@ -103,7 +123,12 @@ impl World {
         coverage.unchanged.insert(task.window.start(), task.window.end());
         let change = Change::replace(Record::Coverage(task.pipeline.clone(), coverage), entry.coverage.revision);
         let key = Key::Task(task.pipeline.clone(), task.id);
-        Some(change.and(Change { expect: vec![(key.clone(), Some(current))], put: Vec::new(), delete: vec![key] }))
+        let expect = vec![
+            (key.clone(), Some(current)),
+            (Key::Head(task.sink.clone()), sink.head.as_ref().map(|head| head.revision)),
+            (Key::Intent(task.sink.clone()), None),
+        ];
+        Some(change.and(Change { expect, put: Vec::new(), delete: vec![key] }))
     }
 }
 

@@ -130,12 +130,12 @@ impl ModelSink {
         self.log.last().is_some_and(|(link, effect, _)| link.seq == seq && matches!(effect, Effect::Applied(_)))
     }
 
-    /// What the rows of a window were loaded from.
-    pub(super) fn holds(&self, pipeline: &PipelineName, window: &Window) -> Option<Digest> {
+    /// In which revision a window was loaded last, and from what.
+    pub(super) fn holds(&self, pipeline: &PipelineName, window: &Window) -> Option<(u32, Option<Digest>)> {
         let moved = self.log.iter().rev().flat_map(|entry| entry.2.iter().rev());
         let mut of_window =
             moved.filter(|moved| moved.pipeline == *pipeline && moved.shard == 0 && moved.windows.contains(window));
-        of_window.next()?.proof
+        of_window.next().map(|moved| (moved.revision, moved.proof))
     }
 
     pub(super) fn has_rolled_back(&self, request: &str) -> bool {
