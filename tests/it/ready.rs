@@ -171,7 +171,11 @@ fn rows_in(folder: &Path) -> Result<Vec<Value>, String> {
         if path.is_dir() && !entry.file_name().to_string_lossy().starts_with('_') {
             rows.extend(rows_in(&path)?);
         } else if entry.file_name().to_string_lossy().starts_with("part-") {
-            let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            // A file of another hour may go while this one's is looked for.
+            let text = match fs::read_to_string(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                read => read.map_err(|error| format!("{}: {error}", path.display()))?,
+            };
             for line in text.lines() {
                 rows.push(serde_json::from_str(line).map_err(|error| error.to_string())?);
             }

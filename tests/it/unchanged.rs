@@ -350,7 +350,7 @@ async fn in_a_cluster_the_sink_worker_is_asked_what_readers_see() {
     again(&cluster);
     until(&cluster, (2, 1)).await;
     assert_eq!(load.commits(), 1);
-    assert_eq!(cluster.metric("windrow_unchanged_loads"), 1);
+    assert_eq!(cluster.metric("windrow_unchanged_loads"), 1, "{}", cluster.logs());
     let leader = cluster.leader().unwrap();
     cluster.coordinators[leader].process.kill().unwrap();
     cluster.workers[1].1.kill().unwrap();
@@ -369,7 +369,7 @@ fn a_source_that_proves_nothing_is_refused() {
     let load = Load::new(
         "  made_up: { type: synthetic }\n",
         "",
-        "from: made_up, rows: 10",
+        "from: made_up, rows_per_window: 10",
         "to: here, format: delta, path: table",
     );
     let output = run(&["validate", load.arg()]).unwrap();

@@ -150,11 +150,6 @@ fn a_store_that_lets_a_former_leader_write_is_seen() {
 }
 
 #[test]
-fn a_proof_that_outlives_what_readers_see_is_seen() {
-    some_walk_fails(Sabotage::ProofUnguarded, &["INV-1"]);
-}
-
-#[test]
 fn an_answer_taken_for_another_one_is_seen() {
     some_walk_fails(Sabotage::AnyAnswer, &["INV-"]);
 }

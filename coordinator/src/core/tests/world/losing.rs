@@ -64,6 +64,11 @@ impl World {
         while self.leader.table.recovery().is_some() {
             self.make_good()?;
         }
+        // What no sink knows of may be given out once more.
+        for (name, entry) in self.leader.table.pipelines() {
+            let withdrawn = self.withdrawn.entry(name.clone()).or_default();
+            withdrawn.remove(entry.cursor.value.next, i64::MAX);
+        }
         (self.leader.workers, self.leader.runs) = (Workers::default(), BTreeMap::new());
         Ok(())
     }

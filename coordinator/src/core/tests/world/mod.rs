@@ -57,8 +57,6 @@ pub(super) enum Sabotage {
     LeaderUnguarded,
     /// The leader takes any committer's answer for the one it waits for.
     AnyAnswer,
-    /// The leader takes a proof for good whatever the sink was made to show since.
-    ProofUnguarded,
 }
 
 /// What of the data is bad, by window start.

@@ -9,11 +9,10 @@ use windrow_common::{
     window::{Axis, Window},
 };
 
-use super::{Mail, Outcome, Sabotage, World};
+use super::{Mail, Outcome, World};
 use crate::core::{
     lifecycle::HeldClaim,
     recount::{self, Counted},
-    table::{Change, Key, Record},
     tests::bench::{hour, manifest},
     unchanged,
 };
@@ -49,16 +48,10 @@ impl World {
         if table.shards_of(&task.id).next().is_some() {
             return false;
         }
-        let (proof, blind) = (self.proof(&task), self.sabotage == Sabotage::ProofUnguarded);
-        let loaded = match table.pipeline(&task.pipeline) {
-            Some(entry) if blind => entry.coverage.value.loaded,
-            _ => unchanged::loaded(table, &task),
-        };
-        let seq = match loaded {
+        let proof = self.proof(&task);
+        let seq = match unchanged::loaded(table, &task) {
             _ if task.lane == Lane::Recount => 0,
-            Some(loaded) if loaded.proof == proof && (blind || self.sinks[&task.sink].is_applied(loaded.seq)) => {
-                loaded.seq
-            }
+            Some(loaded) if loaded.proof == proof && self.sinks[&task.sink].is_applied(loaded.seq) => loaded.seq,
             _ => return false,
         };
         self.mail.push(Mail::Proven { from, claim: *claim, proof, seq });
@@ -87,11 +80,7 @@ impl World {
                 Err(_) => Ok(()),
             };
         }
-        let change = match (self.sabotage, unchanged::publish(table, epoch, claim, (proof, seq))) {
-            (Sabotage::ProofUnguarded, Ok(None)) => self.publish_unguarded(&task, claim, proof),
-            (_, outcome) => outcome.ok().flatten(),
-        };
-        let Some(change) = change else { return Ok(()) };
+        let Ok(Some(change)) = unchanged::publish(table, epoch, claim, (proof, seq)) else { return Ok(()) };
         self.shows(&task, proof)?;
         self.write(&change).map(drop)
     }
@@ -108,27 +97,6 @@ impl World {
         let sink = &self.sinks[&task.sink];
         let found = sink.shown.and_then(|shown| sink.holds(&task.pipeline, &Window::version(shown)));
         same(found.is_some_and(|(_, held)| held == Some(proof)), &task.window)
-    }
-
-    /// What a leader would do that forgot that others write to the sink too.
-    fn publish_unguarded(&self, task: &Task, claim: &HeldClaim, proof: Digest) -> Option<Change> {
-        let entry = self.leader.table.pipeline(&task.pipeline)?;
-        let mut coverage = entry.coverage.value.clone();
-        let current = self.leader.table.task(&claim.task)?.revision;
-        let sink = self.leader.table.sink(&task.sink).filter(|sink| sink.intent.is_none())?;
-        if coverage.loaded.is_none_or(|loaded| loaded.proof != proof) || current != claim.token.revision {
-            return None;
-        }
-        coverage.published.insert(task.window.start(), task.window.end());
-        coverage.unchanged.insert(task.window.start(), task.window.end());
-        let change = Change::replace(Record::Coverage(task.pipeline.clone(), coverage), entry.coverage.revision);
-        let key = Key::Task(task.pipeline.clone(), task.id);
-        let expect = vec![
-            (key.clone(), Some(current)),
-            (Key::Head(task.sink.clone()), sink.head.as_ref().map(|head| head.revision)),
-            (Key::Intent(task.sink.clone()), None),
-        ];
-        Some(change.and(Change { expect, put: Vec::new(), delete: vec![key] }))
     }
 }
 
