@@ -138,13 +138,6 @@ def windows_copy(_, count):
     connection.close()
 
 
-def duckdb_database(_):
-    """From table to table of the same database, through DuckDB."""
-    duck = attached()
-    duck.execute("drop table if exists shop.public.by_duckdb")
-    duck.execute("create table shop.public.by_duckdb as select * from shop.%s" % TABLE)
-
-
 def read(kind, place):
     found = DeltaTable(place).to_pyarrow_dataset() if kind == "delta" else ds.dataset(
         place, format="parquet", exclude_invalid_files=False)

@@ -1,4 +1,4 @@
-//! A table of PostgreSQL as files, as a Delta table, as another table, and by windows: windrow as users run it, beside the
+//! A table of PostgreSQL as files, as a Delta table, and by windows: windrow as users run it, beside the
 //! database's own binary COPY, which nobody who reads it can beat, and beside peers. Everything is read back before a
 //! figure is printed.
 

@@ -26,11 +26,12 @@ pub(super) struct Table {
     expected: Value,
 }
 
-/// One load by a peer.
+/// One load.
 pub(super) struct Loaded {
     pub(super) seconds: f64,
     pub(super) cpu: f64,
-    pub(super) peak_bytes: u64,
+    /// Of a process of its own; all peers are one, with each other's libraries in it.
+    pub(super) peak_bytes: Option<u64>,
 }
 
 impl Table {
@@ -64,20 +65,18 @@ impl Table {
 
     /// Has a peer do something and checks what it wrote, if it is files.
     pub(super) fn peer(&mut self, way: &str) -> Result<Loaded> {
-        usage::forget_peak(self.peers.process())?;
         let before = usage::cpu(self.peers.process())?;
         let answer = self.peers.ask(way)?;
         let cpu = usage::cpu(self.peers.process())? - before;
-        let peak_bytes = usage::peak(self.peers.process())?;
         let seconds = answer["seconds"].as_f64().with_context(|| format!("the peer answered {answer}"))?;
         let place = answer["place"].as_str().unwrap_or_default().to_owned();
         // A way is named by who goes it and where to, or what by.
         match way.split(' ').next().unwrap_or_default().rsplit_once('_') {
-            Some((_, "copy" | "database")) => {}
+            Some((_, "copy")) => {}
             Some((_, kind @ "delta")) => drop(self.check(kind, Path::new(&place))?),
             _ => drop(self.check("parquet", Path::new(&place))?),
         }
-        Ok(Loaded { seconds, cpu: cpu.as_secs_f64(), peak_bytes })
+        Ok(Loaded { seconds, cpu: cpu.as_secs_f64(), peak_bytes: None })
     }
 
     /// That what lies there is the table.
@@ -90,19 +89,8 @@ impl Table {
 
     /// All rows as the database sends them, thrown away.
     pub(super) fn copied(&self) -> Result<Finished> {
-        self.shell("psql \"$URL\" -qc 'COPY loaded TO STDOUT (FORMAT BINARY)' >/dev/null")
-    }
-
-    /// All rows as the database sends them, sent back to it.
-    pub(super) fn piped(&self) -> Result<Finished> {
-        self.postgres.psql("DROP TABLE IF EXISTS piped; CREATE TABLE piped (LIKE loaded)")?;
-        self.shell(
-            "psql \"$URL\" -qc 'COPY loaded TO STDOUT (FORMAT BINARY)' | psql \"$URL\" -qc 'COPY piped FROM STDIN (FORMAT BINARY)'",
-        )
-    }
-
-    fn shell(&self, command: &str) -> Result<Finished> {
-        let run = usage::run(Command::new("bash").args(["-c", command]).env("URL", self.postgres.url()))?;
-        Ok(run)
+        // The shell becomes the client, so that its processor time is told.
+        let command = "exec psql \"$URL\" -qc 'COPY loaded TO STDOUT (FORMAT BINARY)' >/dev/null";
+        usage::run(Command::new("bash").args(["-c", command]).env("URL", self.postgres.url()))
     }
 }
