@@ -17,7 +17,7 @@ use crate::{source::ParamError, storage::Storage, template::Template};
 /// Windows whose markers are compared: a year of hours.
 const COMPARED: i64 = 9_000;
 /// Sinks whose data are files that people look for in a folder.
-const FOLDERS: [&str; 3] = ["parquet", "csv", "json"];
+const FOLDERS: [&str; 4] = ["parquet", "csv", "json", "text"];
 
 /// What is wrong with the markers of a pipeline; places are relative to `readiness`.
 ///
