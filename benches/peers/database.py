@@ -31,6 +31,8 @@ def attached():
     """DuckDB with the database in it. The extension comes as a package, so nothing is fetched."""
     folder = os.path.join(os.path.dirname(scanner.__file__), "extensions", "v" + duckdb.__version__)
     duck = duckdb.connect()
+    # It would be written where answers are.
+    duck.execute("set enable_progress_bar = false")
     duck.execute("load '%s'" % os.path.join(folder, "postgres_scanner.duckdb_extension"))
     duck.execute("attach '%s' as shop (type postgres)" % URL)
     return duck
