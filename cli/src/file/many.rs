@@ -139,19 +139,19 @@ impl Many<'_> {
     fn of(&self, name: &str, schema: &str, table: &str) -> Entry {
         let mut entry = self.entry.clone();
         name.clone_into(&mut entry.key);
-        for block in entries(&mut entry.node) {
+        for block in entries(&mut entry.node).into_iter().flatten() {
             match block.key.as_str() {
                 "source" => {
                     let relation = format!("{}.{}", part(schema), part(table));
                     let node = Node { span: self.at, value: Value::Text(relation) };
-                    let own = entries(&mut block.node);
-                    own.retain(|parameter| !KEYS.contains(&parameter.key.as_str()));
-                    own.push(Entry { key: "table".to_owned(), key_span: self.at, node });
+                    if let Some(own) = entries(&mut block.node) {
+                        own.retain(|parameter| !KEYS.contains(&parameter.key.as_str()));
+                        own.push(Entry { key: "table".to_owned(), key_span: self.at, node });
+                    }
                 }
                 "sink" => {
-                    for place in
-                        entries(&mut block.node).iter_mut().filter(|place| PLACES.contains(&place.key.as_str()))
-                    {
+                    let own = entries(&mut block.node).into_iter().flatten();
+                    for place in own.filter(|place| PLACES.contains(&place.key.as_str())) {
                         if let Value::Text(text) = &mut place.node.value {
                             // Names in a database may hold anything; in a path they must not.
                             let shown = if place.key == "table" { part } else { safe };
@@ -166,13 +166,11 @@ impl Many<'_> {
     }
 }
 
-fn entries(node: &mut Node) -> &mut Vec<Entry> {
-    if !node.is_map() {
-        node.value = Value::Map(Vec::new());
-    }
+/// What else a block is, is told where it is read.
+fn entries(node: &mut Node) -> Option<&mut Vec<Entry>> {
     match &mut node.value {
-        Value::Map(entries) => entries,
-        _ => unreachable!("it was made a map"),
+        Value::Map(entries) => Some(entries),
+        _ => None,
     }
 }
 

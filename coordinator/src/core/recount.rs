@@ -17,9 +17,9 @@ use windrow_common::{
 };
 
 use super::{
-    lifecycle::{self, HeldClaim, Now, Refused},
+    lifecycle::{self, HeldClaim, Now, Refused, gone},
     plan,
-    table::{Change, Cursor, Key, PipelineEntry, Record, Table, Versioned},
+    table::{Change, Cursor, PipelineEntry, Record, Table, Versioned},
     timeline::{Standing, Timeline},
     workers::Workers,
 };
@@ -143,11 +143,6 @@ pub(super) fn in_runs<'w>(
     let (old, young) = windows.split_at(windows.partition_point(|window| !lies_ahead(entry, window, now)));
     let stretches = old.chunk_by(|left, right| left.end() == right.start());
     stretches.flat_map(move |stretch| stretch.chunks(per_task)).chain(young.chunks(1))
-}
-
-fn gone(entry: &Versioned<Task>) -> Change {
-    let key = Key::Task(entry.value.pipeline.clone(), entry.value.id);
-    Change { expect: vec![(key.clone(), Some(entry.revision))], put: Vec::new(), delete: vec![key] }
 }
 
 fn changed(now: Now) -> Failure {

@@ -186,9 +186,7 @@ fn without(table: &Table, task: &Versioned<Task>, done: &IntervalSet, now: Now) 
     let published = windows.iter().filter(|window| covered(window)).count() as u64;
     let left: Vec<Window> = windows.into_iter().filter(|window| !covered(window)).collect();
     let runs: Vec<&[Window]> = left.chunk_by(|before, after| before.end() == after.start()).collect();
-    let key = Key::Task(task.value.pipeline.clone(), task.value.id);
-    let gone = Change { expect: vec![(key.clone(), Some(task.revision))], put: Vec::new(), delete: vec![key] };
-    let gone = gone.and(shards::without_others(table, &task.value.id));
+    let gone = lifecycle::gone(task).and(shards::without_others(table, &task.value.id));
     let parts = runs.iter().filter_map(|run| lifecycle::part(&task.value, run, None, now));
     (parts.fold(gone, |change, part| change.and(Change::create(Record::Task(part)))), published)
 }
