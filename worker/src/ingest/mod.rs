@@ -37,6 +37,7 @@ use crate::{
     verbatim,
 };
 
+mod ahead;
 mod course;
 mod hops;
 mod keyed;
@@ -46,6 +47,7 @@ mod ready;
 mod rejects;
 mod watched;
 
+use ahead::ahead;
 use course::Course;
 pub use hops::Hops;
 use paced::paced;
@@ -141,7 +143,7 @@ impl Ingest {
             progress: progress.clone(),
         };
         let found = Arc::new(found);
-        let chunks = chunks_of(source.clone(), slices, (task, course.is_verbatim()));
+        let chunks = ahead(chunks_of(source.clone(), slices, (task, course.is_verbatim())), read.clone());
         let chunks = match pipeline.source.from.limits.rows_per_s {
             Some(rate) => paced(chunks, rate, leave.clone()),
             None => chunks,

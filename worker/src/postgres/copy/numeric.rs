@@ -14,6 +14,18 @@ const GROUP: i32 = 4;
 const FEW_GROUPS: usize = 8;
 /// Digits of the widest decimal.
 const WIDEST: usize = 76;
+/// The powers of ten that 128 bits hold.
+const POWERS: [i128; 39] = powers();
+
+const fn powers() -> [i128; 39] {
+    let mut powers = [1; 39];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = powers[exponent - 1] * 10;
+        exponent += 1;
+    }
+    powers
+}
 
 /// A number as it is sent.
 pub(super) struct Numeric<'a> {
@@ -69,19 +81,13 @@ impl<'a> Numeric<'a> {
         if digits == 0 {
             return Ok(0);
         }
-        let power = |exponent: u32| 10_i128.checked_pow(exponent);
+        let power = |exponent: u32| usize::try_from(exponent).ok().and_then(|exponent| POWERS.get(exponent).copied());
         let shift = self.exponent() + i32::from(scale);
-        let shifted = match u32::try_from(shift) {
-            Ok(up) => power(up).and_then(|power| digits.checked_mul(power)).ok_or_else(misfit)?,
-            Err(_) => {
-                let power = power(shift.unsigned_abs()).ok_or_else(misfit)?;
-                if digits % power != 0 {
-                    return Err(misfit());
-                }
-                digits / power
-            }
+        let scaled = match u32::try_from(shift) {
+            Ok(up) => power(up).and_then(|power| digits.checked_mul(power)),
+            Err(_) => power(shift.unsigned_abs()).and_then(|power| divided(digits, power)),
         };
-        let limit = power(precision.into()).ok_or_else(misfit)?;
+        let (shifted, limit) = scaled.zip(power(precision.into())).ok_or_else(misfit)?;
         match shifted < limit {
             true => Ok(if self.negative { -shifted } else { shifted }),
             false => Err(misfit()),
@@ -163,5 +169,13 @@ impl<'a> Numeric<'a> {
 
     fn misfit(&self, precision: u8, scale: i8) -> Wrong {
         Wrong::Unfit(format!("{} does not fit decimal({precision},{scale})", self.text()))
+    }
+}
+
+/// The quotient, if it is whole. A division of 128 bits is slow, and nearly all numbers need half of them.
+fn divided(digits: i128, power: i128) -> Option<i128> {
+    match (u64::try_from(digits), u64::try_from(power)) {
+        (Ok(digits), Ok(power)) => (digits % power == 0).then(|| (digits / power).into()),
+        _ => (digits % power == 0).then(|| digits / power),
     }
 }
