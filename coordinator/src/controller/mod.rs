@@ -19,6 +19,7 @@ mod telling;
 mod tests;
 mod together;
 mod traces;
+mod wishes;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -35,8 +36,8 @@ use windrow_common::{
 use windrow_proto::v1;
 
 use self::{
-    cleaning::CleanWishes, compactions::Compactions, cutting::HeldSeals, measuring::Measuring, pins::PinWishes,
-    rollbacks::Wishes, sweeps::Sweep, telling::Telling, together::Together,
+    cleaning::CleanWish, compactions::Compactions, cutting::HeldSeals, measuring::Measuring, pins::PinWish,
+    rollbacks::Then, sweeps::Sweep, telling::Telling, together::Together, wishes::Wishes,
 };
 pub use self::{
     compactions::{Found, Plan},
@@ -100,9 +101,9 @@ pub struct Controller {
     sweeps: BTreeMap<SinkId, Sweep>,
     /// How far each sink is while the ledger is being made good.
     recovering: Recovering,
-    wishes: Wishes,
-    pin_wishes: PinWishes,
-    clean_wishes: CleanWishes,
+    version_wishes: Wishes<Then>,
+    pin_wishes: Wishes<PinWish>,
+    clean_wishes: Wishes<CleanWish>,
     compactions: Compactions,
     telling: Telling,
     sessions: BTreeMap<WorkerId, Session>,
@@ -200,9 +201,9 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         sinks: BTreeMap::new(),
         sweeps: BTreeMap::new(),
         recovering: Recovering::default(),
-        wishes: Wishes::default(),
-        pin_wishes: PinWishes::default(),
-        clean_wishes: CleanWishes::default(),
+        version_wishes: Wishes::default(),
+        pin_wishes: Wishes::default(),
+        clean_wishes: Wishes::default(),
         compactions: Compactions::default(),
         telling: Telling::default(),
         sessions: BTreeMap::new(),
@@ -408,7 +409,7 @@ impl Controller {
         let now = self.clock.elapsed();
         self.sinks.values_mut().for_each(|run| run.lost(worker, now));
         self.recovering.lost(worker);
-        self.wishes.lost(worker);
+        self.version_wishes.lost(worker);
         self.pin_wishes.lost(worker);
         self.clean_wishes.lost(worker);
         self.compactions.lost(worker);

@@ -11,33 +11,23 @@ use windrow_common::{
 };
 use windrow_proto::v1::{self, session_response::Message as Out};
 
-use super::{CommandError, Controller, Reply, commands::respond};
+use super::{CommandError, Controller, Reply, commands::respond, wishes::Wish};
 use crate::{
     core::{
-        commit,
         pins::{self, BadPin, Phase, Pin},
         table::Change,
     },
     ledger::LedgerError,
 };
 
-/// Pins that may be found out about at a time.
-const MOST_WISHES: usize = 64;
 /// How long one may take: a worker may just be starting, and looks at every file of the version.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The version of the session protocol in which workers know pins.
 const KNOWN_SINCE: u32 = 3;
 
-/// Pins that are being found out about.
-#[derive(Default)]
-pub(super) struct PinWishes(Vec<Wish>);
-
-struct Wish {
-    sink: SinkId,
+/// A pin that is being found out about.
+pub(super) struct PinWish {
     id: PinId,
-    until: Duration,
-    /// The request that is under way, and who was asked.
-    asked: Option<(u64, WorkerId)>,
     replies: Vec<Reply<Pin>>,
 }
 
@@ -49,19 +39,6 @@ pub struct Whole {
     pub bytes: u64,
 }
 
-impl PinWishes {
-    /// The worker's session is gone: if it was asked, its answer will not come.
-    pub(super) fn lost(&mut self, gone: &WorkerId) {
-        self.0.iter_mut().for_each(|wish| drop(wish.asked.take_if(|(_, worker)| worker == gone)));
-    }
-
-    fn answered(&mut self, worker: &WorkerId, request: u64) -> Option<Wish> {
-        let asked = |wish: &Wish| wish.asked.as_ref().is_some_and(|(number, who)| *number == request && who == worker);
-        let at = self.0.iter().position(asked)?;
-        Some(self.0.swap_remove(at))
-    }
-}
-
 impl Controller {
     /// A repeat of a request finds its pin, or waits for it beside the first one.
     pub(super) async fn wish_for_pin(&mut self, request: &pins::Request, reply: Reply<Pin>) -> Result<(), LedgerError> {
@@ -69,15 +46,15 @@ impl Controller {
             return respond(reply, Err(CommandError::Recovering));
         }
         let id = pins::id_of(&request.request_id);
-        if let Some(wish) = self.pin_wishes.0.iter_mut().find(|wish| wish.id == id) {
-            wish.replies.push(reply);
+        if let Some(wish) = self.pin_wishes.iter_mut().find(|wish| wish.of.id == id) {
+            wish.of.replies.push(reply);
             return Ok(());
         }
         let known = pins::sink_of(&self.table, &id).and_then(|sink| self.table.sink(sink)?.pins.get(&id));
         if let Some(held) = known.filter(|pin| pin.value.phase != Phase::Asked) {
             return respond(reply, Ok(held.value.clone()));
         }
-        if self.pin_wishes.0.len() >= MOST_WISHES {
+        if self.pin_wishes.is_full() {
             return respond(reply, Err(CommandError::NoCommitter));
         }
         let (sink, pin) = match pins::ask(&self.table, request, self.now()) {
@@ -85,8 +62,7 @@ impl Controller {
             Err(refused) => return respond(reply, Err(refused.into())),
         };
         self.persist(&pins::record(&sink, pin)).await?;
-        let until = self.clock.elapsed() + PATIENCE;
-        self.pin_wishes.0.push(Wish { sink, id, until, asked: None, replies: vec![reply] });
+        self.pin_wishes.add(sink, self.clock.elapsed(), PinWish { id, replies: vec![reply] });
         Ok(())
     }
 
@@ -102,28 +78,22 @@ impl Controller {
 
     /// Asks for whoever waits, as soon as there is somebody to be asked.
     pub(super) async fn ask_about_pins(&mut self) -> Result<(), LedgerError> {
-        let now = self.clock.elapsed();
-        let (waiting, late) = std::mem::take(&mut self.pin_wishes.0).into_iter().partition(|wish| wish.until > now);
-        self.pin_wishes.0 = waiting;
-        for wish in late {
+        for wish in self.pin_wishes.take_late(self.clock.elapsed(), PATIENCE, PATIENCE) {
             self.refuse_pin(wish, || CommandError::NoCommitter).await?;
         }
-        for at in 0..self.pin_wishes.0.len() {
-            let open = |wish: &&Wish| wish.asked.as_ref().is_none_or(|(_, worker)| !self.serves(&wish.sink, worker));
-            let Some(wish) = self.pin_wishes.0.get(at).filter(open) else { continue };
-            let (sink, id) = (wish.sink.clone(), wish.id.clone());
+        for at in 0..self.pin_wishes.len() {
+            let Some(wish) = self.pin_wishes.get(at).filter(|wish| self.is_open(wish)) else { continue };
+            let (sink, id) = (wish.sink.clone(), wish.of.id.clone());
             let Some(worker) = self.cleaner(&sink).await? else { continue };
             let Some(pipeline) = self.any_pipeline_of(&sink) else { continue };
             let pin = self.table.sink(&sink).and_then(|entry| entry.pins.get(&id)).map(|pin| pin.value.wanted);
             let Some(wanted) = pin else {
                 // Somebody let go of it.
-                let wish = self.pin_wishes.0.swap_remove(at);
+                let wish = self.pin_wishes.remove(at);
                 return self.refuse_pin(wish, || CommandError::NotFound { kind: "pin", name: id.to_string() }).await;
             };
             let request = self.next_request();
-            if let Some(wish) = self.pin_wishes.0.get_mut(at) {
-                wish.asked = Some((request, worker.clone()));
-            }
+            self.pin_wishes.asked(at, request, worker.clone());
             let pinned = pins::held(&self.table, &sink).into_iter().map(Into::into).collect();
             let check = v1::CheckPin { request, sink: sink.to_string(), pipeline, wanted: Some(wanted.into()), pinned };
             self.tell(&worker, Out::CheckPin(check));
@@ -144,25 +114,26 @@ impl Controller {
             Err(failure) => return self.refuse_pin(wish, || CommandError::Worker(failure.clone())).await,
         };
         let Whole { version, files, bytes } = whole;
-        let change = pins::hold(&self.table, &wish.sink, &wish.id, (version, files, bytes));
+        let change = pins::hold(&self.table, &wish.sink, &wish.of.id, (version, files, bytes));
         if let Some(change) = change {
             self.persist(&change).await?;
         }
-        let held = self.table.sink(&wish.sink).and_then(|entry| entry.pins.get(&wish.id)).map(|pin| pin.value.clone());
+        let held =
+            self.table.sink(&wish.sink).and_then(|entry| entry.pins.get(&wish.of.id)).map(|pin| pin.value.clone());
         let Some(pin) = held else {
-            let name = wish.id.to_string();
+            let name = wish.of.id.to_string();
             return self.refuse_pin(wish, || CommandError::NotFound { kind: "pin", name: name.clone() }).await;
         };
         info!(pin = %pin.id, pipeline = %pin.pipeline, %version, until = %pin.until, "is held");
-        wish.replies.into_iter().try_for_each(|reply| respond(reply, Ok(pin.clone())))
+        wish.of.replies.into_iter().try_for_each(|reply| respond(reply, Ok(pin.clone())))
     }
 
     /// Its record goes too, so that cleaning goes on.
-    async fn refuse_pin(&mut self, wish: Wish, why: impl Fn() -> CommandError) -> Result<(), LedgerError> {
-        if let Some(change) = pins::release(&self.table, &wish.sink, &wish.id) {
+    async fn refuse_pin(&mut self, wish: Wish<PinWish>, why: impl Fn() -> CommandError) -> Result<(), LedgerError> {
+        if let Some(change) = pins::release(&self.table, &wish.sink, &wish.of.id) {
             self.persist(&change).await?;
         }
-        wish.replies.into_iter().try_for_each(|reply| respond(reply, Err(why())))
+        wish.of.replies.into_iter().try_for_each(|reply| respond(reply, Err(why())))
     }
 
     /// Ends pins whose time is over, and those that were asked for of another leader: whoever waited there asks again.
@@ -174,7 +145,7 @@ impl Controller {
     }
 
     fn orphaned_pin(&self) -> Option<Change> {
-        let asked = |pin: &Pin| pin.phase == Phase::Asked && !self.pin_wishes.0.iter().any(|wish| wish.id == pin.id);
+        let asked = |pin: &Pin| pin.phase == Phase::Asked && !self.pin_wishes.iter().any(|wish| wish.of.id == pin.id);
         self.table.sinks().find_map(|(sink, entry)| {
             let id = entry.pins.values().find(|pin| asked(&pin.value)).map(|pin| &pin.value.id)?;
             pins::release(&self.table, sink, id)
@@ -183,22 +154,11 @@ impl Controller {
 
     /// Who may be asked about pins of a sink, and to clean it; an older worker would take away what they hold.
     pub(super) async fn cleaner(&mut self, sink: &SinkId) -> Result<Option<WorkerId>, LedgerError> {
-        if let Some(change) = commit::appoint(&self.table, &self.workers, sink, self.clock.elapsed()) {
-            self.persist(&change).await?;
-        }
-        let committer = self.table.sink(sink).and_then(|entry| entry.committer.as_ref()).map(|found| &found.value);
-        let able = committer.filter(|worker| self.workers.can_commit(worker) && self.knows_pins(worker));
-        Ok(able.cloned())
-    }
-
-    /// Whether a worker that was asked is the sink's committer still: one that stands still is replaced, and answers nothing.
-    pub(super) fn serves(&self, sink: &SinkId, worker: &WorkerId) -> bool {
-        let committer = self.table.sink(sink).and_then(|entry| entry.committer.as_ref());
-        committer.is_some_and(|found| found.value == *worker) && self.workers.can_commit(worker)
+        Ok(self.committer_of(sink).await?.filter(|worker| self.knows_pins(worker)))
     }
 
     pub(super) fn knows_pins(&self, worker: &WorkerId) -> bool {
-        self.workers.get(worker).is_some_and(|state| state.info.protocol >= KNOWN_SINCE)
+        self.workers.speaks(worker, KNOWN_SINCE)
     }
 }
 

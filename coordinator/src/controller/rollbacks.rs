@@ -14,46 +14,19 @@ use windrow_proto::v1::{self, session_response::Message as Out};
 use super::{CommandError, Controller, Reply, commands::respond};
 use crate::{
     core::{
-        commit::{self, Shows},
+        commit::Shows,
         rollback::{self, Known, MOST_TRIES, Rollback},
     },
     ledger::LedgerError,
 };
 
-/// Questions that may wait for a committer's answer.
-const MOST_WISHES: usize = 64;
 /// How long one waits. A worker may just be starting, and looks at every file of a hundred versions.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Questions that wait for the versions of a sink.
-#[derive(Default)]
-pub(super) struct Wishes(Vec<Wish>);
-
-struct Wish {
-    sink: SinkId,
-    until: Duration,
-    /// The request that is under way, and who was asked.
-    asked: Option<(u64, WorkerId)>,
-    then: Then,
-}
-
 /// What the versions are wanted for.
-enum Then {
+pub(super) enum Then {
     Tell(Reply<Vec<v1::Version>>),
     RollBack { request: rollback::Request, validate_only: bool, reply: Reply<Rollback> },
-}
-
-impl Wishes {
-    /// The worker's session is gone: if it was asked, its answer will not come.
-    pub(super) fn lost(&mut self, gone: &WorkerId) {
-        self.0.iter_mut().for_each(|wish| drop(wish.asked.take_if(|(_, worker)| worker == gone)));
-    }
-
-    fn answered(&mut self, worker: &WorkerId, request: u64) -> Option<Wish> {
-        let asked = |wish: &Wish| wish.asked.as_ref().is_some_and(|(number, who)| *number == request && who == worker);
-        let at = self.0.iter().position(asked)?;
-        Some(self.0.swap_remove(at))
-    }
 }
 
 impl Then {
@@ -96,38 +69,24 @@ impl Controller {
         if self.table.recovery().is_some() {
             return then.refuse(CommandError::Recovering);
         }
-        if self.wishes.0.len() >= MOST_WISHES {
+        if self.version_wishes.is_full() {
             return then.refuse(CommandError::NoCommitter);
         }
-        self.wishes.0.push(Wish { sink, until: self.clock.elapsed() + PATIENCE, asked: None, then });
+        self.version_wishes.add(sink, self.clock.elapsed(), then);
         Ok(())
     }
 
     /// Asks for whoever waits, as soon as there is somebody to be asked.
     pub(super) async fn ask_for_versions(&mut self) -> Result<(), LedgerError> {
-        let now = self.clock.elapsed();
-        let (waiting, late) = std::mem::take(&mut self.wishes.0).into_iter().partition(|wish| wish.until > now);
-        self.wishes.0 = waiting;
-        late.into_iter().try_for_each(|wish: Wish| wish.then.refuse(CommandError::NoCommitter))?;
-        for at in 0..self.wishes.0.len() {
-            let Some(sink) = self.wishes.0.get(at).filter(|wish| wish.asked.is_none()).map(|wish| wish.sink.clone())
-            else {
-                continue;
-            };
-            if let Some(change) = commit::appoint(&self.table, &self.workers, &sink, now) {
-                self.persist(&change).await?;
-            }
-            let committer = self.table.sink(&sink).and_then(|entry| entry.committer.as_ref());
-            let Some(worker) =
-                committer.map(|found| found.value.clone()).filter(|found| self.workers.can_commit(found))
-            else {
-                continue;
-            };
+        let late = self.version_wishes.take_late(self.clock.elapsed(), PATIENCE, PATIENCE);
+        late.into_iter().try_for_each(|wish| wish.of.refuse(CommandError::NoCommitter))?;
+        for at in 0..self.version_wishes.len() {
+            let wish = self.version_wishes.get(at).filter(|wish| self.is_open(wish));
+            let Some(sink) = wish.map(|wish| wish.sink.clone()) else { continue };
+            let Some(worker) = self.committer_of(&sink).await? else { continue };
             let Some(pipeline) = self.any_pipeline_of(&sink) else { continue };
             let request = self.next_request();
-            if let Some(wish) = self.wishes.0.get_mut(at) {
-                wish.asked = Some((request, worker.clone()));
-            }
+            self.version_wishes.asked(at, request, worker.clone());
             self.tell(&worker, Out::ListVersions(v1::ListVersions { request, sink: sink.to_string(), pipeline }));
         }
         Ok(())
@@ -140,12 +99,12 @@ impl Controller {
         request: u64,
         versions: Result<Vec<v1::Version>, Failure>,
     ) -> Result<(), LedgerError> {
-        let Some(wish) = self.wishes.answered(worker, request) else { return Ok(()) };
+        let Some(wish) = self.version_wishes.answered(worker, request) else { return Ok(()) };
         let versions = match versions {
             Ok(versions) => versions,
-            Err(failure) => return wish.then.refuse(CommandError::Worker(failure)),
+            Err(failure) => return wish.of.refuse(CommandError::Worker(failure)),
         };
-        match wish.then {
+        match wish.of {
             Then::Tell(reply) => respond(reply, Ok(versions)),
             Then::RollBack { request, validate_only, reply } => {
                 let answer = self.roll_back(&request, validate_only, &versions).await;

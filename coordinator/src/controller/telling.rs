@@ -13,10 +13,7 @@ use windrow_proto::v1::{self, session_response::Message as Out};
 
 use super::Controller;
 use crate::{
-    core::{
-        commit,
-        telling::{self, Todo},
-    },
+    core::telling::{self, Todo},
     ledger::LedgerError,
 };
 
@@ -75,15 +72,8 @@ impl Controller {
         if !self.telling.0.entry(sink.clone()).or_default().may_ask(now) {
             return Ok(());
         }
-        if let Some(change) = commit::appoint(&self.table, &self.workers, sink, now) {
-            self.persist(&change).await?;
-        }
-        let committer = self.table.sink(sink).and_then(|entry| entry.committer.as_ref());
-        let Some(worker) = committer.map(|found| found.value.clone()).filter(|found| self.workers.can_commit(found))
-        else {
-            return Ok(());
-        };
-        if self.workers.get(&worker).is_none_or(|state| state.info.protocol < PROTOCOL) {
+        let Some(worker) = self.committer_of(sink).await? else { return Ok(()) };
+        if !self.workers.speaks(&worker, PROTOCOL) {
             return Ok(());
         }
         let pipelines = telling::receivers(&self.table, sink);

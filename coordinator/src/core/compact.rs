@@ -156,7 +156,7 @@ pub(super) fn is_over(task: &Task, failure: &Failure) -> bool {
 
 /// Whether a worker knows what groups are; an older one would take one for a window.
 pub(super) fn are_known_to(workers: &Workers, worker: &WorkerId) -> bool {
-    workers.get(worker).is_some_and(|state| state.info.protocol >= PROTOCOL)
+    workers.speaks(worker, PROTOCOL)
 }
 
 /// Whether a worker may rewrite files: it holds the sinks' credentials, and knows how.

@@ -129,7 +129,7 @@ pub(super) fn longest_wait(entry: &PipelineEntry) -> Duration {
 
 /// Whether every worker knows what to do with one: an older one would load the window.
 pub(super) fn are_known_to_all(workers: &Workers) -> bool {
-    workers.iter().filter(|state| state.connected).all(|state| state.info.protocol >= PROTOCOL)
+    workers.all_speak(PROTOCOL)
 }
 
 /// Windows in the order they are to be loaded in, cut into runs of at most `per_task`. What is to be counted again goes alone:

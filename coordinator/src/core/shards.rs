@@ -93,7 +93,7 @@ fn may_cut(table: &Table, workers: &Workers, task: &Task) -> bool {
 
 /// Whether a worker knows what shards are; an older one would take one for all of its window.
 pub(super) fn are_known_to(workers: &Workers, worker: &WorkerId) -> bool {
-    workers.get(worker).is_some_and(|state| state.info.protocol >= PROTOCOL)
+    workers.speaks(worker, PROTOCOL)
 }
 
 fn has_room(table: &Table, task: &Task) -> bool {

@@ -158,7 +158,13 @@ impl Workers {
         });
     }
 
-    /// Whether all that are here speak a version of the session protocol.
+    /// Whether a worker speaks a version of the session protocol: an older one would take what it does not know for
+    /// something else.
+    pub fn speaks(&self, id: &WorkerId, protocol: u32) -> bool {
+        self.get(id).is_some_and(|worker| worker.info.protocol >= protocol)
+    }
+
+    /// Whether all that are here do.
     pub fn all_speak(&self, protocol: u32) -> bool {
         self.workers.values().filter(|worker| worker.connected).all(|worker| worker.info.protocol >= protocol)
     }
