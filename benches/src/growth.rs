@@ -182,6 +182,7 @@ impl Table {
             manifest: Some((&manifest).into()),
             shard: 0,
             compaction: false,
+            comparison: false,
             guard: None,
         };
         let (sink, pipeline) = (claim.ticket.sink.to_string(), self.claims.json.to_vec());

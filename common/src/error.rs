@@ -62,6 +62,7 @@ catalogue! {
     NOT_READY = "WR-S030": "a window's input is not complete yet";
     NOT_READY_IN_TIME = "WR-S031": "a window's input was not complete in time";
     NOTHING_PROVES = "WR-S050": "the source cannot prove what it holds";
+    KEYS_UNKNOWN = "WR-S051": "the keys that the source has cannot be told";
     BAD_SQL = "WR-T001": "the SQL of a transform is not valid";
     NOT_ROW_WISE = "WR-T002": "a transform needs its windows one by one";
     OUT_OF_MEMORY = "WR-T003": "a transform needs more memory than it may take";
@@ -83,6 +84,7 @@ catalogue! {
     NOT_VERBATIM = "WR-K015": "rows cannot travel as they are";
     NO_LINE = "WR-K016": "a text is not one line";
     GUARDED = "WR-K020": "a load is not what its guard expects";
+    TOO_MANY_DELETED = "WR-K021": "a comparison of keys would delete more than it may";
     VERSION_GONE = "WR-K030": "the version to go back to is not kept";
     NO_VERSIONS = "WR-K031": "the pipeline has no versions to go back to";
     GROUP_DIFFERS = "WR-K040": "rewritten files do not hold the rows of those they are to replace";

@@ -67,7 +67,8 @@ impl Guard {
 }
 
 impl Percent {
-    fn is_less_than(self, part: u64, whole: u64) -> bool {
+    /// Whether `part` of `whole` is more.
+    pub fn is_less_than(self, part: u64, whole: u64) -> bool {
         u128::from(part) * 10_000 > u128::from(whole) * u128::from(self.hundredths)
     }
 }

@@ -133,6 +133,19 @@ impl TaskId {
         Self(id)
     }
 
+    /// The id of the task that compares a pipeline's keys after the commit `seq` of its sink.
+    pub fn of_comparison(pipeline: &PipelineName, seq: u64) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        // No pipeline has such a name.
+        hasher.update(b"\0comparison\0");
+        hasher.update(pipeline.as_str().as_bytes());
+        hasher.update(&[0]);
+        hasher.update(&seq.to_be_bytes());
+        let mut id = [0; 16];
+        id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self(id)
+    }
+
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }

@@ -4,6 +4,7 @@
 pub mod claim;
 pub mod clock;
 pub mod compaction;
+pub mod deletes;
 pub mod error;
 pub mod failpoint;
 pub mod guard;

@@ -99,6 +99,9 @@ pub struct Counts {
     /// Values that did not fit the table and were left out of their rows.
     #[serde(default)]
     pub values_discarded: u64,
+    /// Rows whose keys are gone at the source, staged to be deleted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_deleted: u64,
 }
 
 /// Where a manifest lies and what it must hash to.
@@ -113,6 +116,10 @@ pub struct ManifestRef {
     pub proof: Option<Digest>,
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         // They come from elsewhere: a wrong one is a wrong sum, not the end of whoever adds it up.
@@ -122,6 +129,7 @@ impl std::ops::AddAssign for Counts {
         self.bytes_written = self.bytes_written.saturating_add(other.bytes_written);
         self.files = self.files.saturating_add(other.files);
         self.values_discarded = self.values_discarded.saturating_add(other.values_discarded);
+        self.rows_deleted = self.rows_deleted.saturating_add(other.rows_deleted);
     }
 }
 

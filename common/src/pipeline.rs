@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     compaction::Compaction,
+    deletes::Deletes,
     guard::Guard,
     id::{PipelineName, SinkId, SourceId},
     manifest::WriteMode,
@@ -49,6 +50,9 @@ pub struct Pipeline {
     /// How the table's small files are rewritten; left out, they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compaction: Option<Box<Compaction>>,
+    /// How rows that are deleted at the source are found; left out, they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletes: Option<Box<Deletes>>,
     #[serde(default)]
     pub retries: Retries,
     #[serde(default)]

@@ -39,7 +39,7 @@ pub struct Task {
     /// 0 for a window that is loaded whole, and for the shard of whoever cut it.
     pub shard: u32,
     /// Which part of a window that was cut it is. The one that cut it learns that with its seal. Of a task that rewrites files:
-    /// which ones.
+    /// which ones; of one that compares keys, whether what it deletes is accepted unseen.
     pub part: Option<Part>,
     /// From the start of the first window to the end of the last one. Of a task that rewrites files: the stretch they lie in,
     /// or a version where nobody knows.
@@ -94,8 +94,8 @@ impl Outage {
     pub const MAX_BROKEN_HOPS: u32 = 30;
 }
 
-/// Whether a task came from the running schedule or from a backfill, only counts a published window again, or came from looking
-/// for small files.
+/// Whether a task came from the running schedule or from a backfill, only counts a published window again, came from looking
+/// for small files, or compares keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     Live,
@@ -104,6 +104,8 @@ pub enum Lane {
     Recount,
     /// It rewrites a group of files of the table, and moves no window.
     Compact,
+    /// It compares the keys of the table with those of the source, and moves no window.
+    Compare,
 }
 
 impl Lane {
@@ -111,7 +113,7 @@ impl Lane {
     pub fn backfill(&self) -> Option<&BackfillId> {
         match self {
             Self::Backfill(id) => Some(id),
-            Self::Live | Self::Recount | Self::Compact => None,
+            Self::Live | Self::Recount | Self::Compact | Self::Compare => None,
         }
     }
 }

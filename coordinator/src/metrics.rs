@@ -8,7 +8,7 @@ use opentelemetry::{
 use windrow_common::{
     compaction::FileLayout,
     id::{PipelineName, SinkId},
-    task::{Lane, Task},
+    task::{Lane, Task, TaskState},
 };
 
 use crate::core::{
@@ -28,6 +28,8 @@ pub(crate) struct Metrics {
     commits: Counter<u64>,
     unchanged: Counter<u64>,
     recounts: Counter<u64>,
+    comparisons: Counter<u64>,
+    deleted: Counter<u64>,
     window_duration: Histogram<f64>,
     groups: Counter<u64>,
     compacted: Counter<u64>,
@@ -71,6 +73,8 @@ impl Metrics {
                 "windrow_recounts",
                 "Published windows counted again, by result: same, or stale and loaded again",
             ),
+            comparisons: counter("windrow_comparisons", "Comparisons of keys published"),
+            deleted: counter("windrow_rows_deleted", "Rows whose keys a comparison found gone at the source; of those it deletes what nobody has written meanwhile"),
             window_duration: meter
                 .f64_histogram("windrow_window_duration_seconds")
                 .with_description("Time from planning to publishing, per task: one window, or a run of them")
@@ -135,7 +139,15 @@ impl Metrics {
             let bytes = task.group().map_or(0, |group| group.bytes);
             self.compacted.add(bytes, &[KeyValue::new("sink", sink.to_string())]);
         }
-        for task in tasks.iter().filter(|task| task.shard == 0 && task.lane != Lane::Compact) {
+        for task in tasks.iter().filter(|task| task.lane == Lane::Compare) {
+            let pipeline = [KeyValue::new("pipeline", task.pipeline.to_string())];
+            self.comparisons.add(1, &pipeline);
+            if let TaskState::Sealed { manifest, .. } = &task.state {
+                self.deleted.add(manifest.counts.rows_deleted, &pipeline);
+            }
+        }
+        let moves = |task: &&Task| task.shard == 0 && !matches!(task.lane, Lane::Compact | Lane::Compare);
+        for task in tasks.iter().filter(moves) {
             let took = now.as_microsecond().saturating_sub(task.created.as_microsecond()).max(0) as f64 / 1e6;
             self.window_duration.record(took, &[KeyValue::new("pipeline", task.pipeline.to_string())]);
         }

@@ -134,7 +134,8 @@ pub(crate) struct Ending<'a> {
 /// The span of the transaction that publishes a task's windows, which ends the task. It tells what the attempt came to.
 pub(crate) fn settle(task: &Task, ending: Ending<'_>) -> Span {
     let TaskState::Sealed { manifest, .. } = &task.state else { return Span::none() };
-    let Counts { rows_read, rows_written, rows_rejected, bytes_written, files, values_discarded } = manifest.counts;
+    let Counts { rows_read, rows_written, rows_rejected, bytes_written, files, values_discarded, rows_deleted } =
+        manifest.counts;
     let span = info_span!(
         parent: None,
         "settle",
@@ -154,6 +155,7 @@ pub(crate) fn settle(task: &Task, ending: Ending<'_>) -> Span {
         windrow.bytes.written = bytes_written,
         windrow.files = files,
         windrow.values.discarded = values_discarded,
+        windrow.rows.deleted = rows_deleted,
     );
     record_window(&span, task);
     if let Some(parent) = ending.parent {

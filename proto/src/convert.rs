@@ -177,15 +177,17 @@ impl From<v1::Guard> for Guard {
 
 impl From<Counts> for v1::Counts {
     fn from(counts: Counts) -> Self {
-        let Counts { rows_read, rows_written, rows_rejected, bytes_written, files, values_discarded } = counts;
-        Self { rows_read, rows_written, rows_rejected, bytes_written, files, values_discarded }
+        let Counts { rows_read, rows_written, rows_rejected, bytes_written, files, values_discarded, rows_deleted } =
+            counts;
+        Self { rows_read, rows_written, rows_rejected, bytes_written, files, values_discarded, rows_deleted }
     }
 }
 
 impl From<v1::Counts> for Counts {
     fn from(counts: v1::Counts) -> Self {
-        let v1::Counts { rows_read, rows_written, rows_rejected, bytes_written, files, values_discarded } = counts;
-        Self { rows_read, rows_written, rows_rejected, bytes_written, files, values_discarded }
+        let v1::Counts { rows_read, rows_written, rows_rejected, bytes_written, files, values_discarded, rows_deleted } =
+            counts;
+        Self { rows_read, rows_written, rows_rejected, bytes_written, files, values_discarded, rows_deleted }
     }
 }
 

@@ -32,6 +32,7 @@ impl From<&Task> for v1::TaskRecord {
             backfill: task.lane.backfill().map(ToString::to_string).unwrap_or_default(),
             recount: (task.lane == Lane::Recount).then(|| v1::TaskRecount { proof: digest_bytes(task.proof.as_ref()) }),
             compaction: task.lane == Lane::Compact,
+            comparison: task.lane == Lane::Compare,
             created_us: task.created.as_microsecond(),
             attempts: task.attempts,
             errors: task.errors,
@@ -66,6 +67,7 @@ impl TryFrom<v1::TaskRecord> for Task {
             lane: match (&record.recount, optional_text(record.backfill)) {
                 (Some(_), _) => Lane::Recount,
                 (None, None) if record.compaction => Lane::Compact,
+                (None, None) if record.comparison => Lane::Compare,
                 (None, None) => Lane::Live,
                 (None, Some(id)) => Lane::Backfill(id.parse()?),
             },
@@ -256,8 +258,15 @@ mod tests {
             took: Duration::from_millis(7),
             worker: Some("w1".parse().unwrap()),
         };
-        let counts =
-            Counts { rows_read: 1, rows_written: 2, rows_rejected: 3, bytes_written: 4, files: 5, values_discarded: 6 };
+        let counts = Counts {
+            rows_read: 1,
+            rows_written: 2,
+            rows_rejected: 3,
+            bytes_written: 4,
+            files: 5,
+            values_discarded: 6,
+            rows_deleted: 7,
+        };
         let manifest = ManifestRef { path: "a/b".to_owned(), sha256: Digest([9; 32]), counts, proof: None };
         let states = [
             TaskState::Waiting { until: at, reason: "no marker".to_owned() },
@@ -313,6 +322,16 @@ mod tests {
         assert_eq!(task(TaskState::Cancelled, Seams::None, Lane::Live).group(), None);
         let told: windrow_common::compaction::GroupRef = v1::FileGroup::from(&group).try_into().unwrap();
         assert_eq!(told, group);
+    }
+
+    #[test]
+    fn a_comparison_survives_its_record_with_what_is_accepted() {
+        let pending = TaskState::Pending { not_before: Timestamp::UNIX_EPOCH, last_failure: None };
+        let part = Some(Part { of: 1, what: windrow_common::deletes::ACCEPTED.to_owned() });
+        let before = Task { shard: 0, part, window: Window::version(0), ..task(pending, Seams::None, Lane::Compare) };
+        let bytes = v1::TaskRecord::from(&before).encode_to_vec();
+        let after: Task = decode::<v1::TaskRecord>(&bytes).unwrap().try_into().unwrap();
+        assert_eq!(after, before);
     }
 
     #[test]

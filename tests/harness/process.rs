@@ -111,6 +111,13 @@ impl Process {
         status.lines().any(|line| line.starts_with("State:") && line.contains('T'))
     }
 
+    /// The most memory it has taken so far; `None` once it has ended.
+    pub fn peak_bytes(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+    }
+
     /// kill -9.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;

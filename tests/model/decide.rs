@@ -140,7 +140,7 @@ impl Words {
             Question::DropClaims => recovery::drop_claims(&table, NOW),
             Question::DropSeals => recovery::drop_seals(&table, NOW),
             Question::Replay(body, digest) => self.replay(&table, &body, digest),
-            Question::Finalize => commit::finalize(&table, &self.sink),
+            Question::Finalize => commit::finalize(&table, &self.sink, NOW),
             Question::FinalizeAbort => commit::finalize_abort(&table, &self.sink, &failure(), NOW),
             Question::Next(connected, batch, abort) => {
                 return self.next(&table, ledger, (connected, epoch), (batch, abort));
@@ -320,6 +320,7 @@ impl Words {
             Key::Pipeline(_)
             | Key::Cursor(_)
             | Key::Group(..)
+            | Key::Comparison(..)
             | Key::Rollback(_)
             | Key::Pin(..)
             | Key::Told(_)

@@ -63,11 +63,7 @@ const INCREMENTAL_LOADS: &[Owed] = &[
     Owed("IL5", "A row that commits after the reader passed its stamp is still loaded", NO_TEST),
     Owed("IL6", "A cursor that may see late rows raises a warning that asks for a lateness policy", NO_TEST),
     Owed("IL7", "Of updated rows the newest wins by key; a mark of deletion deletes", NO_TEST),
-    Owed(
-        "IL8",
-        "Hard deletes are found without a change log by comparing keys",
-        "no key comparison yet: nothing tells rows that came after the keys were read (ADR 15)",
-    ),
+    Owed("IL8", "Hard deletes are found without a change log by comparing keys", NO_TEST),
     Owed(
         "IL9",
         "A backfill of months is so many bounded windows, run within limits, and leaves the live position alone",

@@ -94,6 +94,10 @@ fn render(pipeline: &v1::Pipeline, spec: &serde_json::Value, tasks: &[v1::Task])
     if let Some(failure) = &pipeline.last_failure {
         writeln!(text, "  last error {} {}", style.red(&failure.code), failure.message)?;
     }
+    let given_up = pipeline.comparison.as_ref().and_then(|comparison| comparison.given_up.as_ref());
+    if let Some(failure) = given_up {
+        writeln!(text, "  comparison {} {}", style.red(&failure.code), failure.message)?;
+    }
     for task in tasks.iter().take(MAX_TASKS) {
         let (start, end) = super::range::bounds(task.window.as_ref());
         match &task.group {
@@ -106,6 +110,9 @@ fn render(pipeline: &v1::Pipeline, spec: &serde_json::Value, tasks: &[v1::Task])
                 task.state,
                 task.attempts
             )?,
+            None if task.comparison => {
+                writeln!(text, "  comparison of keys {}, attempt {}", task.state, task.attempts)?
+            }
             None => writeln!(
                 text,
                 "  task       {start} {end} {}, attempt {}, {} windows",

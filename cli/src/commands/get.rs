@@ -159,7 +159,8 @@ fn pipelines(found: Vec<v1::Pipeline>) -> Listing {
                 "quarantined": pipeline.quarantined, "unchanged": pipeline.unchanged, "recounts": pipeline.recounts,
             },
             "rows_written": totals.rows_written, "rows_rejected": totals.rows_rejected,
-            "values_discarded": totals.values_discarded,
+            "values_discarded": totals.values_discarded, "rows_deleted": totals.rows_deleted,
+            "comparison": pipeline.comparison.as_ref().map(comparison_value),
             "bytes_written": totals.bytes_written, "files": totals.files, "seq": pipeline.seq,
             "complete_to": (pipeline.complete_to != 0 && is_of_time(pipeline)).then(|| instant(pipeline.complete_to)),
         })
@@ -195,6 +196,13 @@ fn state_of(pipeline: &v1::Pipeline) -> String {
 
 fn failure_value(failure: &v1::Failure) -> serde_json::Value {
     serde_json::json!({ "code": failure.code, "message": failure.message })
+}
+
+fn comparison_value(comparison: &v1::Comparison) -> serde_json::Value {
+    serde_json::json!({
+        "next": (comparison.next_us != 0).then(|| instant(comparison.next_us)), "due": comparison.due,
+        "given_up": comparison.given_up.as_ref().map(failure_value),
+    })
 }
 
 /// Why nothing is committed, for programs.
@@ -268,6 +276,7 @@ fn tasks(found: Vec<v1::Task>) -> Listing {
             "state": task.state, "attempts": task.attempts, "errors": task.errors, "lost_leases": task.lost_leases,
             "worker": task.worker, "shard": task.shard, "backfill": task.backfill, "obstacles": task.obstacles,
             "failure": task.failure.as_ref().map(failure_value), "recount": task.recount,
+            "comparison": task.comparison,
             "rewrites": task.group.as_ref().map(|group| serde_json::json!({
                 "files": group.files, "bytes": group.bytes, "become": group.makes, "partition": group.place,
             })),
@@ -278,6 +287,7 @@ fn tasks(found: Vec<v1::Task>) -> Listing {
         let shard = match &task.group {
             Some(group) => format!(", {} files", grouped(group.files)),
             None if task.shard > 0 => format!(", shard {}", task.shard),
+            None if task.comparison => ", comparison".to_owned(),
             None => String::new(),
         };
         vec![

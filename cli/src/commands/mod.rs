@@ -11,6 +11,7 @@ pub mod apply;
 pub mod backfill;
 pub mod clean;
 pub mod compact;
+pub mod compare;
 pub mod coordinator;
 pub mod describe;
 pub mod dev;
@@ -52,6 +53,7 @@ pub enum Command {
     Unpin(pin::UnpinArgs),
     Clean(clean::Args),
     Compact(compact::Args),
+    Compare(compare::Args),
     Ready(ready::Args),
     Pause(pipeline::PauseArgs),
     Resume(pipeline::ResumeArgs),
@@ -90,6 +92,7 @@ impl Command {
             Self::Unpin(_) => "unpin",
             Self::Clean(_) => "clean",
             Self::Compact(_) => "compact",
+            Self::Compare(_) => "compare",
             Self::Ready(args) => args.verb(),
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
@@ -128,6 +131,7 @@ impl Command {
             Self::Unpin(args) => pin::unpin(args).await.map(Into::into),
             Self::Clean(args) => clean::run(args).await.map(Into::into),
             Self::Compact(args) => compact::run(args).await.map(Into::into),
+            Self::Compare(args) => compare::run(args).await.map(Into::into),
             Self::Ready(args) => ready::run(args).await.map(Into::into),
             Self::Pause(args) => pipeline::pause(args).await.map(Into::into),
             Self::Resume(args) => pipeline::resume(args).await.map(Into::into),

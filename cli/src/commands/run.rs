@@ -70,7 +70,8 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     let ended = (&before[..], &after[..], &waiting[..]);
     let text = summary::render(&args.here.path, &pipelines, ended, started.elapsed(), Style::of(&io::stdout()));
     io::stdout().write_all(text.as_bytes())?;
-    let failed = after.iter().any(|pipeline| pipeline.quarantined > 0);
+    let given_up = |pipeline: &v1::Pipeline| pipeline.comparison.as_ref().is_some_and(|found| found.given_up.is_some());
+    let failed = after.iter().any(|pipeline| pipeline.quarantined > 0 || given_up(pipeline));
     Ok(match end {
         End::Halted => Exit::Failed,
         End::HeldUp => Exit::TryAgain,
@@ -102,7 +103,7 @@ async fn until_settled(
         progress.show(&reports);
         let now_settled = reports.iter().map(|report| report.published + report.quarantined).sum::<u64>();
         // A window that is being read, and has not failed to reach anything, moves however long it takes.
-        if now_settled != settled || reports.iter().any(|report| report.working > 0) {
+        if now_settled != settled || reports.iter().any(is_working) {
             (settled, moved) = (now_settled, clock.elapsed());
         }
         if let Some(end) = end(&reports, clock.elapsed().saturating_sub(moved) >= patience) {
@@ -113,10 +114,16 @@ async fn until_settled(
     }
 }
 
+fn is_working(report: &v1::Pipeline) -> bool {
+    report.working > 0 || report.comparison.as_ref().is_some_and(|comparison| comparison.working)
+}
+
 fn end(reports: &[v1::Pipeline], out_of_patience: bool) -> Option<End> {
     let open: Vec<&v1::Pipeline> = reports.iter().filter(|report| !is_settled(report)).collect();
     let halted = |report: &&v1::Pipeline| report.trouble.as_ref().is_some_and(|trouble| trouble.halted);
-    let waits = |report: &&v1::Pipeline| report.held_up > 0 || report.trouble.is_some() || report.untold > 0;
+    let waits = |report: &&v1::Pipeline| {
+        report.held_up > 0 || report.trouble.is_some() || report.untold > 0 || is_comparing(report)
+    };
     match () {
         () if open.is_empty() => Some(End::Settled),
         () if open.iter().all(|report| halted(report) && only_commits_are_left(report)) => Some(End::Halted),
@@ -128,7 +135,12 @@ fn end(reports: &[v1::Pipeline], out_of_patience: bool) -> Option<End> {
 /// Whether nothing is due any more, and everybody knows. A window that waits for its source is not due.
 fn is_settled(pipeline: &v1::Pipeline) -> bool {
     let left = pipeline.pending + pipeline.claimed + pipeline.sealed + pipeline.unplanned;
-    left + pipeline.recounts_due + pipeline.untold == 0
+    left + pipeline.recounts_due + pipeline.untold == 0 && !is_comparing(pipeline)
+}
+
+/// Whether a comparison of keys is due or under way.
+fn is_comparing(pipeline: &v1::Pipeline) -> bool {
+    pipeline.comparison.as_ref().is_some_and(|comparison| comparison.due)
 }
 
 fn only_commits_are_left(pipeline: &v1::Pipeline) -> bool {
@@ -148,7 +160,7 @@ async fn waiting(local: &Local, reports: &[v1::Pipeline]) -> anyhow::Result<Vec<
     let mut all = Vec::new();
     for report in reports.iter().filter(|report| report.waiting > 0) {
         let tasks = get::fetch_tasks(local.admin(), report.name.clone()).await?;
-        all.extend(tasks.into_iter().filter(|task| !task.waiting_for.is_empty() && !task.recount));
+        all.extend(tasks.into_iter().filter(|task| !task.waiting_for.is_empty() && !task.recount && !task.comparison));
     }
     all.sort_by_key(|task| task.window.map(|window| window.start));
     Ok(all)
@@ -184,6 +196,19 @@ mod tests {
             (vec![report(2, 1, 0, Some(true))], false, None),
             (vec![v1::Pipeline { recounts: 3, ..done.clone() }], false, Some(End::Settled)),
             (vec![v1::Pipeline { recounts: 3, recounts_due: 1, ..done.clone() }], false, None),
+            (
+                vec![v1::Pipeline {
+                    comparison: Some(v1::Comparison { due: true, ..v1::Comparison::default() }),
+                    ..done.clone()
+                }],
+                false,
+                None,
+            ),
+            (
+                vec![v1::Pipeline { comparison: Some(v1::Comparison::default()), ..done.clone() }],
+                false,
+                Some(End::Settled),
+            ),
             (vec![done, down.clone()], false, None),
             (vec![down], true, Some(End::HeldUp)),
             (vec![retried.clone()], false, None),

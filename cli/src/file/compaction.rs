@@ -15,7 +15,7 @@ use super::{
 };
 
 /// What a table that is only compacted has no use for.
-const OF_LOADS: [&str; 6] = ["source", "window", "transform", "readiness", "guard", "schema"];
+const OF_LOADS: [&str; 7] = ["source", "window", "transform", "readiness", "guard", "schema", "deletes"];
 
 pub(super) fn check_pattern(rules: &mut Rules<'_>) {
     for key in OF_LOADS {

@@ -46,6 +46,7 @@ pub(crate) struct SourceConnector {
     pub(crate) tells: fn(&SourceSpec, &Condition) -> Result<(), String>,
     pub(crate) by_window: fn(&SourceSpec) -> bool,
     pub(crate) proves: fn(&SourceSpec, Pattern) -> bool,
+    pub(crate) keys: bool,
 }
 
 pub(crate) struct SinkConnector {
@@ -103,6 +104,7 @@ impl From<&'static SourceKind> for SourceConnector {
             tells: kind.tells,
             by_window: kind.by_window,
             proves: kind.proves,
+            keys: kind.keys,
         }
     }
 }

@@ -24,6 +24,7 @@ mod compaction;
 mod connection;
 mod connector;
 mod decode;
+mod deletes;
 mod diagnostic;
 mod document;
 mod many;

@@ -2,6 +2,7 @@
 
 use windrow_common::{
     compaction::Compaction,
+    deletes::Deletes,
     error,
     guard::Guard,
     manifest::WriteMode,
@@ -18,10 +19,11 @@ use super::{
     connection::{Connections, Declared},
     connector,
     decode::{self, Shape},
+    deletes,
     diagnostic::{Findings, Span},
     document::Defaults,
     policy, proof, readiness, rules, secret,
-    spec::{PipelineBlock, SinkBlock, SourceBlock},
+    spec::{DeletesBlock, PipelineBlock, SinkBlock, SourceBlock},
     suggest,
     tree::{Entry, Node, Value},
 };
@@ -66,6 +68,7 @@ impl Reader<'_> {
         let retries = settings::<Retries>(node.entry("retries"), self.defaults.retries, "`retries`", findings);
         let limits = settings::<Limits>(node.entry("limits"), self.defaults.limits, "`limits`", findings);
         let compaction = self.compaction(node, compacts, findings);
+        let deletes = node.entry("deletes").map_or(Some(None), |entry| self.deletes(entry, findings).map(Some));
         let telemetry =
             settings::<Telemetry>(node.entry("telemetry"), self.defaults.telemetry, "`telemetry`", findings);
 
@@ -96,6 +99,9 @@ impl Reader<'_> {
             let asked = proof::Asked { at, node, pattern, unchanged, window: window.as_ref(), source, sink };
             asked.check(self.options, findings);
         }
+        if let (Some(Some(deletes)), Some(source), Some(sink)) = (&deletes, source.as_ref(), sink.as_ref()) {
+            deletes::Asked { at, node, deletes, source, sink }.check(self.options, findings);
+        }
         if findings.errors() > before {
             return None;
         }
@@ -112,6 +118,7 @@ impl Reader<'_> {
             unchanged: unchanged?,
             schema: schema?,
             compaction: compaction?,
+            deletes: deletes?,
             retries: retries?,
             limits: limits?,
             telemetry: telemetry?,
@@ -129,6 +136,15 @@ impl Reader<'_> {
             }
             None => Some(compacts.then(Box::default)),
         }
+    }
+
+    fn deletes(&self, entry: &Entry, findings: &mut Findings) -> Option<Box<Deletes>> {
+        let block: DeletesBlock = decode::block(&entry.node, entry.key_span, "`deletes`", findings)?;
+        let from = match &block.from {
+            Some(name) => Some(Box::new(self.connection(name, entry.node.get("from"), findings)?.connection.clone()?)),
+            None => None,
+        };
+        Some(Box::new(Deletes { every: block.every, from, max_deleted: block.max_deleted }))
     }
 
     fn source(&self, entry: &Entry, hidden: &mut Vec<Span>, findings: &mut Findings) -> Option<SourceSpec> {

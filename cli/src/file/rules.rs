@@ -14,7 +14,7 @@ use windrow_common::{
 use windrow_coordinator::core::calendar::{BadTiling, Tiling};
 
 use super::{
-    compaction,
+    compaction, deletes,
     diagnostic::{Findings, Span},
     template,
     tree::{Entry, Node, Step},
@@ -368,6 +368,7 @@ pub(crate) fn check_shared_sinks(pipelines: &[(&Entry, Pipeline)], findings: &mu
     }
     for lane in lanes.values().filter(|lane| lane.len() > 1) {
         compaction::check_shared(lane, findings);
+        deletes::check_shared(lane, findings);
         let replacing = lane.iter().position(|(_, pipeline)| pipeline.sink.write == WriteMode::ReplaceAll);
         let Some(replacing) = replacing else {
             check_shared_keys(lane, findings);

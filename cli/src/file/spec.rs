@@ -8,9 +8,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use windrow_common::{
     compaction::Compaction,
-    guard::Guard,
+    guard::{Guard, Percent},
     manifest::WriteMode,
     pipeline::{Limits, Pattern, Retries, SourceLimits, Telemetry, TransformStep, Unchanged, WindowSpec},
+    quantity::Pause,
     readiness::Readiness,
     schema::SchemaPolicy,
 };
@@ -96,12 +97,35 @@ pub(crate) struct PipelineBlock {
     /// How the table's small files are rewritten; left out, they are not.
     #[serde(default)]
     pub(crate) compaction: Option<Compaction>,
+    /// How rows that are deleted at the source without a word are found; left out, they are not.
+    #[serde(default)]
+    pub(crate) deletes: Option<DeletesBlock>,
     #[serde(default)]
     pub(crate) retries: Option<Retries>,
     #[serde(default)]
     pub(crate) limits: Option<Limits>,
     #[serde(default)]
     pub(crate) telemetry: Option<Telemetry>,
+}
+
+/// How rows that are deleted at the source without a word are found: keys are compared, and rows go whose keys are gone.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeletesBlock {
+    /// How long after one comparison the next one is due.
+    #[schemars(with = "String")]
+    pub(crate) every: Pause,
+    /// Name of the connection keys are read from, such as that of a standby. Default: where rows are read.
+    #[serde(default)]
+    pub(crate) from: Option<String>,
+    /// Most rows one comparison may delete, as a part of the table's: `10%`, which is the default.
+    #[serde(default = "usual_part")]
+    #[schemars(with = "String")]
+    pub(crate) max_deleted: Percent,
+}
+
+fn usual_part() -> Percent {
+    Percent { hundredths: 1_000 }
 }
 
 /// Where and what to read.

@@ -48,6 +48,20 @@ pub fn render(
     if discarded > 0 {
         let _ = writeln!(text, "{} values did not fit their table and were left out of their rows", grouped(discarded));
     }
+    let deleted: u64 = after.iter().map(|report| gained(before, report).rows_deleted).sum();
+    if deleted > 0 {
+        let _ = writeln!(
+            text,
+            "{} rows were gone at their source and are deleted, unless they were written meanwhile",
+            grouped(deleted)
+        );
+    }
+    for report in after {
+        let given_up = report.comparison.as_ref().and_then(|comparison| comparison.given_up.as_ref());
+        if let Some(failure) = given_up {
+            let _ = writeln!(text, "{}: {} [{}]", report.name, failure.message, failure.code);
+        }
+    }
     let unchanged: u64 = after.iter().map(|report| report.unchanged.saturating_sub(of(before, report).unchanged)).sum();
     if unchanged > 0 {
         let loads = if unchanged == 1 { "load was" } else { "loads were" };
@@ -117,6 +131,7 @@ fn gained(before: &[v1::Pipeline], report: &v1::Pipeline) -> v1::Counts {
         bytes_written: end.bytes_written.saturating_sub(start.bytes_written),
         files: end.files.saturating_sub(start.files),
         values_discarded: end.values_discarded.saturating_sub(start.values_discarded),
+        rows_deleted: end.rows_deleted.saturating_sub(start.rows_deleted),
     }
 }
 

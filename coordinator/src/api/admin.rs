@@ -288,6 +288,14 @@ impl AdminService for Admin {
         }))
     }
 
+    async fn compare(&self, request: Request<v1::CompareRequest>) -> Result<Response<v1::CompareResponse>, Status> {
+        let v1::CompareRequest { pipeline, accept } = request.into_inner();
+        let pipeline = name_in("pipeline", &pipeline)?;
+        let controller = leading(&self.standing)?;
+        let task = controller.command(|reply| Command::Compare { pipeline, accept, reply }).await.map_err(refused)?;
+        Ok(Response::new(v1::CompareResponse { task: task.as_bytes().to_vec() }))
+    }
+
     async fn create_rollback(
         &self,
         request: Request<v1::CreateRollbackRequest>,

@@ -16,6 +16,7 @@ use crate::{
     core::{
         apply::BadPipeline,
         backfill::{BadCommand, BadRequest},
+        compare::BadComparison,
         pins::BadPin,
         ready::NeverReady,
         rollback::BadRollback,
@@ -85,6 +86,10 @@ pub(super) fn refused_of(error: CommandError, pipelines: &[Pipeline]) -> Status 
             let key = what.split_whitespace().next().unwrap_or_default();
             (Code::InvalidArgument, facts, field(&place(name, key)))
         }
+        CommandError::Pipeline(BadPipeline::Shared { name, other }) => {
+            let facts = vec![("pipeline", name.to_string()), ("other", other.to_string())];
+            (Code::InvalidArgument, facts, field(&place(name, "deletes")))
+        }
         CommandError::Rollback(BadRollback::UnknownPipeline(name)) => return missing("pipeline", name.as_str()),
         CommandError::Rollback(refused) => return no_way_back(refused, error.code(), error.to_string()),
         CommandError::Pin(BadPin::UnknownPipeline(name)) => return missing("pipeline", name.as_str()),
@@ -108,6 +113,15 @@ pub(super) fn refused_of(error: CommandError, pipelines: &[Pipeline]) -> Status 
         }
         CommandError::NotCompacted(_) => {
             let fix = Some("add `compaction: {}` to the pipeline and apply it");
+            let about = About { fix, ..About::default() };
+            return status_about(Code::FailedPrecondition, error.code(), error.to_string(), about);
+        }
+        CommandError::Comparison(BadComparison::UnknownPipeline(name)) => return missing("pipeline", name.as_str()),
+        CommandError::Comparison(refused) => {
+            let fix = Some(match refused {
+                BadComparison::UnderWay(_) => "wait until it is done: windrow get tasks PIPELINE",
+                _ => "add `deletes: { every: 1d }` to the pipeline and apply it",
+            });
             let about = About { fix, ..About::default() };
             return status_about(Code::FailedPrecondition, error.code(), error.to_string(), about);
         }

@@ -15,6 +15,7 @@ use crate::{
         assign,
         backfill::{Backfill, Preview},
         commit::Trouble,
+        compare,
         pins::{self, Pin},
         report::{self, WindowReport},
         rollback::{Phase, Rollback},
@@ -56,12 +57,23 @@ pub(super) fn pipeline(view: &View<'_>, entry: &PipelineEntry) -> v1::Pipeline {
         unchanged: found.unchanged,
         recounts: found.recounts,
         recounts_due: found.recounts_due,
+        comparison: found.comparison.as_ref().map(comparison),
+    }
+}
+
+fn comparison(found: &compare::Standing) -> v1::Comparison {
+    v1::Comparison {
+        next_us: found.next.map(|at| at.as_microsecond()).unwrap_or_default(),
+        due: found.due,
+        working: found.working,
+        given_up: found.given_up.as_ref().map(Into::into),
     }
 }
 
 /// Why nothing is committed to a sink that has something to commit.
 fn trouble(view: &View<'_>, sink: &SinkId) -> Option<Trouble> {
-    let waits = view.table.sealed(sink).next().is_some();
+    let comparison = || view.table.sealed_comparisons(sink).next();
+    let waits = view.table.sealed(sink).next().or_else(comparison).is_some();
     view.sinks.get(sink).filter(|_| waits)?.trouble(view.elapsed)
 }
 
@@ -112,6 +124,7 @@ pub(super) fn task(view: &View<'_>, entry: &Versioned<Task>) -> v1::Task {
         revision: task.revision,
         shard: task.shard,
         recount: task.lane == Lane::Recount,
+        comparison: task.lane == Lane::Compare,
         group: task.group().as_ref().map(Into::into),
         sink: task.sink.to_string(),
         failure: report::failure(task).map(Into::into),

@@ -2,15 +2,16 @@
 
 use tracing::info;
 use windrow_common::{
-    id::{BackfillId, PipelineName},
+    id::{BackfillId, PipelineName, TaskId},
     pipeline::Pipeline,
 };
 
-use super::{Command, CommandError, Controller};
+use super::{Command, CommandError, Controller, traces};
 use crate::{
     core::{
         apply::{self, Applied},
         backfill::{self, Backfill, Phase},
+        compare,
         table::{Change, Record},
     },
     ledger::LedgerError,
@@ -34,6 +35,10 @@ impl Controller {
             }
             Command::Recover { pipelines, reply } => self.begin_recovery(&pipelines, reply).await,
             Command::Compact { pipeline, dry_run, reply } => self.wish_for_compaction(&pipeline, dry_run, reply),
+            Command::Compare { pipeline, accept, reply } => {
+                let answer = self.compare(&pipeline, accept).await;
+                respond(reply, answer)
+            }
             Command::Versions { pipeline, reply } => self.wish_for_versions(&pipeline, reply),
             Command::RollBack { request, validate_only, reply } => {
                 self.wish_for_rollback(request, validate_only, reply)
@@ -73,6 +78,22 @@ impl Controller {
         let change = Change::replace(Record::Pipeline(state), entry.state.revision);
         self.persist(&change).await?;
         Ok(())
+    }
+
+    async fn compare(&mut self, name: &PipelineName, accept: bool) -> Result<TaskId, CommandError> {
+        if self.table.recovery().is_some() {
+            return Err(CommandError::Recovering);
+        }
+        if self.table.pipeline(name).is_some_and(|entry| entry.state.value.paused.is_some()) {
+            return Err(CommandError::Paused(name.clone()));
+        }
+        let (change, task) = compare::ask(&self.table, name, accept, self.now())?;
+        if let Some(mut change) = change {
+            traces::begin(&mut change);
+            self.persist(&change).await?;
+            info!(pipeline = %name, accept, "has keys compared");
+        }
+        Ok(task)
     }
 
     /// The id follows from the request's, so a repeat finds what the first one made.

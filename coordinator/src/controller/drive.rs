@@ -23,7 +23,7 @@ use crate::{
         assign::{Assignment, assign},
         backfill, commit,
         commit::Todo,
-        lifecycle, plan, recount, shards,
+        compare, lifecycle, plan, recount, shards,
         table::Change,
         unchanged, upstream,
     },
@@ -105,6 +105,7 @@ impl Controller {
             let mut changes = plan::plan(&self.table, now);
             changes.extend(backfill::advance(&self.table, now));
             changes.extend(recount::clear(&self.table));
+            changes.extend(compare::plan(&self.table, now));
             if changes.is_empty() {
                 self.may_plan = false;
                 break;
@@ -296,6 +297,7 @@ impl Controller {
             waited_enough: upstream::goes_anyway(&self.table, &task, self.now()),
             part: task.part.as_ref().map(|part| part.what.clone()).unwrap_or_default(),
             compaction: task.lane == Lane::Compact,
+            comparison: task.lane == Lane::Compare,
             backfill: task.lane.backfill().map(ToString::to_string).unwrap_or_default(),
         };
         self.tell(worker, Out::Assign(assign));
@@ -319,5 +321,6 @@ fn sealed(task: &windrow_common::task::Task, guard: Option<Guard>) -> Option<v1:
         guard: guard.map(Into::into),
         shard: task.shard,
         compaction: task.lane == Lane::Compact,
+        comparison: task.lane == Lane::Compare,
     })
 }

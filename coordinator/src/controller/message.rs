@@ -17,6 +17,7 @@ use crate::{
         apply::{Applied, BadPipeline},
         backfill::{self, Backfill, BadCommand, BadRequest},
         commit::Answer,
+        compare::BadComparison,
         lifecycle::HeldClaim,
         pins::{self, BadPin, Pin},
         recovery::PastCommit,
@@ -250,6 +251,12 @@ pub enum Command {
         dry_run: bool,
         reply: Reply<Plan>,
     },
+    /// Has the keys of a pipeline's table compared with those of its source; answers with the task that does so.
+    Compare {
+        pipeline: PipelineName,
+        accept: bool,
+        reply: Reply<TaskId>,
+    },
     RollBack {
         request: rollback::Request,
         validate_only: bool,
@@ -288,6 +295,8 @@ pub enum CommandError {
     Rollback(#[from] BadRollback),
     #[error(transparent)]
     Pin(#[from] BadPin),
+    #[error(transparent)]
+    Comparison(#[from] BadComparison),
     /// What a worker said to a question.
     #[error("{}", .0.message)]
     Worker(Failure),
@@ -313,6 +322,7 @@ impl CommandError {
             | Self::Backfill(BadRequest::UnknownPipeline(_))
             | Self::Rollback(BadRollback::UnknownPipeline(_))
             | Self::Pin(BadPin::UnknownPipeline(_))
+            | Self::Comparison(BadComparison::UnknownPipeline(_))
             | Self::Steering(BadCommand::Unknown(_)) => error::NOT_FOUND,
             Self::Rollback(BadRollback::Windows(_) | BadRollback::AddsUp(_) | BadRollback::Shared { .. }) => {
                 error::NO_VERSIONS
@@ -326,9 +336,11 @@ impl CommandError {
             Self::Worker(failure) => error::find(&failure.code).copied().unwrap_or(error::INTERNAL),
             Self::NoCommitter => error::SINK_UNREACHABLE,
             Self::NotCompacted(_) => error::COMPACTION_UNSUPPORTED,
-            Self::Paused(_) => error::CONFLICT,
+            Self::Comparison(BadComparison::NotCompared(_)) => error::KEYS_UNKNOWN,
+            Self::Comparison(BadComparison::UnderWay(_)) | Self::Paused(_) => error::CONFLICT,
             Self::Steering(_) | Self::Pipeline(BadPipeline::Frozen { .. }) | Self::Recovering => error::CONFLICT,
             Self::Pipeline(BadPipeline::Window { .. }) => error::BAD_WINDOW,
+            Self::Pipeline(BadPipeline::Shared { .. }) => error::CONTRADICTION,
             Self::Pipeline(BadPipeline::TooMany(_)) => error::USAGE,
             Self::Backfill(BadRequest::EmptyRange) => error::BAD_RANGE,
             Self::Backfill(BadRequest::Closed(_)) => error::CONFLICT,

@@ -309,8 +309,7 @@ impl Controller {
     /// ended them.
     async fn end_claims(&mut self) -> Result<(), LedgerError> {
         let claimed = |task: &&Versioned<Task>| matches!(task.value.state, TaskState::Claimed { .. });
-        let orphans: Vec<TaskId> =
-            self.table.tasks().chain(self.table.groups()).filter(claimed).map(|task| task.value.id).collect();
+        let orphans: Vec<TaskId> = self.table.whole_tasks().filter(claimed).map(|task| task.value.id).collect();
         for task in orphans {
             if let Ok(change) = lifecycle::reap(&self.table, &task, self.now()) {
                 self.persist(&change).await?;
@@ -360,7 +359,7 @@ impl Controller {
     /// Workers that hold what a change takes away are told at once, so that their slots are free for something else.
     fn revoke_withdrawn(&mut self, change: &Change) {
         let tasks = change.delete.iter().filter_map(|key| match key {
-            Key::Task(_, id) | Key::Group(_, id) => self.table.task(id),
+            Key::Task(_, id) | Key::Group(_, id) | Key::Comparison(_, id) => self.table.task(id),
             _ => None,
         });
         // Also where a claim is ended by what befell another task: one that is done with its claim, or lost it, is not known to

@@ -171,9 +171,10 @@ impl Controller {
     /// Rows of an attempt wait for their turn at its source. An attempt whose claim has passed on gets none.
     fn turn(&mut self, worker: &WorkerId, request: u64, claim: &HeldClaim, rows: u64) {
         let current = self.is_current(worker, claim).then(|| self.table.task(&claim.task)).flatten();
-        let entry = current.and_then(|task| self.table.pipeline(&task.value.pipeline));
-        let wait = entry.map(|entry| match sources::limits(&self.table, entry.source).rows_per_s {
-            Some(rate) => self.queues.turn(entry.source, rows, rate, self.clock.elapsed()),
+        let source = current
+            .and_then(|task| Some(sources::read_by(self.table.pipeline(&task.value.pipeline)?, &task.value.lane)));
+        let wait = source.map(|source| match sources::limits(&self.table, source).rows_per_s {
+            Some(rate) => self.queues.turn(source, rows, rate, self.clock.elapsed()),
             None => Duration::ZERO,
         });
         let wait_ms = u64::try_from(wait.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
@@ -329,7 +330,7 @@ impl Controller {
     async fn committed(&mut self, sink: &SinkId, request: u64, commit: Option<&str>) -> Result<(), LedgerError> {
         failpoint::reach(Point::Finalizing, sink.as_str()).await?;
         loop {
-            match commit::finalize(&self.table, sink) {
+            match commit::finalize(&self.table, sink, self.now()) {
                 Some(change) if self.together.has_room_for(&change) => {
                     let entry = self.table.sink(sink).and_then(|entry| entry.intent.as_ref());
                     let intent = entry.map(|entry| &entry.value);

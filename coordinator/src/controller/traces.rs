@@ -55,7 +55,7 @@ impl Attempts {
 pub(super) fn begin(change: &mut Change) {
     for record in &mut change.put {
         if let Record::Task(task) = record
-            && matches!(task.lane, Lane::Live | Lane::Compact)
+            && matches!(task.lane, Lane::Live | Lane::Compact | Lane::Compare)
             && task.trace.is_none()
         {
             task.trace = trace::publish_due(task);

@@ -1,6 +1,12 @@
 //! Taking pipelines into the ledger: created, changed or found unchanged, all in one transaction.
 
-use windrow_common::{id::PipelineName, pipeline::Pipeline, window::Axis};
+use std::collections::BTreeMap;
+
+use windrow_common::{
+    id::{PipelineName, SinkId},
+    pipeline::Pipeline,
+    window::Axis,
+};
 
 use super::{
     calendar::{BadTiling, Tiling},
@@ -29,6 +35,8 @@ pub enum BadPipeline {
     Window { name: PipelineName, cause: BadTiling },
     #[error("pipeline {name} has published windows, so its {what} cannot change any more")]
     Frozen { name: PipelineName, what: &'static str },
+    #[error("pipeline {name} compares keys, so it would delete the rows that {other} writes to the same table")]
+    Shared { name: PipelineName, other: PipelineName },
 }
 
 /// The change that applies `pipelines`, and what it does to each. Without an entry for a pipeline nothing of it is kept.
@@ -36,6 +44,7 @@ pub fn apply(table: &Table, pipelines: &[Pipeline]) -> Result<(Change, Vec<Appli
     if pipelines.len() > MAX_PIPELINES {
         return Err(BadPipeline::TooMany(pipelines.len()));
     }
+    check_shared(table, pipelines)?;
     let mut whole = Change::default();
     let mut applied = Vec::with_capacity(pipelines.len());
     for pipeline in pipelines {
@@ -48,6 +57,23 @@ pub fn apply(table: &Table, pipelines: &[Pipeline]) -> Result<(Change, Vec<Appli
         applied.push(outcome);
     }
     Ok((whole, applied))
+}
+
+/// Of a table whose keys are compared with those of one source, every row is of that source.
+fn check_shared(table: &Table, pipelines: &[Pipeline]) -> Result<(), BadPipeline> {
+    let stays = |name: &PipelineName| pipelines.iter().all(|pipeline| pipeline.name != *name);
+    let known = table.pipelines().filter(|(name, _)| stays(name)).map(|(_, entry)| (entry.sink.clone(), entry.spec()));
+    let mut lanes: BTreeMap<SinkId, Vec<&Pipeline>> = BTreeMap::new();
+    for (sink, pipeline) in known.chain(pipelines.iter().map(|pipeline| (pipeline.sink.id(), pipeline))) {
+        lanes.entry(sink).or_default().push(pipeline);
+    }
+    for lane in lanes.values() {
+        let Some(one) = lane.iter().find(|pipeline| pipeline.deletes.is_some()) else { continue };
+        if let Some(other) = lane.iter().find(|other| other.name != one.name) {
+            return Err(BadPipeline::Shared { name: one.name.clone(), other: other.name.clone() });
+        }
+    }
+    Ok(())
 }
 
 fn create(pipeline: &Pipeline) -> Result<Change, BadPipeline> {

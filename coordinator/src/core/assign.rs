@@ -19,7 +19,7 @@ use windrow_common::{
 
 use super::{
     backfill::{Order, Phase},
-    compact,
+    compact, compare,
     lifecycle::{self, Now},
     recount, shards, sources,
     table::Table,
@@ -80,6 +80,9 @@ pub fn obstacles(table: &Table, workers: &Workers, task: &Task, now: Now) -> Vec
         TaskState::Waiting { until, .. } if task.lane == Lane::Recount => {
             found.push(format!("its window is published and counted again at {until}"));
         }
+        TaskState::Waiting { until, reason } if task.lane == Lane::Compare => {
+            found.push(format!("{reason}; keys are compared at {until}"));
+        }
         TaskState::Waiting { until, reason } => {
             found.push(format!("its source is not ready: {reason}; asked again at {until}"))
         }
@@ -117,10 +120,13 @@ pub fn obstacles(table: &Table, workers: &Workers, task: &Task, now: Now) -> Vec
         });
     }
     if let Some(entry) = table.pipeline(&task.pipeline)
-        && let Some(most) = sources::limits(table, entry.source).connections
-        && sources::reading(table, entry.source) >= most.get() as usize
+        && let source = sources::read_by(entry, &task.lane)
+        && let Some(most) = sources::limits(table, source).connections
+        && sources::reading(table, source) >= most.get() as usize
     {
-        let name = &entry.spec().source.from.name;
+        let compares = entry.spec().deletes.as_ref().filter(|_| task.lane == Lane::Compare);
+        let from = compares.and_then(|deletes| deletes.from.as_deref()).unwrap_or(&entry.spec().source.from);
+        let name = &from.name;
         found.push(format!("{most} tasks read from its source already, the limit of connection {name}"));
     }
     found
@@ -167,10 +173,12 @@ impl<'a> Lanes<'a> {
         let lanes = table.lanes().filter(|_| table.recovery().is_none());
         let recounts = recount::are_known_to_all(workers);
         let lanes = lanes.filter(move |(_, lane)| recounts || **lane != Lane::Recount);
+        let noted = |pipeline: &PipelineName| compare::can_be_noted(table, workers, pipeline);
+        let lanes = lanes.filter(move |(pipeline, lane)| **lane != Lane::Compare || noted(pipeline));
         let lanes = lanes.filter_map(|(pipeline, lane)| {
             Some(LaneQueue {
                 pipeline,
-                source: table.pipeline(pipeline)?.source,
+                source: sources::read_by(table.pipeline(pipeline)?, lane),
                 lane,
                 running: running(table, pipeline, lane),
                 limit: limit(table, pipeline, lane),
@@ -187,6 +195,7 @@ impl<'a> Lanes<'a> {
     /// The next task by turns that the worker may have, and the turn is taken.
     fn next(&mut self, workers: &mut Workers, worker: &WorkerId) -> Option<TaskId> {
         let (ingests, rewrites) = (compact::ingests(workers, worker), compact::rewrites(workers, worker));
+        let compares = ingests && compare::are_known_to(workers, worker);
         let (room, sources) = (&mut self.room, &mut self.sources);
         let mut wanting: Option<&mut LaneQueue<'a>> = None;
         for lane in &mut self.lanes {
@@ -196,6 +205,7 @@ impl<'a> Lanes<'a> {
             };
             let may = match lane.lane {
                 Lane::Compact => rewrites && lane.running < lane.limit,
+                Lane::Compare => compares && lane.running < lane.limit && has_room(),
                 Lane::Live | Lane::Backfill(_) | Lane::Recount => ingests && lane.running < lane.limit && has_room(),
             };
             let sooner = wanting.as_ref().is_none_or(|other| lane.turn() < other.turn());
@@ -223,7 +233,7 @@ impl LaneQueue<'_> {
     fn turn(&self) -> (usize, u64) {
         match self.lane {
             Lane::Compact => (self.running * COMPACT_WEIGHS, self.served),
-            Lane::Live | Lane::Backfill(_) | Lane::Recount => (self.running, self.served),
+            Lane::Live | Lane::Backfill(_) | Lane::Recount | Lane::Compare => (self.running, self.served),
         }
     }
 }
@@ -319,6 +329,7 @@ pub(super) fn limit(table: &Table, pipeline: &PipelineName, lane: &Lane) -> usiz
     match lane {
         Lane::Live => most,
         Lane::Recount => most.min(recount::MOST_AT_A_TIME),
+        Lane::Compare => most.min(compare::MOST_AT_A_TIME),
         Lane::Compact => table.pipeline(pipeline).map_or(0, |entry| compact::concurrency(entry.spec())),
         Lane::Backfill(id) => match table.backfill(id).map(|entry| entry.value.concurrency as usize) {
             None | Some(0) => most,
@@ -329,7 +340,7 @@ pub(super) fn limit(table: &Table, pipeline: &PipelineName, lane: &Lane) -> usiz
 
 fn newest_first(table: &Table, lane: &Lane) -> bool {
     match lane {
-        Lane::Live | Lane::Recount | Lane::Compact => false,
+        Lane::Live | Lane::Recount | Lane::Compact | Lane::Compare => false,
         Lane::Backfill(id) => table.backfill(id).is_some_and(|entry| entry.value.order == Order::NewestFirst),
     }
 }
@@ -342,7 +353,7 @@ fn paused(table: &Table, pipeline: &PipelineName, lane: &Lane) -> Option<String>
         return Some(format!("the pipeline is paused: {note}"));
     }
     match lane {
-        Lane::Live | Lane::Recount | Lane::Compact => None,
+        Lane::Live | Lane::Recount | Lane::Compact | Lane::Compare => None,
         Lane::Backfill(id) => match table.backfill(id).map(|entry| entry.value.phase) {
             Some(Phase::Paused) => Some(format!("backfill {id} is paused")),
             Some(Phase::Cancelled) => Some(format!("backfill {id} is cancelled")),

@@ -6,10 +6,7 @@
 //!   Idle ---------------> Preparing -----> (T7) intent --------> Committing ------> (T9 or T11) Idle
 //! ```
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use windrow_common::{
     error,
@@ -22,7 +19,7 @@ use windrow_common::{
 };
 
 use super::{
-    compact,
+    choose, compact, compare,
     lifecycle::{self, Now},
     recount, rollback, shards,
     table::{Change, Coverage, Head, Key, Record, SinkEntry, Table, Versioned},
@@ -132,8 +129,6 @@ pub struct Shows {
 
 /// Longest pause after failures in a row.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
-/// Most different pipelines, and most backfills, one intent may publish for; keeps T9 within one transaction.
-const MAX_PIPELINES: usize = 10;
 
 /// What a sink needs next, if anything.
 pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, now: Duration) -> Option<Todo> {
@@ -159,7 +154,11 @@ pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, now:
         let draft = Draft { seq, previous, previous_aborted, tasks: Vec::new(), shows: Some(shows), only: None };
         return Some(Todo::Prepare { worker, draft });
     }
-    let chosen = choose(table, sink, (run.batch, compact::are_known_to(workers, &worker)));
+    let knows = choose::Knows {
+        groups: compact::are_known_to(workers, &worker),
+        comparisons: compare::are_known_to(workers, &worker),
+    };
+    let chosen = choose::choose(table, sink, (run.batch, knows));
     if chosen.iter().any(|task| task.value.shard > 0) && !shards::are_known_to(workers, &worker) {
         return None;
     }
@@ -192,51 +191,6 @@ fn serving<'a>(table: &'a Table, workers: &Workers, sink: &SinkId, now: Duration
     committer.filter(|worker| workers.can_commit(worker) && !workers.gives_way(worker, now))
 }
 
-/// The oldest seals first, as many as one intent and its finalizing transaction can take. Shards go with the task they were
-/// cut off, all or none.
-///
-/// Groups of files that were rewritten go by themselves, when the oldest seal is one of theirs: so no group is put off for longer
-/// than the commit of what was sealed before it, and windows that were sealed meanwhile are put off by one commit that moves no
-/// data.
-fn choose<'a>(table: &'a Table, sink: &SinkId, (most, groups): (usize, bool)) -> Vec<&'a Versioned<Task>> {
-    let oldest = |task: Option<&Versioned<Task>>| task.map_or(i64::MAX, |task| task.revision);
-    if groups && oldest(table.sealed_groups(sink).next()) < oldest(table.sealed(sink).next()) {
-        return table.sealed_groups(sink).take(most).collect();
-    }
-    let mut pipelines: BTreeSet<&PipelineName> = BTreeSet::new();
-    let mut lanes: BTreeSet<&Lane> = BTreeSet::new();
-    let mut chosen = Vec::new();
-    for entry in table.sealed(sink) {
-        let alone = lifecycle::goes_alone(table, &entry.value);
-        if alone && !chosen.is_empty() {
-            break;
-        }
-        let Some(all) = shards::published_with(table, entry) else { continue };
-        let first = chosen.first().map(|first: &&Versioned<Task>| &first.value.pipeline);
-        if first.is_some_and(|first| are_apart(table, first, &entry.value.pipeline)) {
-            break;
-        }
-        pipelines.insert(&entry.value.pipeline);
-        lanes.insert(&entry.value.lane);
-        let full = !chosen.is_empty() && chosen.len() + all.len() > most;
-        if full || pipelines.len() > MAX_PIPELINES || lanes.len() > MAX_PIPELINES {
-            break;
-        }
-        chosen.extend(all);
-        if alone {
-            break;
-        }
-    }
-    chosen
-}
-
-/// Whether two pipelines' tasks take separate intents: a committer sets the markers of one pipeline at a time.
-fn are_apart(table: &Table, one: &PipelineName, other: &PipelineName) -> bool {
-    let has_markers =
-        |name: &PipelineName| table.pipeline(name).is_some_and(|entry| entry.spec().readiness.publish.is_some());
-    one != other && (has_markers(one) || has_markers(other))
-}
-
 /// T7: records the intent the committer worked out, if all the draft rested on still holds.
 pub fn record(table: &Table, sink: &SinkId, draft: &Draft, path: String, digest: Digest) -> Option<Change> {
     let entry = table.sink(sink)?;
@@ -266,8 +220,8 @@ pub fn record(table: &Table, sink: &SinkId, draft: &Draft, path: String, digest:
     }
 }
 
-/// T9: the sink holds the intent; its tasks leave the ledger, or become recounts, and their windows are covered. A rollback's has none: it is done.
-pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
+/// T9: the sink holds the intent; its tasks leave the ledger, or become recounts, or the next comparison, and their windows are covered. A rollback's has none: it is done.
+pub fn finalize(table: &Table, sink: &SinkId, now: Now) -> Option<Change> {
     let (intent, mut change) = close_intent(table, sink, false)?;
     let tasks: Vec<&Versioned<Task>> = intent.tasks.iter().filter_map(|(id, _)| table.task(id)).collect();
     let mut coverages: BTreeMap<&PipelineName, Coverage> = BTreeMap::new();
@@ -278,6 +232,17 @@ pub fn finalize(table: &Table, sink: &SinkId) -> Option<Change> {
             continue;
         }
         let entry = table.pipeline(&task.pipeline);
+        if task.lane == Lane::Compare {
+            change.delete.push(Key::of(task));
+            let next = entry.and_then(|entry| compare::follows(entry, manifest(task), intent.seq, now));
+            change.put.extend(next.map(Record::Task));
+            if let Some(entry) = entry {
+                let coverage = coverages.entry(&task.pipeline).or_insert_with(|| entry.coverage.value.clone());
+                let rows_deleted = manifest(task).map_or(0, |manifest| manifest.counts.rows_deleted);
+                coverage.totals += Counts { rows_deleted, ..Counts::default() };
+            }
+            continue;
+        }
         match entry.and_then(|entry| recount::follows(entry, task, manifest(task))) {
             Some(recount) => change.put.push(Record::Task(recount)),
             None => change.delete.push(Key::of(task)),
@@ -348,8 +313,8 @@ fn close_intent(table: &Table, sink: &SinkId, aborted: bool) -> Option<(IntentRe
 /// for how many rows there are only the sink knows.
 pub fn guard(table: &Table, task: &Task) -> Option<Guard> {
     let spec = table.pipeline(&task.pipeline)?.spec();
-    if task.lane == Lane::Compact {
-        // What it replaces it has the rows of.
+    if matches!(task.lane, Lane::Compact | Lane::Compare) {
+        // What the one replaces it has the rows of; the other was held against a guard of its own.
         return None;
     }
     let accepted = task.lane.backfill().and_then(|id| table.backfill(id)).is_some_and(|found| found.value.accept);

@@ -15,7 +15,7 @@ use windrow_common::{
 };
 
 use super::{
-    blame, compact,
+    blame, compact, compare,
     plan::MAX_OPEN,
     recount, shards,
     table::{Change, Key, Record, Table, Versioned},
@@ -88,7 +88,7 @@ pub fn seal(table: &Table, epoch: i64, claim: &HeldClaim, manifest: ManifestRef)
     let mut task = entry.value.clone();
     task.outage = Outage::default();
     task.state = TaskState::Sealed { worker, token: claim.token, manifest };
-    if task.shard > 0 || task.lane == Lane::Compact {
+    if task.shard > 0 || matches!(task.lane, Lane::Compact | Lane::Compare) {
         return Ok(Seal::Change(Box::new(Change::replace(Record::Task(task), entry.revision))));
     }
     if !shards::are_sealed(table, &task.id) {
@@ -253,7 +253,7 @@ fn again(
     now: Now,
 ) -> Change {
     task.state = TaskState::Pending { not_before: later(now.wall, pause), last_failure: failure };
-    if task.shard == 0 && task.lane != Lane::Compact {
+    if task.shard == 0 && !matches!(task.lane, Lane::Compact | Lane::Compare) {
         task.part = None;
     }
     Change::replace(Record::Task(task), entry.revision).and(shards::without_others(table, id_of(entry)))
@@ -272,7 +272,7 @@ fn split_or_quarantine(table: &Table, entry: &Versioned<Task>, mut task: Task, f
     if task.lane == Lane::Recount {
         return recount::stale(table, entry, failure, now);
     }
-    if task.lane == Lane::Compact {
+    if matches!(task.lane, Lane::Compact | Lane::Compare) {
         task.state = TaskState::Quarantined { failure };
         return Change::replace(Record::Task(task), entry.revision);
     }
@@ -386,11 +386,12 @@ pub fn longest_pause(table: &Table, task: &Task) -> Duration {
     let usual = blame::longest_pause(&retries(table, task)).max(NOT_READY_PAUSE);
     match (&task.lane, table.pipeline(&task.pipeline)) {
         (Lane::Recount, Some(entry)) => usual.saturating_add(recount::longest_wait(entry)),
+        (Lane::Compare, Some(entry)) => usual.saturating_add(compare::longest_wait(entry)),
         _ => usual,
     }
 }
 
-fn later(now: Timestamp, pause: Duration) -> Timestamp {
+pub(super) fn later(now: Timestamp, pause: Duration) -> Timestamp {
     in_record(now.checked_add(pause).unwrap_or(Timestamp::MAX))
 }
 

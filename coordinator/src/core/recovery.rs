@@ -85,8 +85,7 @@ pub fn begin(table: &Table, pipelines: &[Pipeline], now: Now) -> Result<Change, 
 
 /// Takes back claims: they are of another life of the ledger, and their tokens count no more.
 pub fn drop_claims(table: &Table, now: Now) -> Option<Change> {
-    let claimed =
-        table.tasks().chain(table.groups()).filter(|task| matches!(task.value.state, TaskState::Claimed { .. }));
+    let claimed = table.whole_tasks().filter(|task| matches!(task.value.state, TaskState::Claimed { .. }));
     Change::up_to(MOST_DROPPED, claimed.filter_map(|task| lifecycle::hand_back(table, &task.value.id, now).ok()))
 }
 
@@ -98,8 +97,7 @@ pub fn drop_seals(table: &Table, now: Now) -> Option<Change> {
         let intent = table.sink(&task.sink).and_then(|entry| entry.intent.as_ref());
         intent.is_some_and(|intent| intent.value.tasks.iter().any(|(id, _)| *id == task.id))
     };
-    let sealed =
-        table.tasks().chain(table.groups()).filter(|task| matches!(task.value.state, TaskState::Sealed { .. }));
+    let sealed = table.whole_tasks().filter(|task| matches!(task.value.state, TaskState::Sealed { .. }));
     let dropped = sealed.filter(|task| !intended(&task.value));
     Change::up_to(MOST_DROPPED, dropped.filter_map(|task| lifecycle::forget_seal(table, &task.value.id, now).ok()))
 }

@@ -12,6 +12,7 @@ use windrow_common::{
 use super::{
     backfill::{self, Backfill},
     calendar::Tiling,
+    compare,
     lifecycle::Now,
     plan, recount,
     table::{PipelineEntry, Table, Versioned},
@@ -51,6 +52,8 @@ pub struct PipelineReport {
     pub recounts: u64,
     /// Those of them whose time has come.
     pub recounts_due: u64,
+    /// Where its next comparison of keys stands; absent if it wants none.
+    pub comparison: Option<compare::Standing>,
 }
 
 impl PipelineReport {
@@ -72,6 +75,7 @@ pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineRepor
         unchanged: entry.windows_in(&entry.coverage.value.unchanged),
         recounts: recounts().count() as u64,
         recounts_due: recounts().filter(|task| recount::has_come(&task.value, now)).count() as u64,
+        comparison: compare::standing(table, entry, now),
         ..PipelineReport::default()
     };
     for task in table.tasks_of(&entry.spec().name).map(|task| &task.value) {

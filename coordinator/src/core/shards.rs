@@ -84,7 +84,7 @@ fn may_cut(table: &Table, workers: &Workers, task: &Task) -> bool {
         table.pipeline(&first.value.pipeline).is_some_and(|other| other.source == entry.source)
     };
     task.shard == 0
-        && task.lane != Lane::Compact
+        && !matches!(task.lane, Lane::Compact | Lane::Compare)
         && task.windows() == 1
         && has_room(table, task)
         && workers.all_speak(PROTOCOL)

@@ -5,9 +5,9 @@
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use windrow_common::{
-    id::SourceId,
+    id::{PipelineName, SourceId},
     pipeline::SourceLimits,
-    task::{Task, TaskPhase},
+    task::{Lane, Task, TaskPhase},
 };
 
 use super::{
@@ -17,29 +17,45 @@ use super::{
 
 /// The limits of a place: the strictest of those that the pipelines which read there name.
 pub fn limits(table: &Table, source: SourceId) -> SourceLimits {
-    readers(table, source).fold(SourceLimits::default(), |limits, entry| limits.and(entry.spec().source.from.limits))
+    let there = table.pipelines().flat_map(|(_, entry)| places(entry)).filter(|(place, _)| *place == source);
+    there.fold(SourceLimits::default(), |all, (_, limits)| all.and(limits))
+}
+
+/// Where tasks of a lane read.
+pub fn read_by(entry: &PipelineEntry, lane: &Lane) -> SourceId {
+    match lane {
+        Lane::Compare => entry.keys,
+        Lane::Live | Lane::Backfill(_) | Lane::Recount | Lane::Compact => entry.source,
+    }
 }
 
 /// How many tasks read there.
 pub fn reading(table: &Table, source: SourceId) -> usize {
-    let whole: usize =
-        readers(table, source).map(|entry| table.count_all(&entry.spec().name, TaskPhase::Claimed)).sum();
+    let of = |(name, entry): (&PipelineName, &PipelineEntry)| {
+        let comparing = table.count(name, &Lane::Compare, TaskPhase::Claimed);
+        let rows = if entry.source == source { table.count_all(name, TaskPhase::Claimed) - comparing } else { 0 };
+        rows + if entry.keys == source { comparing } else { 0 }
+    };
+    let whole: usize = table.pipelines().map(of).sum();
     let reads_there = |task: &Task| table.pipeline(&task.pipeline).is_some_and(|entry| entry.source == source);
     whole + shards::count_claimed(table, reads_there)
 }
 
-fn readers(table: &Table, source: SourceId) -> impl Iterator<Item = &PipelineEntry> {
-    table.pipelines().map(|(_, entry)| entry).filter(move |entry| entry.source == source)
+/// Where a pipeline reads, and what it says may be asked there.
+fn places(entry: &PipelineEntry) -> impl Iterator<Item = (SourceId, SourceLimits)> {
+    let keys = entry.spec().deletes.as_ref().and_then(|deletes| deletes.from.as_ref());
+    let rows = (entry.source, entry.spec().source.from.limits);
+    std::iter::once(rows).chain(keys.map(|from| (entry.keys, from.limits)))
 }
 
 /// How many more tasks may read from each place that limits them.
 pub(super) fn room(table: &Table) -> BTreeMap<SourceId, usize> {
-    let limiting = table.pipelines().filter(|(_, entry)| entry.spec().source.from.limits.connections.is_some());
+    let all = table.pipelines().flat_map(|(_, entry)| places(entry));
     let mut room = BTreeMap::new();
-    for (_, entry) in limiting {
-        room.entry(entry.source).or_insert_with(|| {
-            let most = limits(table, entry.source).connections.map_or(usize::MAX, |most| most.get() as usize);
-            most.saturating_sub(reading(table, entry.source))
+    for (source, _) in all.filter(|(_, limits)| limits.connections.is_some()) {
+        room.entry(source).or_insert_with(|| {
+            let most = limits(table, source).connections.map_or(usize::MAX, |most| most.get() as usize);
+            most.saturating_sub(reading(table, source))
         });
     }
     room

@@ -17,7 +17,7 @@ use windrow_common::{
 };
 
 use super::{
-    backfill::Backfill, calendar::Tiling, coverage::IntervalSet, index::Index, pins::Pin, rollback::Rollback,
+    backfill::Backfill, calendar::Tiling, compare, coverage::IntervalSet, index::Index, pins::Pin, rollback::Rollback,
     unchanged::Loaded,
 };
 
@@ -37,6 +37,7 @@ pub enum Key {
     Task(PipelineName, TaskId),
     /// A task that rewrites files, apart from those that move windows.
     Group(PipelineName, TaskId),
+    Comparison(PipelineName, TaskId),
     Head(SinkId),
     Intent(SinkId),
     Committer(SinkId),
@@ -127,6 +128,8 @@ pub struct PipelineEntry {
     pub coverage: Versioned<Coverage>,
     pub sink: SinkId,
     pub source: SourceId,
+    /// Where its keys are read when they are compared.
+    pub keys: SourceId,
     /// How its time is cut; absent for full loads.
     pub tiling: Option<Tiling>,
 }
@@ -155,6 +158,8 @@ pub struct Table {
     shards: BTreeMap<TaskId, Versioned<Task>>,
     /// Those that rewrite files. Whoever asks for windows does not see these either.
     groups: BTreeMap<TaskId, Versioned<Task>>,
+    /// Those that compare keys, nor these.
+    comparisons: BTreeMap<TaskId, Versioned<Task>>,
     /// By the task that stands for their window, in their order.
     cut: BTreeMap<TaskId, BTreeMap<u32, TaskId>>,
     sinks: BTreeMap<SinkId, SinkEntry>,
@@ -183,17 +188,34 @@ impl Table {
 
     /// A task of whatever kind.
     pub fn task(&self, id: &TaskId) -> Option<&Versioned<Task>> {
-        self.tasks.get(id).or_else(|| self.shards.get(id)).or_else(|| self.groups.get(id))
+        let beside = || self.groups.get(id).or_else(|| self.comparisons.get(id));
+        self.tasks.get(id).or_else(|| self.shards.get(id)).or_else(beside)
     }
 
     /// All tasks, of whatever kind.
     pub fn all_tasks(&self) -> impl Iterator<Item = &Versioned<Task>> {
-        self.tasks.values().chain(self.shards.values()).chain(self.groups.values())
+        self.whole_tasks().chain(self.shards.values())
+    }
+
+    /// All but shards, which go with the task they were cut off.
+    pub fn whole_tasks(&self) -> impl Iterator<Item = &Versioned<Task>> {
+        self.tasks.values().chain(self.groups.values()).chain(self.comparisons.values())
     }
 
     /// The tasks that rewrite files.
     pub fn groups(&self) -> impl Iterator<Item = &Versioned<Task>> {
         self.groups.values()
+    }
+
+    /// The tasks that compare keys.
+    pub fn comparisons(&self) -> impl Iterator<Item = &Versioned<Task>> {
+        self.comparisons.values()
+    }
+
+    /// The task that compares the keys of a pipeline, if it has one.
+    pub fn comparison_of(&self, pipeline: &PipelineName) -> Option<&Versioned<Task>> {
+        let phases = self.index.lanes.get(pipeline).and_then(|lanes| lanes.get(&Lane::Compare)).into_iter().flatten();
+        phases.flat_map(|(_, tasks)| tasks).find_map(|(_, id)| self.comparisons.get(id))
     }
 
     /// The tasks that rewrite files of a sink.
@@ -294,6 +316,12 @@ impl Table {
         tasks.filter_map(|(_, id)| self.groups.get(id))
     }
 
+    /// The sealed tasks of a sink that compare keys, in the order of their seals.
+    pub fn sealed_comparisons(&self, sink: &SinkId) -> impl Iterator<Item = &Versioned<Task>> {
+        let tasks = self.index.sealed.get(sink).into_iter().flatten();
+        tasks.filter_map(|(_, id)| self.comparisons.get(id))
+    }
+
     /// The sealed tasks of a sink that move windows, in the order of their seals.
     pub fn sealed(&self, sink: &SinkId) -> impl Iterator<Item = &Versioned<Task>> {
         let tasks = self.index.sealed.get(sink).into_iter().flatten();
@@ -328,6 +356,9 @@ impl Table {
                 if task.lane == Lane::Compact {
                     self.index.insert(&task, revision);
                     self.groups.insert(task.id, Versioned { value: task, revision });
+                } else if task.lane == Lane::Compare {
+                    self.index.insert(&task, revision);
+                    self.comparisons.insert(task.id, Versioned { value: task, revision });
                 } else if task.shard == 0 {
                     self.index.insert(&task, revision);
                     self.tasks.insert(task.id, Versioned { value: task, revision });
@@ -363,7 +394,7 @@ impl Table {
             Key::Pipeline(name) => self.complete(name, |partial| partial.state = None),
             Key::Cursor(name) => self.complete(name, |partial| partial.cursor = None),
             Key::Coverage(name) => self.complete(name, |partial| partial.coverage = None),
-            Key::Task(_, id) | Key::Group(_, id) => self.forget_task(id),
+            Key::Task(_, id) | Key::Group(_, id) | Key::Comparison(_, id) => self.forget_task(id),
             Key::Head(sink) => self.sinks.entry(sink.clone()).or_default().head = None,
             Key::Intent(sink) => self.sinks.entry(sink.clone()).or_default().intent = None,
             Key::Committer(sink) => self.sinks.entry(sink.clone()).or_default().committer = None,
@@ -380,7 +411,8 @@ impl Table {
     }
 
     fn forget_task(&mut self, id: &TaskId) {
-        if let Some(before) = self.tasks.remove(id).or_else(|| self.groups.remove(id)) {
+        let mut beside = || self.groups.remove(id).or_else(|| self.comparisons.remove(id));
+        if let Some(before) = self.tasks.remove(id).or_else(&mut beside) {
             self.index.remove(&before.value, before.revision);
         }
         if let Some(before) = self.shards.remove(id) {
@@ -401,9 +433,10 @@ impl Table {
             (Some(state), Some(cursor), Some(coverage)) => {
                 let sink = state.value.pipeline.sink.id();
                 let source = state.value.pipeline.source.id();
+                let keys = compare::source(&state.value.pipeline);
                 let tiling = state.value.pipeline.window.as_ref().and_then(|window| Tiling::new(window).ok());
                 let (state, cursor, coverage) = (state.clone(), cursor.clone(), coverage.clone());
-                partial.whole = Some(Box::new(PipelineEntry { state, cursor, coverage, sink, source, tiling }));
+                partial.whole = Some(Box::new(PipelineEntry { state, cursor, coverage, sink, source, keys, tiling }));
             }
             (None, None, None) => {
                 self.pipelines.remove(name);
@@ -418,6 +451,7 @@ impl Key {
     pub fn of(task: &Task) -> Self {
         match task.lane {
             Lane::Compact => Self::Group(task.pipeline.clone(), task.id),
+            Lane::Compare => Self::Comparison(task.pipeline.clone(), task.id),
             Lane::Live | Lane::Backfill(_) | Lane::Recount => Self::Task(task.pipeline.clone(), task.id),
         }
     }

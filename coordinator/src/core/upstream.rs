@@ -8,7 +8,7 @@ use windrow_common::{
     error,
     id::PipelineName,
     readiness::{Condition, Require, Then},
-    task::{Failure, Retry, Task, TaskPhase, TaskState},
+    task::{Failure, Lane, Retry, Task, TaskPhase, TaskState},
     window::{Axis, Window},
 };
 
@@ -113,7 +113,9 @@ fn may_wait(entry: &PipelineEntry) -> bool {
 }
 
 fn require<'a>(table: &'a Table, task: &Task) -> Option<&'a Require> {
-    Some(&table.pipeline(&task.pipeline)?.spec().readiness.require)
+    // Keys are compared whatever windows wait for.
+    let entry = table.pipeline(&task.pipeline).filter(|_| task.lane != Lane::Compare)?;
+    Some(&entry.spec().readiness.require)
 }
 
 fn is_overdue(require: &Require, task: &Task, now: Now) -> bool {

@@ -47,7 +47,9 @@ pub(super) fn decode(key: Key, bytes: &[u8]) -> Result<Record, Malformed> {
             Record::Cursor(name, Cursor { next: record.next, revision: record.revision })
         }
         Key::Coverage(name) => Record::Coverage(name, coverage_in(decode_message(bytes)?)?),
-        Key::Task(..) | Key::Group(..) => Record::Task(Task::try_from(decode_message::<v1::TaskRecord>(bytes)?)?),
+        Key::Task(..) | Key::Group(..) | Key::Comparison(..) => {
+            Record::Task(Task::try_from(decode_message::<v1::TaskRecord>(bytes)?)?)
+        }
         Key::Head(sink) => {
             let record: v1::HeadRecord = decode_message(bytes)?;
             Record::Head(

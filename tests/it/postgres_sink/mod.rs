@@ -19,6 +19,7 @@ use windrow_tests::{
     skip::skip,
 };
 
+mod comparing;
 mod faults;
 mod loading;
 mod recovery;

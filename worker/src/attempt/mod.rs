@@ -91,13 +91,12 @@ impl Attempts {
             let leave: Arc<dyn Leave> =
                 Arc::new(Asked { reports: self.reports.clone(), claim: (task.task, task.token) });
             let route = async {
-                match task.compaction {
-                    true => {
-                        let staged = self.compact.run(pipeline, task, claim.progress()).await?;
-                        Ok(Ingested::Staged(Box::new(staged)))
-                    }
-                    false => self.ingest.run(pipeline, task, (claim.progress(), &leave)).await,
-                }
+                let staged = match (task.compaction, task.comparison) {
+                    (true, _) => self.compact.run(pipeline, task, claim.progress()).await?,
+                    (_, true) => self.ingest.compare(pipeline, task, (claim.progress(), &leave)).await?,
+                    _ => return self.ingest.run(pipeline, task, (claim.progress(), &leave)).await,
+                };
+                Ok(Ingested::Staged(Box::new(staged)))
             };
             let route = Box::pin(caught(route));
             match tokio::time::timeout(deadline_of(task), route).await {

@@ -53,6 +53,11 @@ pub(super) async fn prepare(connectors: &Connectors, asked: v1::Prepare) -> Resu
         let what = "files that were rewritten and windows were sent for one commit";
         return Err(WorkerError::later(error::VERSION_SKEW, what).into());
     }
+    let comparisons = asked.tasks.iter().filter(|task| task.comparison).count();
+    if comparisons > 0 && asked.tasks.len() > 1 {
+        let what = "a comparison of keys was sent for a commit with others";
+        return Err(WorkerError::later(error::VERSION_SKEW, what).into());
+    }
     let shards: Vec<u32> = asked.tasks.iter().map(|task| task.shard).collect();
     let tasks = asked.tasks.into_iter().map(intent_task).collect::<Result<Vec<_>, _>>().map_err(malformed)?;
     let storage = sink.storage();
@@ -61,8 +66,9 @@ pub(super) async fn prepare(connectors: &Connectors, asked: v1::Prepare) -> Resu
     let (tasks, others) = joined(shards.into_iter().zip(tasks))?;
     guarded::check(sink.as_ref(), &guards, &tasks).await?;
     let next = Next { seq: asked.seq, previous, previous_aborted: asked.previous_aborted, tasks };
-    let mut body = match rewrites {
-        0 => sink.prepare(next).await?,
+    let mut body = match (rewrites, comparisons) {
+        (0, 0) => sink.prepare(next).await?,
+        (0, _) => sink.delete(next).await?,
         _ => sink.replace_files(next).await?,
     };
     if body.sink != id || body.seq != asked.seq || body.previous != previous {

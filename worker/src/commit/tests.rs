@@ -180,6 +180,7 @@ async fn sealed(sink: &Scripted, number: u8) -> v1::SealedTask {
         manifest: Some((&reference).into()),
         shard: 0,
         compaction: false,
+        comparison: false,
         guard: None,
     }
 }

@@ -39,6 +39,7 @@ use super::{
 };
 use crate::{
     error::{Result, WorkerError},
+    sink::Note,
     stage::BatchStream,
     verbatim::Verbatim,
 };
@@ -76,7 +77,7 @@ impl FlightHop {
     pub async fn put(&self, pass: &Pass, part: Part, schema: SchemaRef, rows: BatchStream) -> Result<Staged> {
         let failure = Failure::default();
         let mut request = under(&pass.ticket, messages(pass.pipeline.clone(), schema, rows, failure.clone()));
-        request.metadata_mut().insert(wire::PART, MetadataValue::from_static(part.as_str()));
+        part.write(request.metadata_mut())?;
         request.metadata_mut().insert(wire::REST, MetadataValue::from_static("1"));
         let sent = Box::pin(collect(self.client.clone(), request)).await;
         // Where reading the rows failed, the broken stream is only what followed from it.
@@ -106,6 +107,12 @@ impl FlightHop {
             .map_err(|cause| WorkerError::never(error::INTERNAL, "a question cannot be written").because(cause))?;
         let result = self.act(pass, wire::SHOWS, body).await.map_err(|status| from_status(&status))?;
         answer(result)
+    }
+
+    /// What the sink notes before keys are compared.
+    pub async fn note(&self, pass: &Pass) -> Result<Note> {
+        let result = self.act(pass, wire::NOTE, pass.pipeline.to_vec()).await;
+        answer(result.map_err(|status| from_status(&status))?)
     }
 
     /// Why the sink takes no rows as they are; `None` if it takes them.

@@ -14,7 +14,7 @@ use super::{
     service::{Part, Pass, StageService, Staged},
     trace,
 };
-use crate::{error::Result, stage::BatchStream, verbatim::Verbatim};
+use crate::{error::Result, sink::Note, stage::BatchStream, verbatim::Verbatim};
 
 /// The way to the worker that stages.
 #[derive(Clone)]
@@ -41,6 +41,14 @@ impl Hop {
                 service.put(&claim, part, schema, rows).instrument(trace::staging(part)).await
             }
             Self::Remote(hop) => hop.put(pass, part, schema, rows).instrument(trace::sending(part)).await,
+        }
+    }
+
+    /// What the sink notes before keys are compared.
+    pub async fn note(&self, pass: &Pass) -> Result<Note> {
+        match self {
+            Self::Local(service) => service.note(&service.open(pass).await?).await,
+            Self::Remote(hop) => hop.note(pass).await,
         }
     }
 

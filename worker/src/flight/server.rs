@@ -1,4 +1,4 @@
-//! The Flight service of a sink worker: DoPut of rows and the actions `finish`, `shows` and `verbatim`, all under a ticket;
+//! The Flight service of a sink worker: DoPut of rows and the actions `finish`, `shows`, `note` and `verbatim`, all under a ticket;
 //! nothing else.
 
 use std::{
@@ -102,6 +102,11 @@ impl Flight {
         answer(&self.service.shows(&claim, seq, rows).await?)
     }
 
+    async fn note(&self, ticket: Bytes, action: Action) -> Result<arrow_flight::Result> {
+        let claim: Claim = self.service.open(&Pass { ticket, pipeline: action.body }).await?;
+        answer(&self.service.note(&claim).await?)
+    }
+
     async fn verbatim(&self, ticket: Bytes, action: Action) -> Result<arrow_flight::Result> {
         let Ask { pipeline, rows } = serde_json::from_slice(&action.body)
             .map_err(|cause| broken("a question about rows arrived damaged").because(cause))?;
@@ -198,7 +203,7 @@ fn undecodable(error: FlightError) -> WorkerError {
 type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
 fn unused<T>() -> Result<T, Status> {
-    Err(Status::unimplemented("this service takes DoPut and the actions finish, shows and verbatim"))
+    Err(Status::unimplemented("this service takes DoPut and the actions finish, shows, note and verbatim"))
 }
 
 #[tonic::async_trait]
@@ -213,8 +218,9 @@ impl FlightService for Flight {
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
         let (ticket, verified) = self.ticket(request.metadata()).await.map_err(|error| to_status(&error))?;
-        let part = request.metadata().get(wire::PART).and_then(|part| Part::parse(part.to_str().ok()?));
-        let part = part.ok_or_else(|| Status::invalid_argument("a put says whether it brings rows or dead letters"))?;
+        let part = Part::read(request.metadata());
+        let part =
+            part.ok_or_else(|| Status::invalid_argument("a put says whether it brings rows, dead letters or keys"))?;
         let span = trace::receiving(part, verified.ticket(), request.metadata());
         let asks_for_rest = request.metadata().contains_key(wire::REST);
         let put = Box::pin(self.put(ticket, part, request.into_inner()).instrument(span));
@@ -235,6 +241,7 @@ impl FlightService for Flight {
             wire::FINISH => Box::pin(self.finish(ticket, action).instrument(span)).await,
             wire::SHOWS => Box::pin(self.shows(ticket, action).instrument(span)).await,
             wire::VERBATIM => Box::pin(self.verbatim(ticket, action)).await,
+            wire::NOTE => Box::pin(self.note(ticket, action).instrument(span)).await,
             _ => return unused(),
         };
         let result = result.map_err(|error| to_status(&error))?;

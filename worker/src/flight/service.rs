@@ -20,7 +20,7 @@ use windrow_common::{
 use crate::{
     error::{Result, WorkerError},
     open::read_pipeline,
-    sink::Sink,
+    sink::{Deletions, Note, Noted, Sink},
     stage::{Attempt, BatchStream, Fitting, Layout, StagedName, Unfit, dead_letters, manifest, stage},
     verbatim::Verbatim,
 };
@@ -66,6 +66,8 @@ pub enum Part {
     Rows,
     /// Rejected input, in the columns of [`dead_letters::schema`].
     DeadLetters,
+    /// All keys of the source, to be compared with those of the table. What is staged are those to be deleted.
+    Keys(Noted),
 }
 
 /// Stages what claims send.
@@ -119,7 +121,7 @@ impl StageService {
     /// Stages a stream of rows of `schema` for the claim's sink. A claim may put any number of streams, at once too.
     pub async fn put(&self, claim: &Claim, part: Part, schema: SchemaRef, rows: BatchStream) -> Result<Staged> {
         let places = match part {
-            Part::Rows => &self.puts,
+            Part::Rows | Part::Keys(_) => &self.puts,
             Part::DeadLetters => &self.letters,
         };
         let _place = places.acquire().await.map_err(|cause| {
@@ -135,7 +137,18 @@ impl StageService {
                 let files = stage(sink.storage(), &dead_letters::layout(), &claim.attempt(), rows).await?;
                 Ok(Staged { files, rest: None })
             }
+            Part::Keys(noted) => {
+                let keys = (without_dictionaries(&schema), rows);
+                let Deletions { schema, files } = sink.compare(noted, &claim.attempt(), keys).await?;
+                let schema = serde_json::to_value(schema.as_ref()).map_err(unwritable)?;
+                Ok(Staged { files, rest: Some(Rest { schema, unfit: Unfit::default() }) })
+            }
         }
+    }
+
+    /// What the claim's sink notes before keys are compared.
+    pub async fn note(&self, claim: &Claim) -> Result<Note> {
+        claim.sink.note().await
     }
 
     /// Whether readers of the claim's sink see what the commit `seq` left, so many rows.
@@ -143,8 +156,8 @@ impl StageService {
         claim.sink.shows(seq, rows).await
     }
 
-    /// Checks a claim's manifest, sums its counts up and writes it; what it returns may be sealed. `rows_read` and
-    /// `values_discarded` are taken from the draft, everything else is counted here. `TICKET_REFUSED` when the manifest or a file is of another claim.
+    /// Checks a claim's manifest, sums its counts up and writes it; what it returns may be sealed. `rows_read`, `values_discarded` and
+    /// `rows_deleted` are taken from the draft, everything else is counted here. `TICKET_REFUSED` when the manifest or a file is of another claim.
     pub async fn finish(&self, claim: &Claim, draft: Manifest) -> Result<ManifestRef> {
         let sink = &claim.sink;
         check_identity(claim, &draft)?;
@@ -173,9 +186,7 @@ pub struct Rest {
 }
 
 async fn stage_rows(sink: &dyn Sink, layout: &Layout, attempt: &Attempt, rows: BatchStream) -> Result<Staged> {
-    let schema = layout
-        .told()
-        .map_err(|cause| WorkerError::never(error::INTERNAL, "a schema cannot be written as JSON").because(cause))?;
+    let schema = layout.told().map_err(unwritable)?;
     if !layout.changes.discards() {
         let files = sink.stage(layout, attempt, rows).await?;
         return Ok(Staged { files, rest: Some(Rest { schema, unfit: Unfit::default() }) });
@@ -183,6 +194,10 @@ async fn stage_rows(sink: &dyn Sink, layout: &Layout, attempt: &Attempt, rows: B
     let fitting = Fitting::new(sink.storage(), layout, attempt);
     let files = sink.stage(layout, attempt, fitting.rows(rows)).await?;
     Ok(Staged { files, rest: Some(Rest { schema, unfit: fitting.finish().await? }) })
+}
+
+fn unwritable(cause: serde_json::Error) -> WorkerError {
+    WorkerError::never(error::INTERNAL, "a schema cannot be written as JSON").because(cause)
 }
 
 fn refused(message: String) -> WorkerError {
@@ -235,10 +250,11 @@ fn check_names(claim: &Claim, draft: &Manifest) -> Result<()> {
 fn counted(draft: &Manifest) -> Counts {
     Counts {
         rows_read: draft.counts.rows_read,
-        rows_written: draft.files.iter().map(|file| file.rows).sum(),
+        rows_written: draft.files.iter().map(|file| file.rows).sum::<u64>().saturating_sub(draft.counts.rows_deleted),
         rows_rejected: draft.dead_letters.iter().map(|file| file.rows).sum(),
         bytes_written: draft.files.iter().map(|file| file.bytes).sum(),
         files: draft.files.len() as u64,
         values_discarded: draft.counts.values_discarded,
+        rows_deleted: draft.counts.rows_deleted,
     }
 }

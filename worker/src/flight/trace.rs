@@ -17,7 +17,7 @@ const SERVICE: &str = "arrow.flight.protocol.FlightService";
 /// A put within this process.
 pub(super) fn staging(part: Part) -> Span {
     match part {
-        Part::Rows => info_span!("stage"),
+        Part::Rows | Part::Keys(_) => info_span!("stage"),
         Part::DeadLetters => Span::none(),
     }
 }
@@ -25,7 +25,7 @@ pub(super) fn staging(part: Part) -> Span {
 /// A put to another worker.
 pub(super) fn sending(part: Part) -> Span {
     match part {
-        Part::Rows => info_span!(
+        Part::Rows | Part::Keys(_) => info_span!(
             "put",
             otel.name = format!("{SERVICE}/DoPut"),
             otel.kind = "client",
@@ -40,7 +40,7 @@ pub(super) fn sending(part: Part) -> Span {
 /// A put from another worker.
 pub(super) fn receiving(part: Part, ticket: &Ticket, headers: &MetadataMap) -> Span {
     match part {
-        Part::Rows => called("DoPut", ticket, headers),
+        Part::Rows | Part::Keys(_) => called("DoPut", ticket, headers),
         Part::DeadLetters => Span::none(),
     }
 }

@@ -6,7 +6,10 @@ use std::borrow::Cow;
 use arrow_flight::FlightData;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tonic::{Code, Status};
+use tonic::{
+    Code, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
 use windrow_common::{
     error,
     intent::Seq,
@@ -31,6 +34,11 @@ pub(super) const SHOWS: &str = "shows";
 /// The action that asks whether rows may come as they are: its body is an [`Ask`], the result why not, or null, as JSON. Sink
 /// workers of older versions know nothing of it.
 pub(super) const VERBATIM: &str = "verbatim";
+/// Header of a put of keys: what they go by, a [`Noted`] as JSON.
+pub(super) const NOTED: &str = "windrow-noted";
+/// The action that notes which rows a sink has: its body is the pipeline's JSON, the result a [`Note`](crate::sink::Note) as JSON. Sink workers of older
+/// versions know nothing of it.
+pub(super) const NOTE: &str = "note";
 /// Header of a client that reads what there is beside files; its value says nothing.
 pub(super) const REST: &str = "windrow-rest";
 /// Error texts travel in headers, which are small.
@@ -41,11 +49,29 @@ impl Part {
         match self {
             Self::Rows => "rows",
             Self::DeadLetters => "dead_letters",
+            Self::Keys(_) => "keys",
         }
     }
 
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        [Self::Rows, Self::DeadLetters].into_iter().find(|part| part.as_str() == text)
+    /// Says it in a call's headers.
+    pub(super) fn write(self, headers: &mut MetadataMap) -> Result<()> {
+        headers.insert(PART, MetadataValue::from_static(self.as_str()));
+        if let Self::Keys(noted) = self {
+            let unwritten = || WorkerError::never(error::INTERNAL, "what keys go by cannot be written");
+            let text = serde_json::to_string(&noted).map_err(|cause| unwritten().because(cause))?;
+            headers.insert(NOTED, text.parse().map_err(|_| unwritten())?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(headers: &MetadataMap) -> Option<Self> {
+        let text = |name| headers.get(name)?.to_str().ok();
+        match text(PART)? {
+            "rows" => Some(Self::Rows),
+            "dead_letters" => Some(Self::DeadLetters),
+            "keys" => Some(Self::Keys(serde_json::from_str(text(NOTED)?).ok()?)),
+            _ => None,
+        }
     }
 }
 

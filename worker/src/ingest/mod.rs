@@ -38,6 +38,7 @@ use crate::{
 };
 
 mod ahead;
+mod compare;
 mod course;
 mod hops;
 mod keyed;
@@ -143,7 +144,7 @@ impl Ingest {
             progress: progress.clone(),
         };
         let found = Arc::new(found);
-        let chunks = ahead(chunks_of(source.clone(), slices, (task, course.is_verbatim())), read.clone());
+        let chunks = ahead(chunks_of(source.clone(), slices, (task.window, course.is_verbatim())), read.clone());
         let chunks = match pipeline.source.from.limits.rows_per_s {
             Some(rate) => paced(chunks, rate, leave.clone()),
             None => chunks,
@@ -252,8 +253,7 @@ struct Found {
 }
 
 /// What all slices hold, one slice after the other.
-fn chunks_of(source: Arc<dyn Source>, slices: Vec<Slice>, (task, verbatim): (&Assignment, bool)) -> RowStream {
-    let window = task.window;
+fn chunks_of(source: Arc<dyn Source>, slices: Vec<Slice>, (window, verbatim): (Window, bool)) -> RowStream {
     let chunks = stream::iter(slices).map(move |slice| {
         let source = source.clone();
         async move {

@@ -106,6 +106,7 @@ async fn rows_read_by_one_worker_are_staged_by_another_and_published_by_its_comm
         manifest: seal.manifest,
         shard: 0,
         compaction: false,
+        comparison: false,
         guard: None,
     };
     let asked = v1::Prepare {

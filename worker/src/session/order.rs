@@ -70,6 +70,8 @@ pub struct Assignment {
     pub part: Option<String>,
     /// It moves no window: it rewrites the files `part` names.
     pub compaction: bool,
+    /// It moves no window: it compares the keys of table and source. `part` says whether what that deletes is accepted unseen.
+    pub comparison: bool,
     /// Whether what the source holds is to be proven.
     pub prove: bool,
     /// What readers see of a full load; if the source is proven to hold the same, nothing is to be moved.
@@ -124,6 +126,7 @@ impl TryFrom<v1::Assign> for Assignment {
             published: assign.published.map(published_in).transpose()?,
             recount: assign.recount,
             compaction: assign.compaction,
+            comparison: assign.comparison,
         })
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use arrow_schema::{FieldRef, SchemaRef};
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use windrow_common::{
     claim::Token,
     error,
@@ -128,6 +129,19 @@ pub trait Sink: Send + Sync + 'static {
     async fn replace_files(&self, _next: Next) -> Result<IntentBody> {
         Err(not_compacted())
     }
+    /// Notes which rows there are: of those that come later [`Self::compare`] takes no notice.
+    async fn note(&self) -> Result<Note> {
+        Err(not_compared())
+    }
+    /// Stages the keys of rows that were there when it was noted and are not among the `keys` of the source, each with what tells
+    /// that nobody has touched the row since. Fails with `TOO_MANY_DELETED` where that are more than may go.
+    async fn compare(&self, _noted: Noted, _attempt: &Attempt, _keys: (SchemaRef, BatchStream)) -> Result<Deletions> {
+        Err(not_compared())
+    }
+    /// Works out the commit that deletes what a comparison found: the only task there is.
+    async fn delete(&self, _next: Next) -> Result<IntentBody> {
+        Err(not_compared())
+    }
     /// Applies an intent by compare-and-set on the sink's seq, following [`windrow_common::intent::judge`]. Repeating it
     /// changes nothing.
     async fn commit(&self, body: &IntentBody, digest: &Digest) -> Result<Applied>;
@@ -175,6 +189,36 @@ pub trait Sink: Send + Sync + 'static {
 fn not_compacted() -> WorkerError {
     WorkerError::never(error::COMPACTION_UNSUPPORTED, "this sink has no files that could be rewritten")
         .fix("remove `compaction` from the pipeline, or write a Delta table")
+}
+
+fn not_compared() -> WorkerError {
+    WorkerError::never(error::SINK_UNSUPPORTED, "this sink cannot tell rows by keys, so none can be found to be gone")
+        .fix("remove `deletes` from the pipeline, or write to PostgreSQL with `write: upsert`")
+}
+
+/// Which rows a sink had at a moment, in numbers of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Rows with this number or a later one came afterwards.
+    pub since: u64,
+    /// Whose numbers they are.
+    pub server: i64,
+}
+
+/// What a comparison of keys goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Noted {
+    /// What [`Sink::note`] said.
+    pub note: Note,
+    /// Whether all that is found may go, however much it is.
+    pub accept: bool,
+}
+
+/// Keys to be deleted, staged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deletions {
+    pub schema: SchemaRef,
+    pub files: Vec<StagedFile>,
 }
 
 /// What the next intent is made of.
@@ -230,6 +274,8 @@ pub struct Capabilities {
     pub partitions: bool,
     /// Whether its files can be rewritten as fewer ones.
     pub compaction: bool,
+    /// Whether rows can be found in it whose keys are gone at the source.
+    pub compares: bool,
     /// How delivery is to be worded: `atomic`, `idempotent` or `at-least-once`.
     pub delivery: &'static str,
 }

@@ -98,11 +98,27 @@ pub trait Source: Send + Sync + 'static {
         Err(WorkerError::never(error::VERSION_SKEW, "the source knows nothing of shards").at(part))
     }
 
+    /// How far what is written here has come, in text: whoever reads a later moment sees what anybody has read by now. Of sources
+    /// alone whose keys can be told.
+    async fn written(&self) -> Result<String> {
+        Err(keys_unknown())
+    }
+
+    /// The same source of these columns of all its rows, not before what was [`written`](Self::written), perhaps elsewhere.
+    fn keys(&self, _columns: &[String], _written: &str) -> Result<Arc<dyn Source>> {
+        Err(keys_unknown())
+    }
+
     /// Whether a run of windows has to be resolved and read window by window, because the window decides what is read
     /// rather than which of its rows are taken.
     fn by_window(&self) -> bool {
         false
     }
+}
+
+fn keys_unknown() -> WorkerError {
+    WorkerError::never(error::KEYS_UNKNOWN, "the source cannot tell which keys it has")
+        .fix("remove `deletes` from the pipeline, or read from a PostgreSQL database")
 }
 
 /// A pinned part of a source.
@@ -173,6 +189,8 @@ pub struct SourceKind {
     pub by_window: fn(&SourceSpec) -> bool,
     /// Whether [`Source::prove`] has proofs of what pipelines of a pattern read.
     pub proves: fn(&SourceSpec, Pattern) -> bool,
+    /// Whether it can tell which keys it has, by [`Source::keys`].
+    pub keys: bool,
     /// JSON Schema (draft-07) of its parameters beside `from` and `cursor`.
     pub schema: fn() -> schemars::Schema,
 }

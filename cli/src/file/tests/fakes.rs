@@ -34,6 +34,7 @@ pub(super) fn connectors() -> Connectors {
         },
         by_window: |spec| spec.params.get("path").is_some_and(|path| path.to_string().contains("{window.")),
         proves: |_, _| true,
+        keys: true,
     };
     let delta = SinkConnector {
         kind: "delta",
@@ -44,6 +45,7 @@ pub(super) fn connectors() -> Connectors {
             writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll, WriteMode::Upsert],
             partitions: true,
             compaction: true,
+            compares: true,
             delivery: "atomic",
         },
         schema_changes: |spec| SchemaChanges {
@@ -67,6 +69,7 @@ pub(super) fn connectors() -> Connectors {
             writes: &[WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
             partitions: false,
             compaction: false,
+            compares: false,
             delivery: "idempotent",
         },
         schema_changes: |_| SchemaChanges {

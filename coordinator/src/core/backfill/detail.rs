@@ -16,7 +16,7 @@ const MOST_WHOLE: u64 = 250;
 pub fn is_apart(table: &Table, entry: &PipelineEntry, task: &Task) -> bool {
     match (entry.spec().telemetry.detail, &task.lane) {
         (Detail::Linked, _) => true,
-        (Detail::Inline, _) | (Detail::Auto, Lane::Live | Lane::Recount | Lane::Compact) => false,
+        (Detail::Inline, _) | (Detail::Auto, Lane::Live | Lane::Recount | Lane::Compact | Lane::Compare) => false,
         (Detail::Auto, Lane::Backfill(id)) => {
             table.backfill(id).is_some_and(|found| tasks(entry, &found.value) > MOST_WHOLE)
         }

@@ -67,7 +67,7 @@ fn an_intent_that_changes_or_follows_from_nothing_is_seen() {
     let mut changed = recorded.clone();
     changed.digest = Digest([9; 32]);
     assert_eq!(put(&bench, changed), Some("INV-8"));
-    bench.apply(&commit::finalize(&bench.table, &sink).unwrap());
+    bench.apply(&commit::finalize(&bench.table, &sink, bench.now()).unwrap());
     let mut next = recorded.clone();
     (next.seq, next.previous) = (recorded.seq + 1, Some(recorded.digest));
     assert_eq!(put(&bench, next.clone()), None);

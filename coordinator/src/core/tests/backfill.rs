@@ -26,7 +26,7 @@ fn motley() -> Bench {
         bench.seal(&claim).unwrap();
     }
     bench.record(&tasks[0].sink);
-    let finalize = crate::core::commit::finalize(&bench.table, &tasks[0].sink).unwrap();
+    let finalize = crate::core::commit::finalize(&bench.table, &tasks[0].sink, bench.now()).unwrap();
     bench.apply(&finalize);
     let poison = bench.claim(&tasks[2].id);
     bench.fail(&poison, Retry::Never).unwrap();

@@ -239,7 +239,7 @@ impl Bench {
     pub(super) fn publish_sealed(&mut self, sink: &SinkId) {
         while self.table.sealed(sink).next().is_some() {
             self.record(sink);
-            self.apply(&commit::finalize(&self.table, sink).unwrap());
+            self.apply(&commit::finalize(&self.table, sink, self.now()).unwrap());
         }
     }
 

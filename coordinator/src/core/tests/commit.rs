@@ -54,7 +54,7 @@ fn an_intent_takes_the_oldest_seals_as_many_as_fit() {
     let oldest: Vec<TaskId> = bench.table.sealed(&sink).take(100).map(|task| task.value.id).collect();
     assert_eq!(ids(&draft), oldest);
     bench.record(&sink);
-    bench.apply(&commit::finalize(&bench.table, &sink).unwrap());
+    bench.apply(&commit::finalize(&bench.table, &sink, bench.now()).unwrap());
     let rest = bench.draft(&sink);
     assert_eq!((rest.seq, rest.previous, rest.tasks.len()), (2, Some(Digest([1; 32])), 30));
 }
@@ -123,7 +123,7 @@ fn an_intent_is_not_recorded_once_anything_it_rests_on_has_changed() {
     assert_eq!(record(&recorded, &sink, &draft), None, "there is an intent already");
     assert!(!recorded.takes(&decided));
 
-    recorded.apply(&commit::finalize(&recorded.table, &sink).unwrap());
+    recorded.apply(&commit::finalize(&recorded.table, &sink, recorded.now()).unwrap());
     let empty = Draft { tasks: Vec::new(), ..draft };
     assert_eq!(record(&recorded, &sink, &empty), None, "the head has moved on");
 }
@@ -136,7 +136,7 @@ fn a_finalized_intent_covers_its_windows_counts_their_rows_and_removes_their_tas
     bench.seal_all("flights");
     let sink = bench.tasks("flights", TaskPhase::Sealed)[0].sink.clone();
     bench.record(&sink);
-    bench.apply(&commit::finalize(&bench.table, &sink).unwrap());
+    bench.apply(&commit::finalize(&bench.table, &sink, bench.now()).unwrap());
     let entry = bench.table.pipeline(&"flights".parse().unwrap()).unwrap();
     assert!(entry.is_published(&hours(0, 10)) && !entry.is_published(&hours(0, 11)));
     assert_eq!((entry.windows_published(), entry.coverage.value.totals.rows_written), (10, 10));
@@ -146,7 +146,7 @@ fn a_finalized_intent_covers_its_windows_counts_their_rows_and_removes_their_tas
     assert_eq!((head.seq, head.digest), (1, Some(Digest([1; 32]))));
     let other = bench.table.pipeline(&"weather".parse().unwrap()).unwrap();
     assert_eq!(other.windows_published(), 0);
-    assert_eq!(commit::finalize(&bench.table, &sink), None, "there is nothing left to finalize");
+    assert_eq!(commit::finalize(&bench.table, &sink, bench.now()), None, "there is nothing left to finalize");
 }
 
 /// Proves CL10.
@@ -168,7 +168,7 @@ fn a_finalized_intent_counts_a_backfills_windows() {
 fn an_intent_is_finalized_only_as_it_was_recorded() {
     let (mut bench, sink) = sealed(2);
     bench.record(&sink);
-    let finalize = commit::finalize(&bench.table, &sink).unwrap();
+    let finalize = commit::finalize(&bench.table, &sink, bench.now()).unwrap();
     abort(&mut bench, &sink, Retry::Later);
     assert!(!bench.takes(&finalize));
 }
@@ -218,7 +218,7 @@ fn of_tasks_that_are_refused_together_only_the_culprit_is_quarantined() {
             bench.seal_all("flights");
         } else {
             published.extend(ids(&draft));
-            bench.apply(&commit::finalize(&bench.table, &sink).unwrap());
+            bench.apply(&commit::finalize(&bench.table, &sink, bench.now()).unwrap());
         }
     }
     assert_eq!(published.len(), 7);
@@ -241,7 +241,7 @@ fn a_batch_that_cannot_be_prepared_is_halved_down_to_the_task_to_blame() {
         run.preparing(request, worker, draft.clone());
         if !ids(&draft).contains(&culprit) {
             bench.record_as(&sink, &draft);
-            bench.apply(&commit::finalize(&bench.table, &sink).unwrap());
+            bench.apply(&commit::finalize(&bench.table, &sink, bench.now()).unwrap());
             run.done();
             gone.extend(ids(&draft));
         } else if let Some(task) = run.blame(Duration::ZERO) {
@@ -404,7 +404,7 @@ fn a_task_one_error_short_of_its_end_gets_an_intent_of_its_own() {
         let draft = bench.draft(&sink);
         sizes.push((draft.tasks.len(), ids(&draft).contains(&ill)));
         bench.record_as(&sink, &draft);
-        bench.apply(&commit::finalize(&bench.table, &sink).unwrap());
+        bench.apply(&commit::finalize(&bench.table, &sink, bench.now()).unwrap());
     }
     assert_eq!(sizes, [(3, false), (1, true)]);
 }

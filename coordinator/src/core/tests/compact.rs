@@ -174,12 +174,12 @@ fn a_group_is_committed_alone_and_covers_no_window() {
     let drafted = |bench: &Bench| bench.draft(&sink).tasks.iter().map(|(task, _)| *task).collect::<Vec<_>>();
     assert_eq!(drafted(&bench), [windows[0].id, windows[1].id]);
     bench.record(&sink);
-    bench.apply(&commit::finalize(&bench.table, &sink).unwrap());
+    bench.apply(&commit::finalize(&bench.table, &sink, bench.now()).unwrap());
     assert_eq!(drafted(&bench), tasks);
     let name = "flights".parse().unwrap();
     let coverage = bench.table.pipeline(&name).unwrap().coverage.clone();
     bench.record(&sink);
-    let done = commit::finalize(&bench.table, &sink).unwrap();
+    let done = commit::finalize(&bench.table, &sink, bench.now()).unwrap();
     assert!(done.delete.iter().filter(|key| matches!(key, Key::Group(..))).count() == 2);
     bench.apply(&done);
     assert_eq!(bench.table.pipeline(&name).unwrap().coverage, coverage);
@@ -208,7 +208,7 @@ fn no_group_is_put_off_by_windows_that_come_and_come() {
         }
         if number >= 3 && bench.table.task(&task).is_some() {
             bench.record(&sink);
-            bench.apply(&commit::finalize(&bench.table, &sink).unwrap());
+            bench.apply(&commit::finalize(&bench.table, &sink, bench.now()).unwrap());
             commits += 1;
         }
     }

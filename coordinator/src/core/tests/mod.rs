@@ -9,6 +9,7 @@ mod bench;
 mod blame;
 mod commit;
 mod compact;
+mod compare;
 mod lifecycle;
 mod pins;
 mod plan;

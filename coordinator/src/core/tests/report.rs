@@ -26,7 +26,7 @@ fn a_pipeline_reports_its_windows_by_where_they_stand() {
     let first = bench.claim(&tasks[0].id);
     bench.seal(&first).unwrap();
     bench.record(&tasks[0].sink);
-    bench.apply(&crate::core::commit::finalize(&bench.table, &tasks[0].sink).unwrap());
+    bench.apply(&crate::core::commit::finalize(&bench.table, &tasks[0].sink, bench.now()).unwrap());
     let sealed = bench.claim(&tasks[1].id);
     bench.seal(&sealed).unwrap();
     bench.claim(&tasks[2].id);
@@ -61,6 +61,7 @@ fn a_pipeline_reports_its_windows_by_where_they_stand() {
         unchanged: 0,
         recounts: 0,
         recounts_due: 0,
+        comparison: None,
     };
     assert_eq!(report, expected);
     assert_eq!(report.unsettled(), 10);
@@ -104,7 +105,7 @@ fn windows_are_listed_with_the_tasks_over_them_up_to_a_limit() {
     let claim = bench.claim(&run.id);
     bench.seal(&claim).unwrap();
     bench.record(&run.sink);
-    bench.apply(&crate::core::commit::finalize(&bench.table, &run.sink).unwrap());
+    bench.apply(&crate::core::commit::finalize(&bench.table, &run.sink, bench.now()).unwrap());
     bench.pass(3_600);
     let entry = bench.table.pipeline(&"flights".parse().unwrap()).unwrap();
     let list = |limit| report::windows(&bench.table, entry, (hour(0), hour(30)), limit, bench.now());

@@ -63,7 +63,7 @@ fn newest<'a>(bench: &'a Bench, sink: &SinkId) -> &'a Rollback {
 }
 
 fn finalize(bench: &mut Bench, sink: &SinkId) {
-    bench.apply(&commit::finalize(&bench.table, sink).unwrap());
+    bench.apply(&commit::finalize(&bench.table, sink, bench.now()).unwrap());
 }
 
 #[test]

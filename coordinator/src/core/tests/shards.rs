@@ -75,7 +75,7 @@ fn a_window_that_was_cut_is_sealed_last_and_published_whole() {
     assert_eq!(draft.tasks.iter().map(|task| task.0).collect::<Vec<_>>(), [claim.task, others[0], others[1]]);
     assert_eq!(draft.only, Some(claim.task));
     bench.record_as(&sink, &draft);
-    bench.apply(&commit::finalize(&bench.table, &sink).unwrap());
+    bench.apply(&commit::finalize(&bench.table, &sink, bench.now()).unwrap());
     let entry = bench.table.pipeline(&"planes".parse().unwrap()).unwrap();
     assert_eq!((entry.windows_published(), entry.coverage.value.totals.rows_written), (1, 3));
     assert_eq!(bench.table.tasks().count() + bench.table.shards().count(), 0);

@@ -104,6 +104,7 @@ async fn a_manifest_is_counted_where_the_files_are_and_sealed_by_its_digest() {
             bytes_written: bytes,
             files: 1,
             values_discarded: 0,
+            rows_deleted: 0,
         };
         assert_eq!(reference.counts, counts, "{name}");
         let sink = house.sink();

@@ -76,6 +76,7 @@ pub const KIND: SinkKind = SinkKind {
         writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
         partitions: true,
         compaction: true,
+        compares: false,
         delivery: "atomic",
     },
     schema_changes,

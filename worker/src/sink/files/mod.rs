@@ -60,6 +60,7 @@ pub const KIND: SinkKind = SinkKind {
         writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
         partitions: true,
         compaction: false,
+        compares: false,
         delivery: "idempotent",
     },
     schema_changes,

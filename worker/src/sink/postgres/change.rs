@@ -17,8 +17,9 @@ use crate::{
     verbatim::Verbatim,
 };
 
-/// The forms there are: the second changes the table's columns, the third has rows that nobody decoded.
-const FORMS: [u32; 3] = [1, 2, 3];
+/// The forms there are: the second changes the table's columns, the third has rows that nobody decoded, the fourth is of a table whose
+/// keys are compared with those of its source.
+const FORMS: [u32; 4] = [1, 2, 3, 4];
 
 /// A commit's change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,7 +79,12 @@ pub(super) enum Deed {
         /// How long deleted keys are remembered; always if `None`.
         #[serde(default)]
         keep_deleted_seconds: Option<u64>,
+        /// Whether a row is touched also where an older one of its key is left out: it says that the key is at the source.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        touch: bool,
     },
+    /// Rows go whose keys are gone at the source, if they are still those that were compared.
+    Delete { key: Vec<String> },
     /// The view shows a table again that was kept. `seq` is the commit that showed it last.
     Again { table: Name, seq: u64 },
 }
@@ -105,6 +111,9 @@ pub(super) enum Tell {
 }
 
 impl Change {
+    /// Of a table whose keys are compared: older versions would neither delete nor touch.
+    pub(super) const OF_COMPARED: u32 = FORMS[3];
+
     /// The form of a change: older versions know nothing of columns that change, or of rows that were not decoded.
     pub(super) fn form(alter: &[Alter], verbatim: &[Verbatim]) -> u32 {
         match (verbatim, alter) {

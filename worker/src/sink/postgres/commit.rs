@@ -11,6 +11,7 @@ use windrow_common::{
 use super::{
     PostgresSink, again,
     change::{Change, Deed},
+    deleting::Deleting,
     failure::{failed, is_locked, unfit},
     head::{self, Head},
     load::{Load, Loaded, Loading},
@@ -153,7 +154,10 @@ async fn transact(open: &Open, (body, digest): (&IntentBody, &Digest), work: &Wo
         Work::Load(change, loaded) => match &change.deed {
             Deed::Rows { steps, tell } => Rows { change, body, loaded }.apply(open, steps, tell).await?,
             Deed::Version { .. } => Version { change, body, loaded }.show(open).await?,
-            Deed::Upsert { key, order, .. } => Upserting { change, loaded, key, order }.apply(open).await?,
+            Deed::Upsert { key, order, touch, .. } => {
+                Upserting { change, loaded, key, order, touch: *touch }.apply(open).await?
+            }
+            Deed::Delete { key } => Deleting { change, loaded, key }.apply(open).await?,
             Deed::Again { .. } => return Err(Trouble::Unfit("a kept version is not loaded".to_owned())),
         },
         Work::Again(change) => match &change.deed {

@@ -24,6 +24,7 @@ use crate::{
         identifier,
     },
     sink::change::read_file,
+    stage::BatchStream,
     storage::{Storage, sink_error},
     verbatim::Verbatim,
 };
@@ -120,6 +121,31 @@ impl Load<'_> {
         let files = self.body.add.iter().zip(&self.change.tasks).enumerate();
         files.filter(move |(place, _)| self.change.shape(*place) == shape).map(|(_, (file, task))| (file, *task))
     }
+}
+
+/// Rows as they come, in the types of `schema`. Returns how many there were.
+pub(super) async fn copy_rows(
+    open: &Open,
+    table: &str,
+    schema: &Arc<Schema>,
+    mut rows: BatchStream,
+) -> Result<u64, Stop> {
+    let names: Vec<String> = schema.fields().iter().map(|field| identifier(field.name())).collect();
+    let mut sink = Box::pin(copy_in(open, table, &names).await?);
+    let mut encoder = ArrowToPostgresBinaryEncoder::try_new(schema).map_err(unencodable)?;
+    let mut out = BytesMut::new();
+    encoder.write_header(&mut out).map_err(unencodable)?;
+    let mut count = 0;
+    while let Some(batch) = rows.try_next().await? {
+        count += batch.num_rows() as u64;
+        for piece in pieces(&batch) {
+            encoder.write_batch(&shaped(&piece, schema, None, schema)?, &mut out).map_err(unencodable)?;
+            sink.send(out.split().freeze()).await.map_err(|cause| refused(cause, open.place()))?;
+        }
+    }
+    encoder.write_footer(&mut out).map_err(unencodable)?;
+    sink.send(out.split().freeze()).await.map_err(|cause| refused(cause, open.place()))?;
+    ended(open, sink, count).await
 }
 
 type Copying = Pin<Box<CopyInSink<Bytes>>>;

@@ -132,7 +132,7 @@ impl Load<'_> {
         // How many keys rows have nobody knows before.
         let fits = |found: u64| match self.change.deed {
             Deed::Upsert { .. } => (found > 0) == (rows > 0),
-            Deed::Rows { .. } | Deed::Version { .. } | Deed::Again { .. } => found == rows,
+            Deed::Rows { .. } | Deed::Version { .. } | Deed::Delete { .. } | Deed::Again { .. } => found == rows,
         };
         let query = format!(
             "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace('windrow_stage') \
@@ -203,6 +203,7 @@ impl Load<'_> {
                 self.finish_version(open, stage).await?;
                 Ok(rows)
             }
+            Deed::Delete { .. } => self.load_deletions(open, stage, schema).await,
             // Its table was loaded long ago.
             Deed::Again { .. } => Ok(0),
         }
@@ -224,7 +225,7 @@ impl Load<'_> {
                 self.finish_version(open, stage).await?;
                 Ok(copied)
             }
-            Deed::Upsert { .. } | Deed::Again { .. } => {
+            Deed::Upsert { .. } | Deed::Delete { .. } | Deed::Again { .. } => {
                 Err(Stop::Unfit("rows that take each other's places by their keys have to be decoded".to_owned()))
             }
         }

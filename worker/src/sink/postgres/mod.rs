@@ -7,7 +7,8 @@
 //!
 //! `params` what the pipeline may say; `types` and `layout` which rows fit; `verbatim` which go in as they are; `target` the
 //! table as it is; `session` and `failure` the server; `change`, `staged` and `prepare` the next commit worked out; `load`,
-//! `copy`, `commit`, `rows`, `version`, `again` the commit; `upsert` and `gone` the commit of rows with a key; `planned` what
+//! `copy`, `commit`, `rows`, `version`, `again` the commit; `upsert` and `gone` the commit of rows with a key; `compare` and `deleting`
+//! of those whose keys are gone at the source; `planned` what
 //! columns become, for plans; `head` its record; `tidy` what is done after it; `vacuum` what is done beside it.
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -15,6 +16,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use arrow_schema::{Schema, SchemaRef};
 use async_trait::async_trait;
 use windrow_common::{
+    deletes::Deletes,
     error,
     id::SinkId,
     intent::{Committed, IntentBody, Seq},
@@ -32,7 +34,7 @@ use self::{
     target::Use,
 };
 use super::{
-    Again, Applied, Capabilities, Next, Sink, SinkKind,
+    Again, Applied, Capabilities, Deletions, Next, Note, Noted, Sink, SinkKind,
     cleaning::{Extent, Vacuumed},
     policy::{Policy, SchemaChanges},
     versions::Version,
@@ -42,7 +44,7 @@ use crate::{
     mapping::Stored,
     postgres,
     source::ParamError,
-    stage::Layout,
+    stage::{Attempt, BatchStream, Layout},
     storage::Storage,
     verbatim::{Verbatim, values_needed},
 };
@@ -50,7 +52,9 @@ use crate::{
 mod again;
 mod change;
 mod commit;
+mod compare;
 mod copy;
+mod deleting;
 mod failure;
 mod gone;
 mod head;
@@ -79,6 +83,7 @@ pub const KIND: SinkKind = SinkKind {
         writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll, WriteMode::Upsert],
         partitions: false,
         compaction: false,
+        compares: true,
         delivery: "atomic",
     },
     schema_changes,
@@ -156,6 +161,7 @@ fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
         cursor: pipeline.source.cursor.clone(),
         write: pipeline.sink.write,
         upsert: pipeline.sink.upsert.clone(),
+        deletes: pipeline.deletes.clone(),
         policy: Policy::of(pipeline, schema_changes),
     }))
 }
@@ -171,6 +177,8 @@ struct PostgresSink {
     write: WriteMode,
     /// Present if the mode is `upsert`.
     upsert: Option<Box<Upsert>>,
+    /// Present if keys are compared.
+    deletes: Option<Box<Deletes>>,
     policy: Policy,
 }
 
@@ -271,6 +279,18 @@ impl Sink for PostgresSink {
 
     async fn show_again(&self, version: &Version, again: Again) -> Result<IntentBody> {
         again::show(self, version, again).await
+    }
+
+    async fn note(&self) -> Result<Note> {
+        compare::note(self).await
+    }
+
+    async fn compare(&self, noted: Noted, attempt: &Attempt, keys: (SchemaRef, BatchStream)) -> Result<Deletions> {
+        compare::compare(self, noted, attempt, keys).await
+    }
+
+    async fn delete(&self, next: Next) -> Result<IntentBody> {
+        deleting::prepare(self, next)
     }
 
     async fn commit(&self, body: &IntentBody, digest: &Digest) -> Result<Applied> {

@@ -48,7 +48,10 @@ pub(super) async fn prepare(sink: &PostgresSink, next: Next) -> Result<IntentBod
         false => tasks.iter().map(|task| shapes[task - first]).collect(),
     };
     let change = Change {
-        form: Change::form(&alter, &verbatim),
+        form: match deed {
+            Deed::Upsert { touch: true, .. } => Change::OF_COMPARED,
+            _ => Change::form(&alter, &verbatim),
+        },
         name: sink.params.name.clone(),
         columns,
         primary_key: sink.params.primary_key.clone(),
@@ -111,6 +114,7 @@ async fn by_key(
         key: upsert.key.clone(),
         order: upsert.order.clone(),
         keep_deleted_seconds: sink.params.keep_deleted.map(|keep| keep.as_secs()),
+        touch: sink.deletes.is_some(),
     })
 }
 

@@ -57,7 +57,9 @@ async fn take_away(open: &Open, sink: &SinkId, change: Option<&Change>) -> Resul
             drop_table(open, &qualified(&schema, &table), Some(forget)).await;
         }
     }
-    if let Some(Change { deed: Deed::Upsert { key, order, keep_deleted_seconds: Some(seconds) }, name, .. }) = change {
+    if let Some(Change { deed: Deed::Upsert { key, order, keep_deleted_seconds: Some(seconds), .. }, name, .. }) =
+        change
+    {
         let gone = Gone::of(name, key, order);
         if gone.is_there(open).await.is_ok_and(|there| there) {
             client.batch_execute(&gone.forgetting(*seconds)).await?;

@@ -24,6 +24,8 @@ pub(super) struct Upserting<'a> {
     pub(super) loaded: &'a Loaded,
     pub(super) key: &'a [String],
     pub(super) order: &'a [String],
+    /// Whether a row is touched also where an older one of its key is left out.
+    pub(super) touch: bool,
 }
 
 impl Upserting<'_> {
@@ -45,6 +47,9 @@ impl Upserting<'_> {
         let (stage, into) = (self.stage(), name.quoted());
         let mut remembered = gone.is_there(open).await?;
 
+        if self.touch {
+            run(self.touching(&stage, &into)).await?;
+        }
         let mut old = run(self.drop_older_than(&stage, &into)).await?;
         if remembered {
             old += run(self.drop_older_than(&stage, &gone.quoted())).await?;
@@ -115,6 +120,15 @@ impl Upserting<'_> {
     fn drop_older_than(&self, stage: &str, known: &str) -> String {
         let (same, newer) = (self.is_same("k"), self.is_newer("k", "s"));
         format!("DELETE FROM {stage} s USING {known} k WHERE {same} AND {newer}")
+    }
+
+    /// Writes rows anew as they are, of whose keys an older row is left out: keys may be compared at this very time, and by that row
+    /// they are at the source.
+    fn touching(&self, stage: &str, into: &str) -> String {
+        let same = self.key.iter().map(|column| identifier(column)).map(|column| format!("{column} = k.{column}"));
+        let (set, living, newer) =
+            (same.collect::<Vec<_>>().join(", "), self.is_marked(false), self.is_newer("k", "s"));
+        format!("UPDATE {into} k SET {set} FROM {stage} s WHERE {} AND {newer} AND {living}", self.is_same("k"))
     }
 
     async fn count_marked(&self, open: &Open) -> Result<u64, Trouble> {

@@ -49,6 +49,7 @@ pub const KIND: SourceKind = SourceKind {
     tells: tells_nothing,
     by_window: |_| false,
     proves: |_, _| true,
+    keys: false,
     schema: || schema_for!(Params),
 };
 

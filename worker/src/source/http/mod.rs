@@ -39,6 +39,7 @@ pub const KIND: SourceKind = SourceKind {
     tells: tells_nothing,
     by_window,
     proves: |_, _| false,
+    keys: false,
     schema: || schema_for!(Params),
 };
 

@@ -61,6 +61,7 @@ pub const KIND: SourceKind = SourceKind {
     by_window,
     // A file with rows of all windows says nothing of one of them.
     proves: |spec, pattern| pattern == Pattern::Full || by_window(spec),
+    keys: false,
     schema: || schema_for!(Params),
 };
 

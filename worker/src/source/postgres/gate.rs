@@ -20,8 +20,8 @@ use crate::{
 /// A transaction takes its time a moment before others can see that it runs. No moment of that kind lasts so long.
 const SETTLE: Duration = Duration::from_secs(1);
 /// How long the gate is watched before the window is given back to wait without a slot: most transactions end soon.
-const PATIENCE: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// How windows of one source close.
 pub(super) struct Gate<'a> {
@@ -67,16 +67,23 @@ impl Gate<'_> {
     }
 
     async fn primary(&self, standby: &Session) -> Result<Session> {
-        let settings = Settings::of_primary(self.connection, APPLICATION)?.ok_or_else(|| {
+        let found = primary(self.connection).await?;
+        found.ok_or_else(|| {
             WorkerError::never(
                 error::SOURCE_FORBIDDEN,
                 "a standby does not know which transactions are open on its primary",
             )
             .at(standby.place())
             .fix("name the primary in the connection's `primary`, or state a `commit_lag` that covers replication too")
-        })?;
-        Session::open(&settings).await.map_err(|cause| source_error(cause, settings.place()))
+        })
     }
+}
+
+/// A session with the primary behind a standby, where the connection names one.
+pub(super) async fn primary(connection: &Connection) -> Result<Option<Session>> {
+    let Some(settings) = Settings::of_primary(connection, APPLICATION)? else { return Ok(None) };
+    let session = Session::open(&settings).await.map_err(|cause| source_error(cause, settings.place()))?;
+    Ok(Some(session))
 }
 
 const STATE: &str = "SELECT pg_catalog.pg_is_in_recovery() AS standby, current_user::pg_catalog.text AS user, \
@@ -186,6 +193,6 @@ async fn behind(standby: &Session, written: &str) -> Result<Option<WorkerError>>
     Ok(Some(open(format!("the standby has replayed up to {replayed} and needs {written}"), standby)))
 }
 
-fn open(message: String, session: &Session) -> WorkerError {
+pub(super) fn open(message: String, session: &Session) -> WorkerError {
     WorkerError::not_ready(error::SOURCE_OPEN, message).at(session.place())
 }

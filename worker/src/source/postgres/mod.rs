@@ -31,6 +31,7 @@ mod gate;
 mod layout;
 mod origin;
 mod params;
+mod position;
 mod preflight;
 mod prove;
 mod read;
@@ -56,6 +57,7 @@ pub const KIND: SourceKind = SourceKind {
     tells: tells_count,
     by_window: |_| false,
     proves: |_, _| true,
+    keys: true,
     schema: || schema_for!(Params),
 };
 
@@ -64,13 +66,20 @@ const APPLICATION: &str = "windrow source";
 
 fn build(spec: &SourceSpec) -> Result<Arc<dyn Source>, Vec<ParamError>> {
     let config = params::decode(&spec.params, spec.cursor.as_deref())?;
-    Ok(Arc::new(PostgresSource { connection: spec.from.clone(), config: Arc::new(config), layout: Mutex::default() }))
+    Ok(Arc::new(PostgresSource {
+        connection: spec.from.clone(),
+        config: Arc::new(config),
+        not_before: None,
+        layout: Mutex::default(),
+    }))
 }
 
 /// A relation or a query behind one connection.
 struct PostgresSource {
     connection: Connection,
     config: Arc<Config>,
+    /// What has to be there before anything is read.
+    not_before: Option<String>,
     /// The columns as they were found last.
     layout: Mutex<Option<Arc<Layout>>>,
 }
@@ -90,6 +99,9 @@ impl Source for PostgresSource {
     /// made sure that a window of time has all its rows: any snapshot from now on has them.
     async fn resolve(&self, window: &Window) -> Result<Vec<Slice>> {
         let session = self.session().await?;
+        if let Some(written) = &self.not_before {
+            position::reach(&session, written).await?;
+        }
         let layout = self.find_layout(&session).await?;
         if window.axis() == Axis::Time {
             // Asked first: a cursor of no use would wait for nothing.
@@ -166,6 +178,20 @@ impl Source for PostgresSource {
             first.open.clone_from(&slice.open);
         }
         Ok(shards)
+    }
+
+    async fn written(&self) -> Result<String> {
+        let session = self.session().await?;
+        position::written(&session, &self.connection).await
+    }
+
+    fn keys(&self, columns: &[String], written: &str) -> Result<Arc<dyn Source>> {
+        Ok(Arc::new(Self {
+            connection: self.connection.clone(),
+            config: Arc::new(self.config.of_columns(columns)),
+            not_before: Some(written.to_owned()),
+            layout: Mutex::default(),
+        }))
     }
 
     async fn shard(&self, text: &str) -> Result<Slice> {

@@ -115,7 +115,7 @@ pub(super) enum RowPolicies {
 }
 
 /// The parameters, checked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) what: What,
     pub(super) columns: Option<Vec<String>>,
@@ -140,6 +140,18 @@ pub(super) enum What {
 }
 
 impl Config {
+    /// The same of these columns alone, whatever window their rows are of.
+    pub(super) fn of_columns(&self, columns: &[String]) -> Self {
+        let overrides = self.overrides.iter().filter(|(name, _)| columns.contains(name));
+        Self {
+            columns: Some(columns.to_vec()),
+            overrides: overrides.map(|(name, meant)| (name.clone(), *meant)).collect(),
+            // Its values may have a zone of their own.
+            cursor: self.cursor.clone().filter(|cursor| columns.contains(cursor)),
+            ..self.clone()
+        }
+    }
+
     /// What becomes of values that arrow has not, where they are decoded.
     pub(super) fn special(&self) -> Special {
         self.special.unwrap_or(Special::Reject)

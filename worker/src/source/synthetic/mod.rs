@@ -36,6 +36,7 @@ pub const KIND: SourceKind = SourceKind {
     tells: tells_nothing,
     by_window: |_| false,
     proves: |_, _| false,
+    keys: false,
     schema: || schema_for!(Params),
 };
 

@@ -160,10 +160,10 @@ impl World {
         let settled = |task: &Task| match task.state {
             TaskState::Quarantined { .. } => task.lane != Lane::Recount,
             // Its time may lie hours ahead.
-            TaskState::Waiting { .. } => task.lane == Lane::Recount,
+            TaskState::Waiting { .. } => matches!(task.lane, Lane::Recount | Lane::Compare),
             _ => false,
         };
-        table.tasks().chain(table.groups()).all(|task| settled(&task.value))
+        table.whole_tasks().all(|task| settled(&task.value))
             && recount::clear(table).is_none()
             && table.sinks().all(|(_, sink)| sink.intent.is_none())
             && table.sinks().all(|(id, _)| rollback::open(table, id).is_none())

@@ -224,7 +224,7 @@ impl World {
         let change = match answer {
             Answer::Committed => {
                 run.done();
-                commit::finalize(&self.leader.table, sink)
+                commit::finalize(&self.leader.table, sink, now)
             }
             Answer::Aborted => {
                 let reason = run.abort_reason(now);

@@ -253,7 +253,7 @@ impl World {
     fn release(&mut self, change: &Change) {
         let put = change.put.iter().map(Record::key);
         for key in put.chain(change.delete.iter().cloned()) {
-            let (Key::Task(_, task) | Key::Group(_, task)) = key else { continue };
+            let (Key::Task(_, task) | Key::Group(_, task) | Key::Comparison(_, task)) = key else { continue };
             for worker in &self.workers {
                 self.leader.workers.release(&worker.info.id, &task);
             }
