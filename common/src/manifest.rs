@@ -81,6 +81,9 @@ pub struct Input {
     /// ETag, version or digest, whichever the source pins its reads by.
     #[serde(default)]
     pub version: Option<String>,
+    /// Of a rewrite: the number of the file its rows are in now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub into: Option<u32>,
 }
 
 /// Rows and bytes of an attempt.

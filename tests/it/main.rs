@@ -12,6 +12,7 @@ mod corpora;
 mod demo;
 mod exits;
 mod fault;
+mod folders;
 mod foreign;
 mod guards;
 mod hops;

@@ -47,7 +47,7 @@ pub(super) fn check(rules: &mut Rules<'_>, compaction: &Compaction, sink: Option
                 span,
                 format!("files of format {:?} cannot be compacted", sink.format),
             )
-            .fix("remove `compaction`, or write `format: delta`");
+            .fix("remove `compaction`, or write `format: delta`, `parquet`, `json` or `csv`");
     }
     let mut bad = |key: &str, code, message: &str, fix: &str| {
         let span = rules.span(&["compaction", key]);

@@ -11,7 +11,7 @@ use tracing::Instrument;
 use windrow_common::{
     compaction::GroupRef,
     error, failpoint,
-    manifest::{Counts, Input, Manifest},
+    manifest::{Counts, Manifest},
     pipeline::Pipeline,
 };
 
@@ -68,7 +68,6 @@ fn group_of(task: &Assignment) -> Result<GroupRef> {
 }
 
 fn manifest_of(pipeline: &Pipeline, task: &Assignment, group: &Group, rewritten: Rewritten) -> Manifest {
-    let inputs = group.members().map(|member| Input { name: member.path.clone(), bytes: member.bytes, version: None });
     let rows: u64 = rewritten.files.iter().map(|file| file.rows).sum();
     let counts = Counts {
         rows_read: rows,
@@ -88,7 +87,7 @@ fn manifest_of(pipeline: &Pipeline, task: &Assignment, group: &Group, rewritten:
         schema: rewritten.schema,
         files: rewritten.files,
         dead_letters: Vec::new(),
-        inputs: inputs.collect(),
+        inputs: group.inputs(),
         counts,
     }
 }

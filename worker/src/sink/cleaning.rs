@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use windrow_common::{error, pin, quantity::Pause};
+use windrow_common::{error, failpoint, pin, quantity::Pause};
 
 use crate::source::ParamError;
 
@@ -65,6 +65,12 @@ impl Cleaning {
 /// How much sooner than it is taken away a file counts as given up: more than clocks differ, and never all of the time.
 pub(super) fn margin(keep: Duration) -> Duration {
     (keep / 8).min(ROOM)
+}
+
+/// How much later than it is a test has sinks believe it is.
+pub(super) fn played_ms() -> i64 {
+    let days: i64 = failpoint::played("WINDROW_PLAY_DAYS_LATER").and_then(|days| days.parse().ok()).unwrap_or(0);
+    days.saturating_mul(86_400_000)
 }
 
 /// How far a cleaning goes.

@@ -188,7 +188,7 @@ pub trait Sink: Send + Sync + 'static {
 
 fn not_compacted() -> WorkerError {
     WorkerError::never(error::COMPACTION_UNSUPPORTED, "this sink has no files that could be rewritten")
-        .fix("remove `compaction` from the pipeline, or write a Delta table")
+        .fix("remove `compaction` from the pipeline, or write a Delta table or a folder of files")
 }
 
 fn not_compared() -> WorkerError {

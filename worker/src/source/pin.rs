@@ -12,7 +12,7 @@ use crate::{
 
 /// An object with its present version.
 pub(super) fn pinned(path: &Path, meta: &ObjectMeta) -> Input {
-    Input { name: path.to_string(), bytes: meta.size, version: Some(version(meta)) }
+    Input { name: path.to_string(), bytes: meta.size, version: Some(version(meta)), into: None }
 }
 
 /// The ETag, or size and time where a store gives none.

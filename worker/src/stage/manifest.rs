@@ -30,7 +30,7 @@ const TRIES: usize = 5;
 /// Writes a manifest; durable when it returns.
 pub async fn put_manifest(storage: &Storage, manifest: &Manifest) -> Result<ManifestRef> {
     let (bytes, sha256) = body(manifest)?;
-    let path = format!("{MANIFESTS}/{sha256}.json");
+    let path = storage.record(&format!("{MANIFESTS}/{sha256}"));
     put_body(storage, &path, bytes, &sha256).await?;
     Ok(ManifestRef { path, sha256, counts: manifest.counts, proof: None })
 }
@@ -43,19 +43,19 @@ pub async fn get_manifest(storage: &Storage, reference: &ManifestRef) -> Result<
 /// Writes the list of files of a group under its digest; durable when it returns.
 pub async fn put_list(storage: &Storage, list: &impl Serialize) -> Result<Digest> {
     let (bytes, sha256) = body(list)?;
-    put_body(storage, &format!("{GROUPS}/{sha256}.json"), bytes, &sha256).await?;
+    put_body(storage, &storage.record(&format!("{GROUPS}/{sha256}")), bytes, &sha256).await?;
     Ok(sha256)
 }
 
 /// Reads it. `STAGED_FILE_BAD` when it is missing or another.
 pub async fn get_list<T: DeserializeOwned>(storage: &Storage, sha256: &Digest) -> Result<T> {
-    get_body(storage, &format!("{GROUPS}/{sha256}.json"), sha256).await
+    get_body(storage, &storage.record(&format!("{GROUPS}/{sha256}")), sha256).await
 }
 
 /// Writes an intent's body and returns its path and digest; durable when it returns.
 pub async fn put_intent(storage: &Storage, intent: &IntentBody) -> Result<(String, Digest)> {
     let (bytes, sha256) = body(intent)?;
-    let path = intent_path(intent.seq, &sha256);
+    let path = intent_path(storage, intent.seq, &sha256);
     put_body(storage, &path, bytes, &sha256).await?;
     Ok((path, sha256))
 }
@@ -67,23 +67,23 @@ pub async fn get_intent(storage: &Storage, reference: &IntentRef) -> Result<Inte
 
 /// Reads the body of the intent with this seq and digest. `STAGED_FILE_BAD` when it is missing or another.
 pub async fn find_intent(storage: &Storage, seq: Seq, digest: &Digest) -> Result<IntentBody> {
-    get_body(storage, &intent_path(seq, digest), digest).await
+    get_body(storage, &intent_path(storage, seq, digest), digest).await
 }
 
 /// The digests of all intents that were ever worked out for a seq; at most one of them was recorded.
 pub async fn intents_of(storage: &Storage, seq: Seq) -> Result<Vec<Digest>> {
-    let start = format!("{seq:020}-");
+    let (start, ending) = (format!("{seq:020}-"), storage.record(""));
     let all = storage.objects().list(Some(&parsed(INTENTS)?)).map_err(|cause| sink_error(cause, INTENTS));
     let digests = all.try_filter_map(|object| {
-        let name = object.location.filename().and_then(|name| name.strip_prefix(&start)?.strip_suffix(".json"));
+        let name = object.location.filename().and_then(|name| name.strip_prefix(&start)?.strip_suffix(&ending));
         let digest = name.and_then(|digest| Digest::try_from(digest.to_owned()).ok());
         std::future::ready(Ok(digest))
     });
     digests.try_collect().await
 }
 
-fn intent_path(seq: Seq, digest: &Digest) -> String {
-    format!("{INTENTS}/{seq:020}-{digest}.json")
+fn intent_path(storage: &Storage, seq: Seq, digest: &Digest) -> String {
+    storage.record(&format!("{INTENTS}/{seq:020}-{digest}"))
 }
 
 /// Looks whether each file exists with its size. `STAGED_FILE_BAD` names the first that does not.

@@ -35,6 +35,8 @@ pub(crate) use file::{FilePlan, OpenFile};
 pub use fitting::{Fitting, Unfit};
 pub(crate) use name::joined;
 pub use name::{StagedName, hive_folder};
+pub(crate) use stats::told_apart;
+pub(crate) use upload::Upload;
 
 /// Rows on their way into files; all batches have one schema.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;

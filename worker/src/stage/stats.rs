@@ -14,6 +14,7 @@ use arrow_array::{
 use arrow_schema::{DataType, Schema, TimeUnit};
 use chrono::{DateTime, Datelike, NaiveDate};
 use serde_json::{Map, Value, json};
+use windrow_common::manifest::StagedFile;
 
 /// As many leading columns as Delta indexes by default.
 const MAX_COLUMNS: usize = 32;
@@ -21,6 +22,12 @@ const MAX_COLUMNS: usize = 32;
 const MAX_CHARS: usize = 32;
 /// Decimals of more digits do not survive as JSON numbers.
 const EXACT_DECIMAL_DIGITS: u8 = 15;
+
+/// Whether every row of the file says by its cursor which window it is of.
+pub(crate) fn told_apart(file: &StagedFile, cursor: Option<&str>) -> bool {
+    let (Some(cursor), Some(stats)) = (cursor, &file.stats) else { return false };
+    stats.get("nullCount").and_then(|counts| counts.get(cursor)).and_then(Value::as_u64) == Some(0)
+}
 
 /// Collects while batches of one schema are written.
 pub(super) struct Stats {

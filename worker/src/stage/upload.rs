@@ -19,7 +19,7 @@ const PARTS_IN_FLIGHT: usize = 2;
 const STRIDE: usize = 1 << 20;
 
 /// An object that becomes visible as a whole when it is finished, or never.
-pub(super) struct Upload {
+pub(crate) struct Upload {
     path: String,
     hash: Sha256,
     bytes: u64,
@@ -28,13 +28,13 @@ pub(super) struct Upload {
 }
 
 /// What was uploaded.
-pub(super) struct Uploaded {
-    pub(super) bytes: u64,
-    pub(super) sha256: Digest,
+pub(crate) struct Uploaded {
+    pub(crate) bytes: u64,
+    pub(crate) sha256: Digest,
 }
 
 impl Upload {
-    pub(super) fn new(objects: &Arc<dyn ObjectStore>, path: String, location: Path) -> Self {
+    pub(crate) fn new(objects: &Arc<dyn ObjectStore>, path: String, location: Path) -> Self {
         let writer =
             BufWriter::with_capacity(Arc::clone(objects), location, PART_BYTES).with_max_concurrency(PARTS_IN_FLIGHT);
         Self { path, hash: Sha256::new(), bytes: 0, writer: Some(writer) }
@@ -50,7 +50,7 @@ impl Upload {
         usize::try_from(self.bytes).unwrap_or(usize::MAX).min(PART_BYTES * (PARTS_IN_FLIGHT + 1))
     }
 
-    pub(super) async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
+    pub(crate) async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
         while let Some(writer) = self.writer.as_mut().filter(|_| !bytes.is_empty()) {
             let next = bytes.split_to(bytes.len().min(STRIDE));
             self.hash.update(&next);
@@ -61,7 +61,7 @@ impl Upload {
     }
 
     /// Makes the object visible.
-    pub(super) async fn finish(mut self) -> Result<Uploaded> {
+    pub(crate) async fn finish(mut self) -> Result<Uploaded> {
         // A writer that was told to shut down must not be aborted after; it aborts by itself when completing fails.
         if let Some(mut writer) = self.writer.take() {
             writer.shutdown().await.map_err(|cause| sink_error(into_object_store(cause), &self.path))?;

@@ -44,6 +44,8 @@ pub struct Storage {
     begun: Option<Arc<Begun>>,
     /// Whether it was seen to honour conditional writes.
     conditional: Arc<OnceCell<()>>,
+    /// What names of windrow's own records end in.
+    records: &'static str,
 }
 
 impl Storage {
@@ -71,7 +73,17 @@ impl Storage {
     }
 
     fn new(objects: Arc<dyn ObjectStore>, url: Url, begun: Option<Begun>) -> Self {
-        Self { objects, url, begun: begun.map(Arc::new), conditional: Arc::default() }
+        Self { objects, url, begun: begun.map(Arc::new), conditional: Arc::default(), records: "json" }
+    }
+
+    /// The same where records have names of another ending, for the folder's data files have this one.
+    pub fn with_records(self, ending: &'static str) -> Self {
+        Self { records: ending, ..self }
+    }
+
+    /// The path of a record.
+    pub fn record(&self, stem: &str) -> String {
+        format!("{stem}.{}", self.records)
     }
 
     /// The store, rooted at the folder: paths are relative to it.

@@ -180,7 +180,7 @@ impl Source for Odd {
     }
 
     async fn resolve(&self, _: &Window) -> Result<Vec<Slice>, WorkerError> {
-        Ok(vec![Input { name: "odd".to_owned(), bytes: 0, version: None }.into()])
+        Ok(vec![Input { name: "odd".to_owned(), bytes: 0, version: None, into: None }.into()])
     }
 
     async fn read(&self, _: &Slice, _: &Window) -> Result<RowStream, WorkerError> {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
 use windrow_common::window::{Axis, Window};
 
 use super::plan::Taken;
+use crate::stage::told_apart;
 
 /// Files to be merged, in order, and those that stay as they are.
 #[derive(Debug, Default, PartialEq)]
@@ -73,14 +73,8 @@ fn joins(bin: &[Taken], next: &Taken, rule: Rule<'_>) -> bool {
         return true;
     }
     let reach = bin.iter().filter_map(window).map(|window| window.end()).max().unwrap_or(i64::MIN);
-    let told_apart = bin.iter().chain([next]).all(|taken| is_told_apart(taken, rule.cursor));
+    let told_apart = bin.iter().chain([next]).all(|taken| told_apart(&taken.file, rule.cursor));
     told_apart && of_last.axis() == Axis::Time && of_next.axis() == Axis::Time && of_next.start() <= reach
-}
-
-/// Whether every row of the file says which window it is of.
-fn is_told_apart(taken: &Taken, cursor: Option<&str>) -> bool {
-    let (Some(cursor), Some(stats)) = (cursor, &taken.file.stats) else { return false };
-    stats.get("nullCount").and_then(|counts| counts.get(cursor)).and_then(Value::as_u64) == Some(0)
 }
 
 /// The stretch that holds all the files' rows.

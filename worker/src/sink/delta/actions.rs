@@ -16,7 +16,6 @@ use windrow_common::{
 };
 
 use super::{
-    compact::Rewrites,
     evolution,
     prepare::schema_of,
     table::{ActiveFile, AppIds, Table},
@@ -24,7 +23,7 @@ use super::{
 };
 use crate::{
     error::{Result, WorkerError},
-    sink::regroup::everywhere,
+    sink::regroup::{Rewrites, everywhere},
 };
 
 /// What one commit changes, as far as it matters here.

@@ -14,7 +14,6 @@ use windrow_common::{
 use super::{
     DeltaSink,
     actions::{self, Commit, Deed, Writing},
-    compact::Rewrites,
     evolution,
     log::{Written, broken},
     prepare::schema_of,
@@ -23,7 +22,7 @@ use super::{
 };
 use crate::{
     error::{Result, WorkerError},
-    sink::{Applied, Refusal},
+    sink::{Applied, Refusal, regroup::Rewrites},
     stage::unmarked,
 };
 

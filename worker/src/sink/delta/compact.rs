@@ -7,15 +7,7 @@ use std::{
     sync::atomic::AtomicU32,
 };
 
-use serde::{Deserialize, Serialize};
-use windrow_common::{
-    claim::Token,
-    error,
-    id::{PipelineName, TaskId},
-    intent::IntentBody,
-    manifest::{Input, ManifestRef},
-    marker::Markers,
-};
+use windrow_common::{error, intent::IntentBody, manifest::Input, marker::Markers};
 
 use super::{
     DeltaSink,
@@ -26,40 +18,10 @@ use crate::{
     sink::{
         Next,
         change::without,
-        regroup::{Found, Group, Packed, Packing, Regrouper, Rewritten, pack},
+        regroup::{Form, Found, Group, Packed, Packing, Regrouper, Rewrites, Rewritten, gone, pack},
     },
     stage::Attempt,
 };
-
-/// What an intent's body says of a commit that rewrites: no window is published by it, so the tasks stand here and not among
-/// those that publish some.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Rewrites {
-    pub(super) rewrites: Vec<Rewrite>,
-}
-
-/// A group whose files were rewritten.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Rewrite {
-    pub(super) task: TaskId,
-    pub(super) pipeline: PipelineName,
-    pub(super) token: Token,
-    pub(super) manifest: ManifestPlace,
-}
-
-/// Where its manifest lies.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct ManifestPlace {
-    path: String,
-    sha256: windrow_common::manifest::Digest,
-}
-
-impl Rewrites {
-    /// What the intent rewrites; `None` where it adds or takes away rows.
-    pub(super) fn of(body: &IntentBody) -> Option<Self> {
-        serde_json::from_value(body.change.clone()?).ok()
-    }
-}
 
 impl DeltaSink {
     pub(super) async fn worth_rewriting(&self, rule: &Packing) -> Result<Packed> {
@@ -69,6 +31,7 @@ impl DeltaSink {
             path,
             bytes: file.bytes,
             rows: file.rows,
+            version: None,
             partition: &file.partition,
             window: file.window,
             told_apart: file.told_apart,
@@ -88,7 +51,9 @@ impl DeltaSink {
         let schema = table.schema.clone();
         let regrouper = Regrouper {
             storage: &self.storage,
-            schema: without(&schema, &table.partition_by),
+            form: Form::Table(without(&schema, &table.partition_by)),
+            folder: str::to_owned,
+            suffix: "",
             attempt,
             read,
             count: AtomicU32::new(0),
@@ -117,12 +82,7 @@ impl DeltaSink {
                 }
             }
         }
-        let rewrite = |task: &windrow_common::intent::IntentTask| {
-            let ManifestRef { path, sha256, .. } = task.manifest.clone();
-            let manifest = ManifestPlace { path, sha256 };
-            Rewrite { task: task.task, pipeline: task.pipeline.clone(), token: task.token, manifest }
-        };
-        let rewrites = Rewrites { rewrites: next.tasks.iter().map(|(task, _)| rewrite(task)).collect() };
+        let rewrites = Rewrites::by(next.tasks.iter().map(|(task, _)| task));
         Ok(IntentBody {
             sink: self.id.clone(),
             seq: next.seq,
@@ -133,7 +93,7 @@ impl DeltaSink {
             add: next.tasks.into_iter().flat_map(|(_, manifest)| manifest.files).collect(),
             remove: remove.into_iter().collect(),
             dead_letters: Vec::new(),
-            change: Some(serde_json::to_value(&rewrites).map_err(unwritable)?),
+            change: Some(rewrites.told()?),
             shows: None,
             markers: Markers::default(),
         })
@@ -161,16 +121,7 @@ fn is_as_before(table: &Table, input: &Input) -> bool {
     file.is_some_and(|file| file.bytes == input.bytes && file.deletion_vector.is_none())
 }
 
-fn gone(what: &str) -> WorkerError {
-    WorkerError::later(error::GROUP_GONE, "what was to be rewritten is not part of the table any more")
-        .at(what.to_owned())
-        .fix("nothing needs to be done: files that are worth rewriting are looked for again")
-}
-
 fn schema_json(table: &Table) -> Result<serde_json::Value> {
-    serde_json::to_value(table.schema.as_ref()).map_err(unwritable)
-}
-
-fn unwritable(cause: serde_json::Error) -> WorkerError {
-    WorkerError::never(error::INTERNAL, "a commit cannot be written as JSON").because(cause)
+    serde_json::to_value(table.schema.as_ref())
+        .map_err(|cause| WorkerError::never(error::INTERNAL, "a schema cannot be written as JSON").because(cause))
 }

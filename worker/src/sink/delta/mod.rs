@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, MutexGuard};
 use windrow_common::{
     clock::{Clock, SystemClock},
-    error, failpoint,
+    error,
     id::SinkId,
     intent::{Committed, IntentBody, Seq},
     manifest::{Digest, WriteMode},
@@ -33,7 +33,7 @@ use self::{
 };
 use super::{
     Again, Applied, Capabilities, Next, Sink, SinkKind,
-    cleaning::{Extent, Object, Stale, Whole},
+    cleaning::{Extent, Object, Stale, Whole, played_ms},
     policy::{Policy, SchemaChanges},
     regroup::{Group, Packed, Packing, Rewritten},
     versions::Version,
@@ -226,10 +226,6 @@ impl Sink for DeltaSink {
     }
 }
 
-fn played_days() -> i64 {
-    failpoint::played("WINDROW_PLAY_DAYS_LATER").and_then(|days| days.parse().ok()).unwrap_or(0)
-}
-
 impl DeltaSink {
     fn new(pipeline: &Pipeline, params: Params, storage: Storage) -> Self {
         let cursor = pipeline.source.cursor.clone();
@@ -247,7 +243,7 @@ impl DeltaSink {
             log,
             table: Mutex::new(None),
             clock: SystemClock::new(),
-            later: played_days().saturating_mul(86_400_000),
+            later: played_ms(),
         }
     }
 

@@ -72,7 +72,7 @@ pub(super) async fn show(sink: &FilesSink, version: &Version, again: Again) -> R
         tasks: Vec::new(),
         schema: version.newest.schema.clone(),
         add,
-        remove: state.files.keys().cloned().collect(),
+        remove: state.with_retired(state.files.keys().cloned().collect()),
         dead_letters: Vec::new(),
         change: None,
         shows: Some(version.number),

@@ -8,6 +8,7 @@ use windrow_common::{
 };
 
 use super::{
+    FilesSink,
     entry::Entry,
     log::{Created, Log},
     publish::{self, Publishing},
@@ -15,21 +16,22 @@ use super::{
 };
 use crate::{
     error::Result,
-    sink::{Applied, Refusal},
+    sink::{Applied, Refusal, regroup::Retiring},
 };
 
 /// The log is read again after a lost race; each round somebody got on, and by then the verdict is final.
 const ROUNDS: usize = 4;
 
-pub(super) async fn commit(log: &Log, keeps: bool, body: &IntentBody, digest: &Digest) -> Result<Applied> {
-    settle((log, keeps), &Entry::applied(body, digest), body, digest).await
+pub(super) async fn commit(sink: &FilesSink, body: &IntentBody, digest: &Digest) -> Result<Applied> {
+    settle(sink, &Entry::applied(body, digest, sink.committer()), body, digest).await
 }
 
-pub(super) async fn abort(log: &Log, keeps: bool, body: &IntentBody, digest: &Digest) -> Result<Applied> {
-    settle((log, keeps), &Entry::abort(body, digest), body, digest).await
+pub(super) async fn abort(sink: &FilesSink, body: &IntentBody, digest: &Digest) -> Result<Applied> {
+    settle(sink, &Entry::abort(body, digest, sink.committer()), body, digest).await
 }
 
-async fn settle((log, keeps): (&Log, bool), wanted: &Entry, body: &IntentBody, digest: &Digest) -> Result<Applied> {
+async fn settle(sink: &FilesSink, wanted: &Entry, body: &IntentBody, digest: &Digest) -> Result<Applied> {
+    let (log, by) = (&sink.log, sink.committer());
     for _ in 0..ROUNDS {
         let state = log.refresh().await?;
         match judge(body.seq, digest, state.committed()) {
@@ -38,7 +40,7 @@ async fn settle((log, keeps): (&Log, bool), wanted: &Entry, body: &IntentBody, d
                     return Ok(Applied::Refused(refusal));
                 }
                 // The intent exists, so the one before it is finished and its staged files serve nobody any more.
-                publish::tidy(log, keeps, &state).await?;
+                publish::tidy(log, sink.settings.keeps(), &state).await?;
                 failpoint::reach(failpoint::Point::Committing, body.sink.as_str()).await?;
                 if let Created::Mine = log.create(wanted).await? {
                     failpoint::reach(failpoint::Point::Committed, body.sink.as_str()).await?;
@@ -46,8 +48,8 @@ async fn settle((log, keeps): (&Log, bool), wanted: &Entry, body: &IntentBody, d
                 }
             }
             // The intent's own effect, applied or aborted, is told by the log, not by what is wanted now.
-            Verdict::Done => return finish(log, &Entry::applied(body, digest)).await,
-            Verdict::Aborted => return finish(log, &Entry::abort(body, digest)).await,
+            Verdict::Done => return finish(log, &Entry::applied(body, digest, by)).await,
+            Verdict::Aborted => return finish(log, &Entry::abort(body, digest, by)).await,
             Verdict::Stale => return Ok(Applied::Stale),
             Verdict::Forked | Verdict::RolledBack => return Ok(Applied::Refused(Refusal::Halt)),
         }
@@ -60,8 +62,13 @@ fn refusal(state: &State, wanted: &Entry) -> Option<Refusal> {
     if wanted.previous != state.digest() {
         return Some(Refusal::Halt);
     }
-    let gone = wanted.remove.iter().any(|path| !state.files.contains_key(path));
-    gone.then_some(Refusal::Conflict)
+    let gone = |path: &String| !state.files.contains_key(path) && !state.retired.contains_key(path);
+    // A file of others is in no log until it is retired, and that it is once.
+    let late = |file: &Retiring| match file.version {
+        None => !state.files.contains_key(&file.path),
+        Some(_) => state.retired.contains_key(&file.path),
+    };
+    (wanted.remove.iter().any(gone) || wanted.retire.iter().any(late)).then_some(Refusal::Conflict)
 }
 
 /// Brings about what the log says of a commit.

@@ -9,11 +9,19 @@ use windrow_common::{
     window::Window,
 };
 
-use super::STAGE_FOLDER;
-use crate::{sink::change::Standing, stage::StagedName};
+use super::{ASIDE_FOLDER, STAGE_FOLDER};
+use crate::{
+    sink::{
+        change::Standing,
+        regroup::{Retiring, Rewrites, everywhere},
+    },
+    stage::{StagedName, told_apart},
+};
 
-/// The only form there is so far.
-pub(super) const FORM: u32 = 1;
+/// What a windrow that knows no rewrites reads.
+const PLAIN: u32 = 1;
+/// With files that stay although others stand for them.
+const REWRITING: u32 = 2;
 
 /// One commit: `_windrow/log/<seq>.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +40,23 @@ pub(super) struct Entry {
     /// Published paths.
     pub(super) remove: Vec<String>,
     pub(super) dead_letters: Vec<String>,
+    /// Milliseconds since 1970, by the committer's clock; 0 in what older versions wrote.
+    #[serde(default)]
+    pub(super) at: i64,
+    /// Files that stay where they are although others stand for them now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) retire: Vec<Retiring>,
+    /// Files of which that was said before, and which are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) forget: Vec<String>,
+}
+
+/// What a committer knows beside the intent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Committer<'a> {
+    /// The column that tells a row's window.
+    pub(super) cursor: Option<&'a str>,
+    pub(super) now: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,26 +77,39 @@ pub(super) struct File {
     pub(super) window: Window,
     #[serde(default)]
     pub(super) partition: BTreeMap<String, Option<String>>,
+    /// Every row says by its cursor which window it is of.
+    #[serde(default)]
+    pub(super) told_apart: bool,
+    /// When it was committed; of no meaning in an entry, which says it itself.
+    #[serde(default)]
+    pub(super) since: i64,
 }
 
 impl Entry {
-    pub(super) fn applied(body: &IntentBody, digest: &Digest) -> Self {
-        Self {
+    pub(super) fn applied(body: &IntentBody, digest: &Digest, by: Committer<'_>) -> Self {
+        let mut add = published(&body.add);
+        for (file, staged) in add.iter_mut().zip(&body.add) {
+            file.told_apart = told_apart(staged, by.cursor);
+        }
+        let entry = Self {
             schema: body.schema.clone(),
-            add: published(&body.add),
-            remove: body.remove.clone(),
+            add,
             dead_letters: body.dead_letters.iter().map(|file| file.path.clone()).collect(),
-            ..Self::aborted(body, digest, EntryEffect::Applied)
+            ..Self::empty(body, digest, EntryEffect::Applied, by)
+        };
+        match Rewrites::of(body) {
+            Some(Rewrites { retire, forget, .. }) => Self { form: REWRITING, retire, forget, ..entry },
+            None => Self { remove: body.remove.clone(), ..entry },
         }
     }
 
-    pub(super) fn abort(body: &IntentBody, digest: &Digest) -> Self {
-        Self::aborted(body, digest, EntryEffect::Aborted)
+    pub(super) fn abort(body: &IntentBody, digest: &Digest, by: Committer<'_>) -> Self {
+        Self::empty(body, digest, EntryEffect::Aborted, by)
     }
 
-    fn aborted(body: &IntentBody, digest: &Digest, effect: EntryEffect) -> Self {
+    fn empty(body: &IntentBody, digest: &Digest, effect: EntryEffect, by: Committer<'_>) -> Self {
         Self {
-            form: FORM,
+            form: PLAIN,
             seq: body.seq,
             digest: *digest,
             previous: body.previous,
@@ -81,7 +119,26 @@ impl Entry {
             add: Vec::new(),
             remove: Vec::new(),
             dead_letters: Vec::new(),
+            at: by.now,
+            retire: Vec::new(),
+            forget: Vec::new(),
         }
+    }
+
+    pub(super) fn is_readable(&self) -> bool {
+        matches!(self.form, PLAIN | REWRITING)
+    }
+}
+
+impl File {
+    /// Whether it stays where it was staged: readers find it by a list alone.
+    pub(super) fn is_aside(&self) -> bool {
+        self.path == self.staged
+    }
+
+    /// The stretch of its rows, if anything is known of it.
+    pub(super) fn known_window(&self) -> Option<Window> {
+        Some(self.window).filter(|window| *window != everywhere())
     }
 }
 
@@ -95,16 +152,17 @@ impl Standing for File {
     }
 
     fn window(&self) -> Option<Window> {
-        Some(self.window)
+        self.known_window()
     }
 }
 
 /// Where an intent's files are published: `part-<task16>-<n>`, counted per task in the intent's order, so that every
-/// repeat of the intent finds the same names and no attempt's token is in them.
+/// repeat of the intent finds the same names and no attempt's token is in them. What was rewritten stays where it is.
 pub(super) fn published(files: &[StagedFile]) -> Vec<File> {
     let mut counts: HashMap<String, u32> = HashMap::new();
     let file = |staged: &StagedFile| {
         let (folder, name) = staged.path.rsplit_once('/').unwrap_or(("", &staged.path));
+        let aside = folder.starts_with(ASIDE_FOLDER);
         let folder = folder.strip_prefix(STAGE_FOLDER).unwrap_or(folder).trim_start_matches('/');
         let parsed = StagedName::parse(name);
         let task = parsed.as_ref().map_or("unknown", |name| &name.task16).to_owned();
@@ -113,13 +171,19 @@ pub(super) fn published(files: &[StagedFile]) -> Vec<File> {
         let name = format!("part-{task}-{count}.{extension}");
         *count += 1;
         File {
-            path: if folder.is_empty() { name } else { format!("{folder}/{name}") },
+            path: match aside {
+                true => staged.path.clone(),
+                false if folder.is_empty() => name,
+                false => format!("{folder}/{name}"),
+            },
             staged: staged.path.clone(),
             bytes: staged.bytes,
             sha256: staged.sha256,
             rows: staged.rows,
             window: staged.window,
             partition: staged.partition.clone(),
+            told_apart: false,
+            since: 0,
         }
     };
     files.iter().map(file).collect()

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::Mutex;
 use windrow_common::{error, intent::Seq};
 
-use super::{entry::Entry, state::State};
+use super::{entry::Entry, list::List, state::State};
 use crate::{
     error::{Result, WorkerError},
     storage::Storage,
@@ -21,8 +21,10 @@ use crate::{
 pub(super) const SNAPSHOT_EVERY: Seq = 100;
 /// Entries read at a time when there are several to catch up with.
 const READ_AHEAD: u64 = 16;
+/// Lists that stay for readers who have just found them.
+const LISTS_KEPT: Seq = 100;
 /// Names the newest snapshot. A hint only: an old one costs reads, a missing one more of them.
-const NEWEST_SNAPSHOT: &str = "_windrow/log/_newest_snapshot.json";
+const NEWEST_SNAPSHOT: &str = "_windrow/log/_newest_snapshot";
 
 /// The log of one folder. It keeps what it has read.
 pub(super) struct Log {
@@ -90,13 +92,13 @@ impl Log {
         if seq == 0 {
             return Ok(None);
         }
-        self.read(&entry_path(seq)).await
+        self.read(&self.entry_path(seq)).await
     }
 
     /// Creates an entry. An error means that nothing is known about it.
     pub(super) async fn create(&self, entry: &Entry) -> Result<Created> {
         self.storage.check_conditional_writes().await?;
-        let path = entry_path(entry.seq);
+        let path = self.entry_path(entry.seq);
         let bytes = encoded(entry)?;
         // A store may answer "exists" while a try for the key is on its way, and then show none.
         for _ in 0..5 {
@@ -120,19 +122,39 @@ impl Log {
         if state.seq == 0 || !state.seq.is_multiple_of(SNAPSHOT_EVERY) {
             return Ok(());
         }
-        self.storage.put(&snapshot_path(state.seq), encoded(state)?.into()).await?;
-        self.storage.put(NEWEST_SNAPSHOT, encoded(&Hint { seq: state.seq })?.into()).await?;
+        self.storage.put(&self.snapshot_path(state.seq), encoded(state)?.into()).await?;
+        self.storage.put(&self.storage.record(NEWEST_SNAPSHOT), encoded(&Hint { seq: state.seq })?.into()).await?;
         // The one before stays for whoever has just read the hint.
         match state.seq.checked_sub(2 * SNAPSHOT_EVERY).filter(|seq| *seq > 0) {
-            Some(old) => self.storage.delete(&snapshot_path(old)).await,
+            Some(old) => self.storage.delete(&self.snapshot_path(old)).await,
             None => Ok(()),
         }
     }
 
+    /// Writes the list of files for readers, if commit `seq` is the newest one and files were ever rewritten. Whoever finds it written
+    /// finds the same.
+    pub(super) async fn tell_readers(&self, seq: Seq) -> Result<()> {
+        let state = self.refresh().await?;
+        if !state.rewritten || state.seq != seq {
+            return Ok(());
+        }
+        self.storage.create(&list_path(seq), encoded(&List::of(&state))?.into()).await?;
+        match seq.checked_sub(LISTS_KEPT) {
+            Some(old) => self.storage.delete(&list_path(old)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// When the store says a commit was made, in milliseconds since 1970.
+    pub(super) async fn stored_at(&self, seq: Seq) -> Result<Option<i64>> {
+        let found = self.storage.head(&self.entry_path(seq)).await?;
+        Ok(found.map(|meta| meta.last_modified.timestamp_millis()))
+    }
+
     async fn newest_snapshot(&self) -> Result<State> {
-        let hint: Option<Hint> = self.read(NEWEST_SNAPSHOT).await?;
+        let hint: Option<Hint> = self.read(&self.storage.record(NEWEST_SNAPSHOT)).await?;
         let Some(Hint { seq }) = hint else { return Ok(State::default()) };
-        Ok(self.read(&snapshot_path(seq)).await?.unwrap_or_default())
+        Ok(self.read(&self.snapshot_path(seq)).await?.unwrap_or_default())
     }
 
     /// The entries from `first` on, at most `count`, up to the first that is missing.
@@ -140,6 +162,14 @@ impl Log {
         let reads = stream::iter(first..first + count).map(|seq| self.entry(seq)).buffered(READ_AHEAD as usize);
         let found: Vec<Option<Entry>> = reads.try_collect().await?;
         Ok(found.into_iter().map_while(|entry| entry).collect())
+    }
+
+    fn entry_path(&self, seq: Seq) -> String {
+        self.storage.record(&format!("_windrow/log/{seq:020}"))
+    }
+
+    fn snapshot_path(&self, seq: Seq) -> String {
+        self.storage.record(&format!("_windrow/log/{seq:020}.snapshot"))
     }
 
     async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
@@ -150,12 +180,8 @@ impl Log {
     }
 }
 
-fn entry_path(seq: Seq) -> String {
-    format!("_windrow/log/{seq:020}.json")
-}
-
-fn snapshot_path(seq: Seq) -> String {
-    format!("_windrow/log/{seq:020}.snapshot.json")
+fn list_path(seq: Seq) -> String {
+    format!("_windrow/files/{seq:020}.list")
 }
 
 fn encoded(value: &impl Serialize) -> Result<Vec<u8>> {

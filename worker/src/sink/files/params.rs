@@ -1,6 +1,9 @@
 //! The parameters of the sink `files`, as they stand beside `to`, `format` and `write`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -8,13 +11,13 @@ use serde_json::Value;
 use windrow_common::{
     error::{self, ErrorCode},
     manifest::WriteMode,
-    pipeline::Pipeline,
-    quantity::ByteSize,
+    pipeline::{Pattern, Pipeline},
+    quantity::{ByteSize, Pause},
 };
 
-use super::Settings;
+use super::{Settings, folder::Others};
 use crate::{
-    sink::{expose::Expose, policy::Policy, undecoded},
+    sink::{cleaning::Cleaning, expose::Expose, policy::Policy, undecoded},
     source::ParamError,
     stage::FileFormat,
 };
@@ -40,6 +43,40 @@ pub(super) struct Params {
     /// CSV only: whether files begin with the columns' names; they do without it.
     #[serde(default)]
     header: Option<bool>,
+    /// `pattern: compact` only: files that were changed less long ago are left alone, for somebody may still be writing them.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    quiet: Option<Pause>,
+    /// When files go that were rewritten as others. Without it they stay; with it the folder has to be read by its list of files.
+    #[serde(default)]
+    cleaning: Option<Retention>,
+}
+
+/// How long files stay that were rewritten as others.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Retention {
+    /// For those who read an older list of files.
+    #[serde(default = "usual_keep")]
+    #[schemars(with = "String")]
+    keep: Pause,
+    /// Accepts a `keep` below 7 days: whoever reads an older list for longer fails in the middle.
+    #[serde(default)]
+    accept_short: bool,
+}
+
+/// Files of others are not touched sooner, unless the pipeline says otherwise.
+const QUIET: Pause = Pause(Duration::from_secs(600));
+
+fn usual_keep() -> Pause {
+    Cleaning::default().keep
+}
+
+impl From<Retention> for Cleaning {
+    /// The log of a folder stays.
+    fn from(told: Retention) -> Self {
+        Self { keep: told.keep, log: told.keep, accept_short: told.accept_short }
+    }
 }
 
 fn default_target() -> ByteSize {
@@ -50,7 +87,18 @@ fn default_target() -> ByteSize {
 pub(super) fn settings(pipeline: &Pipeline) -> Result<(Settings, String), Vec<ParamError>> {
     let value = Value::Object(pipeline.sink.params.clone());
     let params: Params = serde_path_to_error::deserialize(value).map_err(|cause| vec![undecoded(cause)])?;
-    let problems = problems(&params, &pipeline.sink.format);
+    let compacts = pipeline.pattern == Pattern::Compact;
+    let mut problems = problems(&params, &pipeline.sink.format);
+    if params.quiet.is_some() && !compacts {
+        problems.push(ParamError {
+            path: "quiet".to_owned(),
+            code: error::CONTRADICTION,
+            message: "only `pattern: compact` waits for files of others".to_owned(),
+            fix: Some("leave it out".to_owned()),
+        });
+    }
+    let cleaning = params.cleaning.map(Cleaning::from);
+    problems.extend(cleaning.and_then(|cleaning| cleaning.check(pipeline.limits.deadline.0).err()));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -65,6 +113,9 @@ pub(super) fn settings(pipeline: &Pipeline) -> Result<(Settings, String), Vec<Pa
     };
     let keep_versions = params.expose.keep().map_err(|bad| vec![bad])?;
     let settings = Settings {
+        id: pipeline.sink.id(),
+        others: compacts.then(|| Others { quiet: params.quiet.unwrap_or(QUIET).0 }),
+        cleaning,
         // Only what replaces everything is a version.
         keep_versions: if pipeline.sink.write == WriteMode::ReplaceAll { keep_versions } else { 1 },
         format,

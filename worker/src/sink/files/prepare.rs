@@ -13,7 +13,7 @@ use windrow_common::{
 };
 
 use super::{
-    FilesSink, STAGE_FOLDER,
+    FilesSink, STAGE_FOLDER, partition_folder,
     schema::{file_schema, grown, is_instant},
     state::State,
 };
@@ -37,7 +37,7 @@ pub(super) async fn prepare(sink: &FilesSink, next: Next) -> Result<IntentBody> 
             && !sink.settings.partition_by.iter().any(|column| column == name)
     });
     change::check_rewrites(&plan.rewrite, cursor)?;
-    let remove = plan.remove.iter().cloned().collect();
+    let remove = state.with_retired(plan.remove.clone());
     let rewriter = Rewriter {
         storage: &sink.storage,
         schema: without(&schema, &sink.settings.partition_by),
@@ -71,9 +71,9 @@ pub(super) async fn prepare(sink: &FilesSink, next: Next) -> Result<IntentBody> 
     })
 }
 
-/// Where rows of a published or staged file in `folder` are staged again.
+/// Where rows of a file in `folder` are staged again, be it published, staged or aside.
 fn staged_folder(folder: &str) -> String {
-    joined(&[STAGE_FOLDER, folder.strip_prefix(STAGE_FOLDER).unwrap_or(folder)])
+    joined(&[STAGE_FOLDER, partition_folder(folder)])
 }
 
 pub(super) fn check_position(state: &State, next: Seq, previous: Option<Digest>) -> Result<()> {

@@ -32,7 +32,7 @@ pub(super) enum Publishing {
     Overtaken,
 }
 
-/// Copies what `entry`, the newest of the log, adds to its published names and deletes what it removes.
+/// Copies what `entry`, the newest of the log, adds to its published names, tells readers of lists, and deletes what it removes.
 pub(super) async fn publish(log: &Log, entry: &Entry) -> Result<Publishing> {
     let missing = OnceLock::new();
     stream::iter(entry.add.iter().map(Ok))
@@ -54,6 +54,7 @@ pub(super) async fn publish(log: &Log, entry: &Entry) -> Result<Publishing> {
             .at(staged)
             .fix("restore the file, or load its window again"));
     }
+    log.tell_readers(entry.seq).await?;
     delete_all(log, &entry.remove).await?;
     log.note_published(entry.seq);
     Ok(Publishing::Complete)
@@ -67,7 +68,8 @@ pub(super) async fn tidy(log: &Log, keeps: bool, state: &State) -> Result<()> {
     if !log.is_published(newest.seq) {
         publish(log, &newest).await?;
     }
-    let staged: Vec<String> = newest.add.into_iter().map(|file| file.staged).collect();
+    let staged = newest.add.into_iter().filter(|file| !file.is_aside()).map(|file| file.staged);
+    let staged: Vec<String> = staged.collect();
     if keeps {
         // One that is not there any more was put there before, by whoever deleted it.
         stream::iter(staged.iter().map(Ok))
@@ -81,7 +83,9 @@ pub(super) async fn tidy(log: &Log, keeps: bool, state: &State) -> Result<()> {
 
 /// Whether a file stands at its published place, copying it there if need be.
 async fn present(log: &Log, file: &File) -> Result<bool> {
-    if let Copied::Made = log.storage().copy_if_absent(&file.staged, &file.path).await? {
+    if !file.is_aside()
+        && let Copied::Made = log.storage().copy_if_absent(&file.staged, &file.path).await?
+    {
         return Ok(true);
     }
     match log.storage().head(&file.path).await?.map(|found| found.size) {

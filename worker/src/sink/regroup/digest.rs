@@ -25,7 +25,7 @@ pub(super) struct RowDigest {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) rows: u64,
-    sum: u128,
+    pub(super) sum: u128,
 }
 
 impl RowDigest {

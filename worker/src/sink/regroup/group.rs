@@ -8,7 +8,7 @@ use windrow_common::{
     compaction::GroupRef,
     error,
     id::SinkId,
-    manifest::Digest,
+    manifest::{Digest, Input},
     window::{Axis, Window},
 };
 
@@ -45,6 +45,16 @@ pub struct Member {
     /// Absent where nobody wrote it down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
+    /// Of a file of others: what it was when it was found. It may have changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+impl Bin {
+    /// The stretch its rows are said to lie in.
+    pub(super) fn told_window(&self) -> Window {
+        self.window.unwrap_or_else(everywhere)
+    }
 }
 
 impl Group {
@@ -60,6 +70,20 @@ impl Group {
     pub fn window(&self) -> Option<Window> {
         let first = self.bins.first()?.window?;
         self.bins.iter().try_fold(first, |hull, bin| join(hull, bin.window?))
+    }
+
+    /// What a manifest says was read for it, file by file.
+    pub fn inputs(&self) -> Vec<Input> {
+        let of_bin = |(number, bin): (u32, &Bin)| {
+            let input = move |member: &Member| Input {
+                name: member.path.clone(),
+                bytes: member.bytes,
+                version: member.version.clone(),
+                into: Some(number),
+            };
+            bin.files.iter().map(input).collect::<Vec<_>>()
+        };
+        (0..).zip(&self.bins).flat_map(of_bin).collect()
     }
 
     /// What a coordinator is told of it.
@@ -96,6 +120,14 @@ pub(super) fn join(one: Window, two: Window) -> Option<Window> {
         return None;
     }
     Window::new(one.axis(), one.start().min(two.start()), one.end().max(two.end())).ok()
+}
+
+/// Where rows lie of which nobody knows: anywhere. A file that is said to lie there is said nothing of.
+pub(in crate::sink) fn everywhere() -> Window {
+    match Window::new(Axis::Time, i64::MIN, i64::MAX) {
+        Ok(window) => window,
+        Err(_) => unreachable!("the least number is smaller than the greatest"),
+    }
 }
 
 /// Writes a group's list, and gives what a coordinator is told of it; durable when it returns.

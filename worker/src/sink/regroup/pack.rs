@@ -44,6 +44,8 @@ pub(in crate::sink) struct Found<'a> {
     pub(in crate::sink) path: &'a str,
     pub(in crate::sink) bytes: u64,
     pub(in crate::sink) rows: Option<u64>,
+    /// Of a file of others: what it is now.
+    pub(in crate::sink) version: Option<&'a str>,
     pub(in crate::sink) partition: &'a BTreeMap<String, Option<String>>,
     pub(in crate::sink) window: Option<Window>,
     /// Every row says by its cursor which window it is of.
@@ -158,7 +160,12 @@ fn bin_of(files: &[Found<'_>]) -> Option<Bin> {
         None => None,
         Some(hull) => Some(files.iter().try_fold(hull, |hull, file| join(hull, file.window?))?),
     };
-    let member = |file: &Found<'_>| Member { path: file.path.to_owned(), bytes: file.bytes, rows: file.rows };
+    let member = |file: &Found<'_>| Member {
+        path: file.path.to_owned(),
+        bytes: file.bytes,
+        rows: file.rows,
+        version: file.version.map(str::to_owned),
+    };
     Some(Bin { partition: first.partition.clone(), window, files: files.iter().map(member).collect() })
 }
 
@@ -212,6 +219,7 @@ mod tests {
             path: file.0,
             bytes: file.1,
             rows: Some(1),
+            version: None,
             partition,
             window: file.2,
             told_apart: file.3,
@@ -285,6 +293,7 @@ mod tests {
             path,
             bytes: 1 << 20,
             rows: None,
+            version: None,
             partition: &partition,
             window: None,
             told_apart: false,
@@ -312,6 +321,7 @@ mod tests {
                 path,
                 bytes: *bytes,
                 rows: None,
+                version: None,
                 partition: &partitions[*p as usize],
                 window: (*hour > 0).then(|| time(*hour, hour + 1)),
                 told_apart: *told_apart,

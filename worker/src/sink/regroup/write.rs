@@ -10,15 +10,13 @@ use arrow_array::{RecordBatch, new_null_array};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, SchemaRef};
 use futures::TryStreamExt;
-use windrow_common::{
-    error,
-    manifest::StagedFile,
-    window::{Axis, Window},
-};
+use windrow_common::{error, manifest::StagedFile};
 
 use super::{
+    columns,
     digest::{RowDigest, Seen},
     group::{Bin, Group},
+    text::{self, Text},
 };
 use crate::{
     error::{Result, WorkerError},
@@ -31,25 +29,30 @@ const PARQUET: FileFormat = FileFormat::Parquet { metadata: BTreeMap::new() };
 /// Encoded bytes a row group may reach, held in memory until it is ended.
 const ROW_GROUP_BYTES: usize = 32 << 20;
 
-/// Where rows lie of which nobody knows: anywhere. A file that is said to lie there is said nothing of.
-pub(in crate::sink) fn everywhere() -> Window {
-    match Window::new(Axis::Time, i64::MIN, i64::MAX) {
-        Ok(window) => window,
-        Err(_) => unreachable!("the least number is smaller than the greatest"),
-    }
-}
-
 /// Rewrites groups of one table.
 pub(in crate::sink) struct Regrouper<'a> {
     pub(in crate::sink) storage: &'a Storage,
-    /// Of the data files: partition columns are not in them.
-    pub(in crate::sink) schema: SchemaRef,
+    pub(in crate::sink) form: Form,
+    /// The folder for the rows of files in that folder.
+    pub(in crate::sink) folder: fn(&str) -> String,
+    /// What new files' names end in, behind their format's ending.
+    pub(in crate::sink) suffix: &'a str,
     /// Whose names the new files carry.
     pub(in crate::sink) attempt: &'a Attempt,
     /// Is told of rows that were read.
     pub(in crate::sink) read: &'a (dyn Fn(u64) + Send + Sync),
     /// Files named so far.
     pub(in crate::sink) count: AtomicU32,
+}
+
+/// What the files are.
+#[derive(Clone, Debug)]
+pub(in crate::sink) enum Form {
+    /// Parquet of these columns, partition columns left out: they are not in data files.
+    Table(SchemaRef),
+    /// Parquet of whatever columns the files have.
+    Parquet,
+    Text(Text),
 }
 
 impl Regrouper<'_> {
@@ -63,16 +66,31 @@ impl Regrouper<'_> {
     }
 
     async fn one(&self, bin: &Bin) -> Result<StagedFile> {
-        let Some(first) = bin.files.first() else {
-            return Err(WorkerError::never(error::INTERNAL, "a file was to be made of none"));
-        };
-        let mut output = self.create(&first.path, bin)?;
+        match &self.form {
+            Form::Table(schema) => self.parquet(bin, schema).await,
+            Form::Parquet => self.parquet(bin, &self.columns_of(bin).await?).await,
+            Form::Text(text) => text::join(self, bin, *text).await,
+        }
+    }
+
+    /// The columns that files have together.
+    async fn columns_of(&self, bin: &Bin) -> Result<SchemaRef> {
+        let mut together = columns::Together::default();
+        for member in &bin.files {
+            let batches = read_file(self.storage, &member.path, member.bytes).await?;
+            together.add(batches.schema()).map_err(|cause| cause.at(member.path.clone()))?;
+        }
+        Ok(together.schema())
+    }
+
+    async fn parquet(&self, bin: &Bin, schema: &SchemaRef) -> Result<StagedFile> {
+        let mut output = self.create(bin, schema)?;
         let mut digest = RowDigest::default();
         for member in &bin.files {
             let before = digest.seen().rows;
             let mut batches = read_file(self.storage, &member.path, member.bytes).await?;
             while let Some(batch) = batches.try_next().await.map_err(|cause| read_failure(cause, &member.path))? {
-                let batch = self.shape(&batch, &member.path)?;
+                let batch = shape(&batch, schema, &member.path)?;
                 digest.add(&batch)?;
                 output.write(&batch).await?;
                 (self.read)(batch.num_rows() as u64);
@@ -83,8 +101,8 @@ impl Regrouper<'_> {
                 return Err(differs(message, &member.path));
             }
         }
-        let staged = output.finish(bin.window.unwrap_or_else(everywhere)).await?;
-        let (read, written) = (digest.seen(), self.again(&staged).await?);
+        let staged = output.finish(bin.told_window()).await?;
+        let (read, written) = (digest.seen(), self.again(&staged, schema).await?);
         match read == written {
             true => Ok(staged),
             false => {
@@ -94,53 +112,61 @@ impl Regrouper<'_> {
     }
 
     /// What a reader finds in a file.
-    async fn again(&self, staged: &StagedFile) -> Result<Seen> {
+    async fn again(&self, staged: &StagedFile, schema: &SchemaRef) -> Result<Seen> {
         let mut digest = RowDigest::default();
         let mut batches = read_file(self.storage, &staged.path, staged.bytes).await?;
         while let Some(batch) = batches.try_next().await.map_err(|cause| read_failure(cause, &staged.path))? {
-            digest.add(&self.shape(&batch, &staged.path)?)?;
+            digest.add(&shape(&batch, schema, &staged.path)?)?;
         }
         Ok(digest.seen())
     }
 
-    /// A new file beside the one at `path`.
-    fn create(&self, path: &str, bin: &Bin) -> Result<OpenFile> {
-        let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let name = StagedName::new(&self.attempt.task, self.attempt.token, number, "parquet");
-        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    fn create(&self, bin: &Bin, schema: &SchemaRef) -> Result<OpenFile> {
         let plan = FilePlan {
-            path: joined(&[folder, &name.to_string()]),
+            path: self.place(bin, "parquet")?,
             partition: bin.partition.clone(),
             format: &PARQUET,
-            schema: &self.schema,
+            schema,
             stats: true,
             row_group_bytes: ROW_GROUP_BYTES,
         };
         OpenFile::new(self.storage, plan)
     }
 
-    /// The rows in the table's types and order; columns the file lacks are null. A value that has no place in its column's type
-    /// is an error and never a null.
-    fn shape(&self, batch: &RecordBatch, path: &str) -> Result<RecordBatch> {
-        let strict = CastOptions { safe: false, ..CastOptions::default() };
-        let columns = self.schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
-            Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
-            Some(column) => cast_with_options(column, field.data_type(), &strict),
-            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
-        });
-        columns
-            .collect::<Result<Vec<_>, ArrowError>>()
-            .and_then(|columns| RecordBatch::try_new(self.schema.clone(), columns))
-            .map_err(|cause| {
-                WorkerError::never(error::COMPACTION_UNSUPPORTED, "a data file does not have the table's columns")
-                    .at(path.to_owned())
-                    .fix("rewrite that file by the engine that wrote it, or leave its partition alone")
-                    .because(cause)
-            })
+    /// The path of the file that a bin becomes.
+    pub(super) fn place(&self, bin: &Bin, extension: &str) -> Result<String> {
+        let Some(first) = bin.files.first() else {
+            return Err(WorkerError::never(error::INTERNAL, "a file was to be made of none"));
+        };
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let ending = format!("{extension}{}", self.suffix);
+        let name = StagedName::new(&self.attempt.task, self.attempt.token, number, &ending);
+        let folder = first.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        Ok(joined(&[&(self.folder)(folder), &name.to_string()]))
     }
 }
 
-fn differs(message: String, path: &str) -> WorkerError {
+/// The rows in the table's types and order; columns the file lacks are null. A value that has no place in its column's type
+/// is an error and never a null.
+fn shape(batch: &RecordBatch, schema: &SchemaRef, path: &str) -> Result<RecordBatch> {
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+        Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
+        Some(column) => cast_with_options(column, field.data_type(), &strict),
+        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+    });
+    columns
+        .collect::<Result<Vec<_>, ArrowError>>()
+        .and_then(|columns| RecordBatch::try_new(schema.clone(), columns))
+        .map_err(|cause| {
+            WorkerError::never(error::COMPACTION_UNSUPPORTED, "a data file does not have the table's columns")
+                .at(path.to_owned())
+                .fix("rewrite that file by the engine that wrote it, or leave its partition alone")
+                .because(cause)
+        })
+}
+
+pub(super) fn differs(message: String, path: &str) -> WorkerError {
     WorkerError::never(error::GROUP_DIFFERS, message).at(path.to_owned()).fix(
         "nothing was changed, and the files stay as they are; check the file with a Parquet reader, and report this",
     )

@@ -130,7 +130,8 @@ impl Source for DeltaSource {
         let window = Some(window).filter(|window| window.axis() == Axis::Time && self.cursor.is_some());
         let files = snapshot.files.iter().filter(|(_, file)| window.is_none_or(|window| file.may_hold(window)));
         let version = Some(snapshot.version.to_string());
-        let input = |(name, bytes): (&String, u64)| Input { name: name.clone(), bytes, version: version.clone() };
+        let input =
+            |(name, bytes): (&String, u64)| Input { name: name.clone(), bytes, version: version.clone(), into: None };
         Ok(files.map(|(name, file)| input((name, file.bytes)).into()).collect())
     }
 

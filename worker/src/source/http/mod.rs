@@ -87,7 +87,7 @@ impl Source for HttpSource {
             version = service.version(&ask, None).await?;
             self.unversioned.store(version.is_none(), Ordering::Relaxed);
         }
-        Ok(vec![Input { name: ask.shown, bytes: 0, version }.into()])
+        Ok(vec![Input { name: ask.shown, bytes: 0, version, into: None }.into()])
     }
 
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream> {

@@ -243,7 +243,7 @@ mod tests {
             send.try_send(part).unwrap();
         }
         drop(send);
-        let pin = Input { name: "in".to_owned(), bytes: bytes as u64, version: None };
+        let pin = Input { name: "in".to_owned(), bytes: bytes as u64, version: None, into: None };
         content(Opened { pin, payload: Payload::Parts(receive) }, compression).await
     }
 

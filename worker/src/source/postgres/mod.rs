@@ -114,7 +114,7 @@ impl Source for PostgresSource {
         let snapshot = snapshot.map_err(|cause| source_error(cause, session.place()))?;
         let version = format!("columns {}, not before snapshot {snapshot}", layout.digest);
         let name = format!("{} of {}", self.config.what.name(), session.place());
-        let input = Input { name, bytes: 0, version: Some(version) };
+        let input = Input { name, bytes: 0, version: Some(version), into: None };
         Ok(vec![Slice { open: Some(Arc::new(Desk::with(session))), ..Slice::from(input) }])
     }
 
@@ -207,7 +207,7 @@ impl Source for PostgresSource {
 
 fn shard(name: &str, part: &Part, desk: Option<Desk>, text: String) -> Slice {
     let version = format!("columns {}, {}", part.columns, part.name());
-    let input = Input { name: name.to_owned(), bytes: 0, version: Some(version) };
+    let input = Input { name: name.to_owned(), bytes: 0, version: Some(version), into: None };
     Slice { input, part: Some(text), open: desk.map(|desk| Arc::new(desk) as Arc<dyn Any + Send + Sync>) }
 }
 

@@ -138,7 +138,7 @@ impl Source for Synthetic {
     async fn resolve(&self, window: &Window) -> Result<Vec<Slice>> {
         self.ids(window)?;
         let version = format!("{:?} seed {} payload {}", self.density, self.seed, self.payload_bytes);
-        Ok(vec![Input { name: format!("synthetic/{window}"), bytes: 0, version: Some(version) }.into()])
+        Ok(vec![Input { name: format!("synthetic/{window}"), bytes: 0, version: Some(version), into: None }.into()])
     }
 
     async fn read(&self, _: &Slice, window: &Window) -> Result<RowStream> {

@@ -3,12 +3,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use windrow_common::{error, manifest::Input};
+use windrow_common::error;
 
 use super::*;
 use crate::sink::{
     Refusal,
-    regroup::{Bin, Group, Member, Packing},
+    regroup::{Bin, Group, Packing},
 };
 
 pub(super) const RULE: Packing =
@@ -49,7 +49,6 @@ pub(super) async fn rewritten(sink: &DeltaSink, group: &Group, number: u8) -> Re
     let pipeline: windrow_common::id::PipelineName = "flights".parse().unwrap();
     let (window, revision) = (attempt.window, 0);
     let intent = IntentTask { task, pipeline: pipeline.clone(), window, revision, token, manifest: reference };
-    let input = |member: &Member| Input { name: member.path.clone(), bytes: member.bytes, version: None };
     let manifest = Manifest {
         task,
         token,
@@ -61,7 +60,7 @@ pub(super) async fn rewritten(sink: &DeltaSink, group: &Group, number: u8) -> Re
         schema: done.schema,
         files: done.files,
         dead_letters: Vec::new(),
-        inputs: group.members().map(input).collect(),
+        inputs: group.inputs(),
         counts,
     };
     Ok((intent, manifest))

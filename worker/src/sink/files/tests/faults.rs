@@ -117,6 +117,8 @@ fn faulty(place: &Place, fault: Fault, times: usize) -> FilesSink {
         log: log::Log::new(Storage::over(objects, place.storage.url().clone())),
         storage: place.storage.clone(),
         settings: settings(),
+        clock: SystemClock::new(),
+        later: 0,
     }
 }
 
@@ -207,7 +209,7 @@ async fn a_crash_between_the_copies_and_the_removals_is_made_good() {
     let task = sealed(&sink, 2, WriteMode::ReplaceWindow, hours(0, 10), rows_of(hours(0, 10), "b")).await;
     let (body, digest) = intent(&sink, 2, Some(first), vec![task]).await;
     // What such a crash leaves: the entry and the copy, and the removed file still there.
-    let entry = entry::Entry::applied(&body, &digest);
+    let entry = entry::Entry::applied(&body, &digest, sink.committer());
     assert!(matches!(sink.log.create(&entry).await.unwrap(), log::Created::Mine));
     std::fs::copy(place.folder.path().join(&entry.add[0].staged), place.folder.path().join(&entry.add[0].path))
         .unwrap();

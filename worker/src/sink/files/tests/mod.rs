@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod committing;
+mod compacting;
 mod faults;
 mod going_back;
 mod preparing;
@@ -29,6 +30,9 @@ mod specs;
 
 fn settings() -> Settings {
     Settings {
+        id: "lake".parse().unwrap(),
+        others: None,
+        cleaning: None,
         format: FileFormat::Parquet { metadata: BTreeMap::new() },
         partition_by: Vec::new(),
         target_bytes: 1 << 20,

@@ -46,7 +46,7 @@ async fn a_zombie_brings_no_removed_file_back() {
     let task = sealed(&zombie, 1, WriteMode::ReplaceWindow, hours(0, 10), rows_of(hours(0, 10), "old")).await;
     let (body, digest) = intent(&zombie, 1, None, vec![task]).await;
     // It got as far as the log entry.
-    let entry = entry::Entry::applied(&body, &digest);
+    let entry = entry::Entry::applied(&body, &digest, zombie.committer());
     assert!(matches!(zombie.log.create(&entry).await.unwrap(), log::Created::Mine));
     // Another finishes the commit and replaces its window.
     let other = sink(&place);
