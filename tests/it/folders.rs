@@ -293,6 +293,8 @@ pipelines:
 async fn what_would_be_rewritten_is_told_first() {
     let Some(python) = python("what_would_be_rewritten_is_told_first") else { return };
     let mut filled = Filled::new(python, None, "json");
+    let (ended, said) = filled.tried(&["run", filled.arg()], &[]);
+    assert!(ended, "an empty folder has nothing to do: {said}");
     for _ in 0..8 {
         filled.add().await;
     }
@@ -304,11 +306,31 @@ async fn what_would_be_rewritten_is_told_first() {
     assert!(told.contains("rewrote 8 files"), "{told}");
     let (_, told) = filled.tried(&ask, &[]);
     assert!(told.contains("nothing to do"), "{told}");
+    // A table is not compacted behind its log's back.
     let log = filled.folder.path().join("lake/events/_delta_log");
     fs::create_dir(&log).unwrap();
     fs::write(log.join("00000000000000000000.json"), "{}").unwrap();
     let (ended, told) = filled.tried(&ask, &[]);
     assert!(!ended && told.contains("WR-K042") && told.contains("format: delta"), "{told}");
+}
+
+/// The example does what its page says.
+#[test]
+fn the_example_of_a_folder_becomes_two_files() {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/folder");
+    let folder = tempfile::tempdir().unwrap();
+    for file in below(&from).iter().filter(|file| !file.contains("/_windrow/") && !file.contains("/.windrow/")) {
+        let to = folder.path().join(Path::new(file).strip_prefix(&from).unwrap());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(file, to).unwrap();
+    }
+    let output = run(&["run", folder.path().to_str().unwrap()]).unwrap();
+    assert!(
+        text(&output.stdout).contains("events: 12 files became 2"),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
 }
 
 const LOADED: &str = "version: 1

@@ -90,6 +90,15 @@ pub(super) fn check_shared(lane: &[&(&Entry, Pipeline)], findings: &mut Findings
             .error(error::CONTRADICTION, span, message)
             .fix(format!("remove it, and add `compaction` to `{}`", other.name));
     }
+    let mut compacts = lane.iter().filter(|(_, pipeline)| pipeline.pattern == Pattern::Compact);
+    if let Some((_, first)) = compacts.next() {
+        for (entry, other) in compacts.filter(|(_, other)| other.sink.format != first.sink.format) {
+            let span =
+                entry.node.place(&["sink", "format"].map(|key| Step::Key(key.to_owned()))).unwrap_or(entry.key_span);
+            let message = format!("`{}` and `{}` compact one folder as files of two formats", first.name, other.name);
+            findings.error(error::CONTRADICTION, span, message).fix("give each format a folder of its own");
+        }
+    }
     let told: Vec<_> = lane.iter().filter_map(|(entry, one)| Some((*entry, one, one.compaction.as_ref()?))).collect();
     let Some(((_, first, rule), rest)) = told.split_first() else { return };
     for (entry, other, _) in rest.iter().filter(|(_, _, theirs)| theirs != rule) {

@@ -71,8 +71,12 @@ fn what_makes_no_sense_is_found_where_it_stands() {
 
 #[test]
 fn only_tables_whose_files_can_be_rewritten_are_compacted() {
-    let files = "format: parquet, path: visits }\n    compaction: {}";
-    let loaded = load(&SOUND.replacen("format: delta, path: visits }", files, 1));
+    let with = |format: &str| {
+        let sink = format!("format: {format}, path: visits }}\n    compaction: {{}}");
+        load(&SOUND.replacen("format: delta, path: visits }", &sink, 1))
+    };
+    assert_eq!(found(&with("parquet")), Vec::<String>::new());
+    let loaded = with("postgres");
     assert_eq!(found(&loaded), ["error WR-K042 11:5"]);
     assert!(loaded.diagnostics[0].fix.as_deref().is_some_and(|fix| fix.contains("format: delta")));
 }
@@ -83,4 +87,15 @@ fn a_table_is_compacted_by_whoever_loads_it_and_in_one_way() {
     let loaded = load(&both);
     assert!(found(&loaded).len() == 1 && found(&loaded)[0].starts_with("error WR-P009"), "{:?}", found(&loaded));
     assert!(loaded.diagnostics[0].fix.as_deref().is_some_and(|fix| fix.contains("`compaction` to `visits`")));
+}
+
+#[test]
+fn files_of_two_formats_are_not_compacted_in_one_folder() {
+    let sink = |format: &str| format!("    pattern: compact\n    sink: {{ to: lake, format: {format}, path: old }}\n");
+    let file = |one: &str, two: &str| {
+        let head = "version: 1\nconnections:\n  lake: { type: local, root: /lake }\npipelines:\n";
+        load(&format!("{head}  a:\n{}  b:\n{}", sink(one), sink(two)))
+    };
+    assert_eq!(found(&file("csv", "csv")), Vec::<String>::new());
+    assert_eq!(found(&file("csv", "parquet")), ["error WR-P009 10:31"]);
 }

@@ -62,7 +62,7 @@ pub(super) fn connectors() -> Connectors {
     };
     let files = SinkConnector {
         kind: "files",
-        formats: &["parquet", "csv"],
+        formats: &["parquet", "csv", "postgres"],
         connections: &["local"],
         staging: &[],
         capabilities: Capabilities {

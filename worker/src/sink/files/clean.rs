@@ -6,13 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    FilesSink, folder,
+    ASIDE_FOLDER, FilesSink, folder,
     state::{Retired, State},
 };
 use crate::{
     error::{Result, WorkerError},
     sink::cleaning::{Extent, Stale},
-    stage::StagedName,
 };
 
 /// Objects looked at a time.
@@ -25,22 +24,32 @@ pub(super) async fn stale(sink: &FilesSink, extent: Extent) -> Result<Stale> {
     let mut stale = Stale { keep, ..Stale::default() };
     if may_go {
         let state = sink.log.refresh().await?;
-        stale.files = unchanged(sink, &state, &long_retired(sink, &state).await?).await?;
+        let seen = |path: &str| !is_aside(path);
+        stale.files = unchanged(sink, &state, &long_retired(sink, &state, seen).await?).await?;
     }
     Ok(stale)
 }
 
-/// Retired files that readers of an older list may still read.
+/// Retired files aside that readers of an older list may still read. Others are no sweep's business.
 pub(super) async fn still_read(sink: &FilesSink, state: &State) -> Result<BTreeSet<String>> {
-    let over = long_retired(sink, state).await?;
-    Ok(state.retired.keys().filter(|path| !over.contains(path.as_str())).cloned().collect())
+    let over = long_retired(sink, state, is_aside).await?;
+    let read = |path: &&String| is_aside(path) && !over.contains(path.as_str());
+    Ok(state.retired.keys().filter(read).cloned().collect())
 }
 
-/// Files retired longer ago than they are kept, by the committer's clock and by the store's: one that is behind must not have a
+fn is_aside(path: &str) -> bool {
+    path.starts_with(ASIDE_FOLDER)
+}
+
+/// Such files that were retired longer ago than they are kept, by the committer's clock and by the store's: one that is behind must not have a
 /// file go early.
-async fn long_retired<'a>(sink: &FilesSink, state: &'a State) -> Result<BTreeSet<&'a str>> {
-    let before = sink.now() - sink.keep_ms();
-    let old = || state.retired.iter().filter(|(_, file)| file.since < before);
+async fn long_retired<'a>(
+    sink: &FilesSink,
+    state: &'a State,
+    such: impl Fn(&str) -> bool,
+) -> Result<BTreeSet<&'a str>> {
+    let before = sink.now().saturating_sub(sink.keep_ms());
+    let old = || state.retired.iter().filter(|(path, file)| such(path) && file.since < before);
     let commits: BTreeSet<u64> = old().map(|(_, file)| file.seq).collect();
     let late = stream::iter(commits)
         .map(|seq| async move {
@@ -56,12 +65,8 @@ async fn long_retired<'a>(sink: &FilesSink, state: &'a State) -> Result<BTreeSet
 /// Those that are what they were when their rows were read: a file that somebody wrote again has rows of its own. With the commit
 /// that does without each.
 async fn unchanged(sink: &FilesSink, state: &State, old: &BTreeSet<&str>) -> Result<BTreeMap<String, Option<u64>>> {
-    let standing = |path: &&str| StagedName::parse(path).is_none() && !state.files.contains_key(*path);
-    let files: Vec<(String, Retired)> = old
-        .iter()
-        .filter(|path| standing(path))
-        .filter_map(|path| Some(((*path).to_owned(), state.retired.get(*path)?.clone())))
-        .collect();
+    let known = |path: &&str| Some(((*path).to_owned(), state.retired.get(*path)?.clone()));
+    let files: Vec<(String, Retired)> = old.iter().filter_map(known).collect();
     stream::iter(files)
         .map(|(path, retired)| async move {
             let Some(meta) = sink.storage.head(&path).await? else { return Ok(None) };

@@ -33,8 +33,8 @@ use crate::{
 const HEADS_AT_A_TIME: usize = 32;
 /// What rewritten files' names end in, so that `*.parquet` in any folder finds none of them.
 const SUFFIX: &str = ".aside";
-/// Most files one commit forgets.
-const MOST_FORGOTTEN: usize = 1_000;
+/// Most files one commit looks whether they are gone; the next one looks at others.
+const MOST_LOOKED_AT: usize = 1_000;
 
 /// Where rows of files in `folder` are written together.
 fn aside_folder(folder: &str) -> String {
@@ -171,14 +171,19 @@ async fn check_there(sink: &FilesSink, state: &State, inputs: &[Input]) -> Resul
 
 /// Retired files that were kept long enough and are gone: a file that comes by such a name is a new one.
 async fn forgotten(sink: &FilesSink, state: &State) -> Result<Vec<String>> {
-    let before = sink.now() - sink.keep_ms();
-    let old: Vec<String> =
+    let before = sink.now().saturating_sub(sink.keep_ms());
+    let mut old: Vec<String> =
         state.retired.iter().filter(|(_, file)| file.since < before).map(|(path, _)| path.clone()).collect();
-    let absent = stream::iter(old)
+    let round = usize::try_from(state.seq).unwrap_or_default().wrapping_mul(MOST_LOOKED_AT);
+    let first = round.checked_rem(old.len()).unwrap_or_default();
+    old.rotate_left(first);
+    old.truncate(MOST_LOOKED_AT);
+    stream::iter(old)
         .map(|path| async move { Ok::<_, WorkerError>(sink.storage.head(&path).await?.is_none().then_some(path)) })
         .buffered(HEADS_AT_A_TIME)
-        .try_filter_map(|path| std::future::ready(Ok(path)));
-    absent.take(MOST_FORGOTTEN).try_collect().await
+        .try_filter_map(|path| std::future::ready(Ok(path)))
+        .try_collect()
+        .await
 }
 
 /// As manifests and intents hold it; null where others alone wrote the files.

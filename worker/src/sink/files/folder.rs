@@ -87,7 +87,7 @@ pub(super) async fn find(sink: &FilesSink, state: &State, others: Others) -> Res
 }
 
 /// What names of the format end in.
-pub(super) fn endings(format: &FileFormat) -> &'static [&'static str] {
+fn endings(format: &FileFormat) -> &'static [&'static str] {
     match format {
         FileFormat::Parquet { .. } => &[".parquet"],
         FileFormat::Csv { .. } => &[".csv"],
