@@ -8,7 +8,6 @@ mod growth;
 mod machine;
 mod other;
 mod pass;
-mod peer;
 mod pg_sink;
 mod raw;
 mod report;
