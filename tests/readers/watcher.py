@@ -162,11 +162,15 @@ class Watcher:
 
     def pinned(self, versions):
         for version in versions:
-            table = DeltaTable(PLACE, version=version)
             for reader in READERS:
-                if digest(reader(table)) != self.digests[version]:
+                try:
+                    same = digest(reader(DeltaTable(PLACE, version=version))) == self.digests[version]
+                    fault = None if same else "not what it was"
+                except Exception as cause:
+                    fault = f"not whole any more: {cause}"
+                if fault:
                     self.count["unpinned"] += 1
-                    self.faults.append(f"version {version} is pinned and not what it was to {reader.__name__}")
+                    self.faults.append(f"version {version} is pinned and {fault} ({reader.__name__})")
         return self.said(pinned=len(versions))
 
     def end(self):

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fs, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tokio::{task::JoinHandle, time::Instant};
 use windrow_tests::peer::Peer;
@@ -78,16 +78,16 @@ async fn open(site: &mut Site<'_>, seed: u64, lasts: Duration) -> Result<(Arc<De
 }
 
 async fn course(site: &mut Site<'_>, desk: &Arc<Desk>, mut crew: Crew, lasts: Duration) -> Result<Outcome> {
-    let watcher = employ(desk, "watching", watch::watch);
+    let mut watcher = employ(desk, "watching", watch::watch);
     let replaced = employ(desk, "replacing windows", work::replace);
     let pinned = employ(desk, "pinning", work::pin);
     let written = employ(desk, "writing beside", work::write);
     let struck = strikes::strike(site, &mut crew, desk, Instant::now() + lasts).await;
     desk.end();
     // Whoever watches says best what is wrong, and has to see what the others have done.
-    let (mut writer, conflicts) = unless_seen(written, &watcher).await?;
-    let revisions = unless_seen(replaced, &watcher).await?;
-    let (held, refused) = unless_seen(pinned, &watcher).await?;
+    let (mut writer, conflicts) = unless_seen(written, &mut watcher).await?;
+    let revisions = unless_seen(replaced, &mut watcher).await?;
+    let (held, refused) = unless_seen(pinned, &mut watcher).await?;
     let strikes = struck?;
     settle(site, desk).await?;
     desk.close();
@@ -108,9 +108,12 @@ async fn course(site: &mut Site<'_>, desk: &Arc<Desk>, mut crew: Crew, lasts: Du
 }
 
 /// What somebody has done, unless the watcher has given up: then why.
-async fn unless_seen<T>(work: JoinHandle<Result<T>>, watcher: &JoinHandle<Result<Watcher>>) -> Result<T> {
+async fn unless_seen<T>(work: JoinHandle<Result<T>>, watcher: &mut JoinHandle<Result<Watcher>>) -> Result<T> {
     let done = work.await?;
-    ensure!(!watcher.is_finished(), "the watcher has ended");
+    if watcher.is_finished() {
+        watcher.await??;
+        bail!("the watcher has ended");
+    }
     done
 }
 
@@ -134,8 +137,7 @@ async fn check(site: &Site<'_>, desk: &Desk, end: &End, revisions: &Revisions) -
     site.check_ledger("rows", (desk.timeline.windows, end.seqs.len() as u64)).await?;
     let known: BTreeSet<&str> = end.paths.iter().map(String::as_str).collect();
     site.check_sweeps("rows", &known).await?;
-    let there = fs::read_dir(&desk.table)?.count();
-    let cleaned = known.len().saturating_sub(there);
+    let cleaned = known.iter().filter(|path| !desk.table.join(path).exists()).count();
     let kinds = ["loads", "rewrites", "appends by others", "deletes by others"];
     let idle: Vec<_> = kinds.iter().filter(|kind| !end.count.contains_key(**kind)).collect();
     ensure!(idle.is_empty() && cleaned > 0, "nothing came of {idle:?}, and {cleaned} files were cleaned away");

@@ -21,8 +21,8 @@ const MOST: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Looks between those at pinned versions.
 const PINS_EVERY: u32 = 10;
-/// For so long what the table gave up really stays.
-const KEEP: Duration = Duration::from_secs(8);
+/// For so long what the table gave up really stays: longer than anybody here stands still.
+const KEEP: Duration = Duration::from_secs(15);
 /// How much older it looks from then on: more than the pipeline's `cleaning.keep`.
 const OLDER: Duration = Duration::from_secs(3 * 3_600);
 
