@@ -13,6 +13,7 @@ use windrow_common::{
     window::{Axis, Window},
 };
 use windrow_proto::v1::{self, prepared::Outcome};
+use windrow_tests::peer::Peer;
 use windrow_worker::{
     commit::Committer,
     flight::{Part, StageService},
@@ -23,7 +24,6 @@ use windrow_worker::{
 use crate::{
     Settings, machine,
     pass::{self, Claims},
-    peer::Peer,
     report::{Goal, Report, grouped, mebibytes, millis, rounded},
     sample::{median, median_time, percentile},
     usage,

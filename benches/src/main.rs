@@ -1,14 +1,15 @@
 //! `windrow-benches`: figures beside their limits and peers, measured in one run of real processes, files and stores.
 //! Each bench is one file; it checks what it moved before it prints a figure.
 
+mod beside;
 mod claims;
+mod compaction;
 mod database;
 mod flight;
 mod growth;
 mod machine;
 mod other;
 mod pass;
-mod peer;
 mod pg_sink;
 mod raw;
 mod report;
@@ -29,7 +30,7 @@ use self::report::Report;
 #[derive(Debug, Parser)]
 #[command(name = "windrow-benches")]
 struct Args {
-    /// Which benches to run: year, windows, database, claims, growth, flight, pg_sink, scale; all unless given
+    /// Which benches to run: year, windows, database, claims, growth, flight, pg_sink, compaction, beside, scale; all unless given
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Fail when a goal is missed
@@ -63,6 +64,8 @@ const BENCHES: &[Bench] = &[
     ("growth", growth::run),
     ("flight", flight::run),
     ("pg_sink", pg_sink::run),
+    ("compaction", compaction::run),
+    ("beside", beside::run),
     ("scale", scale::run),
 ];
 

@@ -5,11 +5,10 @@ use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use windrow_tests::process::windrow;
+use windrow_tests::{peer::Peer, process::windrow};
 
 use crate::{
     Settings,
-    peer::Peer,
     report::{Goal, Report, mebibytes, rounded},
     sample::median,
     usage::{self, Finished},

@@ -4,11 +4,10 @@
 use std::{process::Command, time::Duration};
 
 use anyhow::{Result, ensure};
-use windrow_tests::{example::Example, process::windrow, reader};
+use windrow_tests::{example::Example, peer::python, process::windrow, reader};
 
 use crate::{
     Settings,
-    peer::python,
     report::{Goal, Report, mebibytes, seconds},
     sample::median,
     usage::{self, Finished},

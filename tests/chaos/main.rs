@@ -43,6 +43,14 @@ async fn neighbouring_versions_work_together_and_a_deadly_window_harms_no_other(
     course::run("neighbouring_versions_work_together_and_a_deadly_window_harms_no_other", &works).await;
 }
 
+/// Proves CO1, CO3, CO4, CO9, CO10, IL3. A minute of everything that may happen to one table, all at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_table_is_loaded_rewritten_and_cleaned_beside_other_writers_whoever_dies() {
+    let works: Vec<Work> = course::all().into_iter().filter(|work| work.name() == "one-table-1m").collect();
+    assert_eq!(works.len(), 1);
+    course::run("one_table_is_loaded_rewritten_and_cleaned_beside_other_writers_whoever_dies", &works).await;
+}
+
 /// The whole matrix, for `make chaos`: `CELLS=F3-*-delta` chooses, `FRESH=1` begins anew, `SEED=n` varies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes an hour; `make chaos` runs it"]

@@ -184,7 +184,9 @@ impl<'a> Site<'a> {
     }
 
     pub(crate) fn addresses(&self) -> String {
-        self.coordinators.iter().map(|part| part.address.as_str()).collect::<Vec<_>>().join(",")
+        // Whoever takes a dead one's place has its address.
+        let all: BTreeSet<&str> = self.coordinators.iter().map(|part| part.address.as_str()).collect();
+        all.into_iter().collect::<Vec<_>>().join(",")
     }
 
     /// Windows of a pipeline in a state, `published` for one.
@@ -237,14 +239,14 @@ impl<'a> Site<'a> {
             self.plot.dump(postgres, pipeline)?;
         }
         let found = self.plot.read_back(&self.ground.python, pipeline)?;
-        self.check_ledger(pipeline, &found).await?;
-        self.check_sweeps(pipeline, &found).await?;
+        self.check_ledger(pipeline, (self.windows(), found.seqs.len() as u64)).await?;
+        self.check_sweeps(pipeline, &found.live.iter().map(String::as_str).collect()).await?;
         let refused = |part: &Part| part.process.log().matches("\"message\":\"seal refused\"").count() as u64;
         Ok(Verdict { found, fenced: self.coordinators.iter().map(refused).sum() })
     }
 
     /// The records say what the sink says: nothing open, no intent, the same number of commits, one stretch covered.
-    async fn check_ledger(&self, pipeline: &str, found: &Found) -> Result<()> {
+    pub(crate) async fn check_ledger(&self, pipeline: &str, (windows, commits): (u64, u64)) -> Result<()> {
         let options = EtcdOptions { endpoints: self.etcd.clone(), ..EtcdOptions::default() };
         let store = Arc::new(EtcdStore::connect(options).await?);
         let guard = Guard { leader: Revision(0), epoch: 1 };
@@ -253,18 +255,17 @@ impl<'a> Site<'a> {
         let entry = table.pipeline(&name).context("the pipeline is not in the ledger")?;
         let open: Vec<_> = table.tasks_of(&name).map(|task| task.value.state.phase().to_string()).collect();
         ensure!(open.is_empty(), "tasks are open: {open:?}");
-        ensure!(entry.windows_published() == self.windows(), "{} windows are covered", entry.windows_published());
+        ensure!(entry.windows_published() == windows, "{} windows are covered", entry.windows_published());
         let sink = table.sink(&entry.sink).context("the sink is not in the ledger")?;
         ensure!(sink.intent.is_none(), "an intent is open");
         let head = sink.head.as_ref().map_or(0, |head| head.value.seq);
-        ensure!(head == found.seqs.len() as u64, "the ledger's head is {head}, the sink's seqs {:?}", found.seqs);
+        ensure!(head == commits, "the ledger's head is {head}, the sink has {commits} commits");
         Ok(())
     }
 
     /// Sooner or later no staged file is left that belongs to nothing.
-    async fn check_sweeps(&self, pipeline: &str, found: &Found) -> Result<()> {
+    pub(crate) async fn check_sweeps(&self, pipeline: &str, live: &BTreeSet<&str>) -> Result<()> {
         let folder = self.plot.table(pipeline);
-        let live: BTreeSet<&str> = found.live.iter().map(String::as_str).collect();
         let deadline = Instant::now() + SWEPT_WITHIN;
         loop {
             let orphans: Vec<String> =

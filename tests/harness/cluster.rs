@@ -188,12 +188,7 @@ impl Cluster {
 
     /// Which coordinator leads, by its log.
     pub fn leader(&self) -> Result<usize> {
-        let leads = |coordinator: &Coordinator| {
-            let log = coordinator.process.log();
-            let won = log.rfind("\"message\":\"leads\"");
-            let lost = log.rfind("does not lead any more");
-            won.is_some_and(|won| lost.is_none_or(|lost| lost < won))
-        };
+        let leads = |coordinator: &Coordinator| leads(&coordinator.process.log());
         self.coordinators.iter().position(leads).context("nobody leads")
     }
 
@@ -211,6 +206,12 @@ impl Cluster {
         };
         coordinators.chain(workers).map(|(name, log)| format!("== {name}\n{}\n", tail(log))).collect()
     }
+}
+
+/// Whether a coordinator leads, by its log.
+pub fn leads(log: &str) -> bool {
+    let (won, lost) = (log.rfind("\"message\":\"leads\""), log.rfind("does not lead any more"));
+    won.is_some_and(|won| lost.is_none_or(|lost| lost < won))
 }
 
 /// Reads a counter from a Prometheus page.

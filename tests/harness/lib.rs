@@ -10,6 +10,7 @@ pub mod jaeger;
 pub mod network;
 pub mod oracle;
 pub mod otlp;
+pub mod peer;
 pub mod postgres;
 pub mod process;
 pub mod proof;

@@ -1,6 +1,8 @@
 //! Cleaning takes away files that the sink's own records say were removed longer ago than they are kept, and the part of its
 //! log that nobody needs. Its order is that of sweeps: first it lists, then it asks what lives and what is pinned, then it looks
-//! at the table once more. Nothing goes because it is not known.
+//! at the table once more. Nothing goes because it is not known, and nothing that was not old enough when it was listed.
+
+use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use windrow_common::{failpoint, id::SinkId, pin::Version};
@@ -18,6 +20,14 @@ use crate::{
 /// Most files one cleaning takes away; the next one goes on.
 const MOST_FILES: usize = 100_000;
 const DELETES_AT_A_TIME: usize = 16;
+
+/// What may be taken away, as it was when it was listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List {
+    pub files: Vec<Candidate>,
+    /// Of the log.
+    pub log: BTreeSet<String>,
+}
 
 /// A file that may be taken away, and is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,18 +49,19 @@ pub struct Report {
 }
 
 /// The stale files that are there, with what the store says of them.
-pub async fn list(sink: &dyn Sink, stale: &Stale) -> Result<Vec<Candidate>> {
-    if stale.files.is_empty() {
-        return Ok(Vec::new());
+pub async fn list(sink: &dyn Sink, stale: Stale) -> Result<List> {
+    let Stale { files, log, .. } = stale;
+    if files.is_empty() {
+        return Ok(List { files: Vec::new(), log });
     }
     let found = sink.storage().objects().list(None).map_err(|cause| sink_error(cause, "")).try_filter_map(|object| {
         let path = object.location.to_string();
-        let removed_by = stale.files.get(&path).filter(|_| !is_a_record(&path)).copied();
+        let removed_by = files.get(&path).filter(|_| !is_a_record(&path)).copied();
         let candidate =
             removed_by.map(|removed_by| Candidate { object: Object { path, bytes: object.size }, removed_by });
         std::future::ready(Ok(candidate))
     });
-    found.take(MOST_FILES).try_collect().await
+    Ok(List { files: found.take(MOST_FILES).try_collect().await?, log })
 }
 
 /// Logs, manifests and intents are no files of a table, whatever a table says.
@@ -58,19 +69,15 @@ fn is_a_record(path: &str) -> bool {
     path.starts_with("_delta_log/") || path.starts_with("_windrow/")
 }
 
-/// Takes away the candidates that nothing needs, then the log's part. `kept` must have been found out after they were listed.
-pub async fn take_away(
-    (sink, id): (&dyn Sink, &SinkId),
-    candidates: &[Candidate],
-    kept: &Kept,
-    only_look: bool,
-) -> Result<Report> {
-    let doomed: Vec<&Candidate> = candidates.iter().filter(|one| !kept.contains(&one.object.path)).collect();
-    let log = sink.expired(&kept.pins()).await?;
+/// Takes away of the list what nothing needs, files first, then the log's part. `kept` must have been found out after it was made.
+pub async fn take_away((sink, id): (&dyn Sink, &SinkId), list: &List, kept: &Kept, only_look: bool) -> Result<Report> {
+    let doomed: Vec<&Candidate> = list.files.iter().filter(|one| !kept.contains(&one.object.path)).collect();
+    let mut log = sink.expired(&kept.pins()).await?;
+    log.retain(|object| list.log.contains(&object.path));
     let report = Report {
         files: doomed.iter().map(|one| one.object.clone()).collect(),
         whole_from: doomed.iter().filter_map(|one| one.removed_by).max(),
-        held: kept.held_back(candidates),
+        held: kept.held_back(&list.files),
         log,
     };
     if !only_look {

@@ -1,6 +1,7 @@
 //! The sweep: takes away staged files that nothing refers to any more, and uploads of such files that were never
 //! finished. Its order is what makes it safe: first it lists, then it asks what lives. A file that becomes live after it
-//! was listed was live, or claimed, when the question was asked; the other way round it would be deleted.
+//! was listed was live, or claimed, when the question was asked; the other way round it would be deleted. And only what nothing
+//! needs any more is listed: what ages until a late committer deletes may be pinned by then, which it has not heard of.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -116,7 +117,7 @@ pub fn doomed<'a>(listed: &'a [Listed], live: &LiveSet, kept: &Kept) -> Vec<&'a 
     listed.iter().filter(orphan).collect()
 }
 
-/// What was staged at the sink before `now - grace`, by the store's own time of its last change.
+/// What was staged at the sink before `now - grace`, by the store's own time of its last change, and is not needed now.
 pub async fn list(sink: &dyn Sink, now: Timestamp, grace: Duration) -> Result<Vec<Listed>> {
     let oldest = now.as_millisecond().saturating_sub(i64::try_from(grace.as_millis()).unwrap_or(i64::MAX));
     let found = sink.storage().objects().list(None).map_err(|cause| sink_error(cause, "")).try_filter_map(|object| {
@@ -126,6 +127,8 @@ pub async fn list(sink: &dyn Sink, now: Timestamp, grace: Duration) -> Result<Ve
         std::future::ready(Ok(staged.then_some(Listed { path, bytes: object.size, upload: None })))
     });
     let mut listed: Vec<Listed> = found.take(MOST_FILES).try_collect().await?;
+    let referenced = sink.referenced().await?;
+    listed.retain(|file| !referenced.contains(&file.path));
     listed.extend(unfinished(sink, oldest).await);
     Ok(listed)
 }

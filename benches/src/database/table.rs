@@ -5,12 +5,9 @@ use std::{ffi::OsStr, path::Path, process::Command};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use windrow_tests::postgres::Postgres;
+use windrow_tests::{peer::Peer, postgres::Postgres};
 
-use crate::{
-    peer::Peer,
-    usage::{self, Finished},
-};
+use crate::usage::{self, Finished};
 
 /// When the first row was changed, in seconds since 1970: 2024-01-01. One a second from then on.
 const FIRST: u64 = 1_704_067_200;

@@ -6,13 +6,10 @@ use anyhow::{Context, Result, ensure};
 use arrow_ipc::writer::FileWriter;
 use serde_json::json;
 use tempfile::TempDir;
+use windrow_tests::peer::{Peer, python};
 
 use super::{Moved, data::Data};
-use crate::{
-    other::Other,
-    peer::{Peer, python},
-    usage,
-};
+use crate::{other::Other, usage};
 
 /// Both sides.
 pub(super) struct Pair {

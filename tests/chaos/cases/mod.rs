@@ -10,6 +10,7 @@ mod clock;
 mod disk;
 mod embedded;
 mod etcd;
+mod one_table;
 mod poison;
 mod recovery;
 mod upgrade;
@@ -46,6 +47,8 @@ pub(crate) const CASES: &[Case] = &[
     clock::READER,
     clock::COMMITTER,
     poison::TASK,
+    one_table::MINUTE,
+    one_table::TEN_MINUTES,
     upgrade::COORDINATORS_FIRST,
     upgrade::WORKERS_FIRST,
     upgrade::STRANGERS,

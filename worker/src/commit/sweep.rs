@@ -16,7 +16,7 @@ use windrow_proto::{
 
 use super::checked_sink;
 use crate::{
-    clean::{self, Candidate, Report},
+    clean::{self, List, Report},
     error::{Result, WorkerError},
     open::{Connectors, read_pipeline},
     sink::cleaning::{Extent, Vacuumed},
@@ -35,7 +35,7 @@ pub(super) struct Lists(Mutex<BTreeMap<u64, Found>>);
 /// What may be taken away: of attempts, and of the table.
 struct Found {
     staged: Vec<Listed>,
-    stale: Vec<Candidate>,
+    stale: List,
     /// `None`: attempts' files alone are to go.
     keep: Option<Duration>,
 }
@@ -46,16 +46,16 @@ impl Lists {
         checked_sink(&asked.sink, &pipeline)?;
         let sink = connectors.sink(&pipeline)?;
         let mut staged = sweep::list(sink.as_ref(), now, Duration::from_millis(asked.grace_ms)).await?;
-        let (mut stale, mut log, mut keep) = (Vec::new(), 0, None);
+        let (mut stale, mut keep) = (List::default(), None);
         if let Some(extent) = extent(asked) {
             let found = sink.stale(extent).await?;
-            stale = clean::list(sink.as_ref(), &found).await?;
-            (log, keep) = (found.log, Some(found.keep));
+            keep = Some(found.keep);
+            stale = clean::list(sink.as_ref(), found).await?;
         }
         // What the table has given up is told of as that, whoever wrote it.
-        let given_up: BTreeSet<&String> = stale.iter().map(|candidate| &candidate.object.path).collect();
+        let given_up: BTreeSet<&String> = stale.files.iter().map(|candidate| &candidate.object.path).collect();
         staged.retain(|file| file.upload.is_some() || !given_up.contains(&file.path));
-        let files = (staged.len() + stale.len()) as u64 + log;
+        let files = (staged.len() + stale.files.len() + stale.log.len()) as u64;
         let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lists.insert(asked.request, Found { staged, stale, keep });
         while lists.len() > MOST_LISTS {

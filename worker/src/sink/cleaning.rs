@@ -1,7 +1,10 @@
 //! Cleaning: what of a sink no version needs any more, as the sink's own records tell it. Nothing is taken away because it
 //! is not known. The parameter `cleaning` of sinks with older versions, and what cleaning asks of every sink.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -89,8 +92,8 @@ pub enum Extent {
 pub struct Stale {
     /// Files by path, with the version of the table that does without them, if that is known.
     pub files: BTreeMap<String, Option<u64>>,
-    /// How many objects of the log.
-    pub log: u64,
+    /// Objects of the log.
+    pub log: BTreeSet<String>,
     /// How long removed files are kept.
     pub keep: Duration,
 }

@@ -40,7 +40,7 @@ impl DeltaSink {
         let Some(loaded) = self.log.open(None).await? else { return Ok(Stale::default()) };
         let state = loaded.snapshot().map_err(broken)?;
         let log = expired::list(&self.storage).await?;
-        let expendable = self.expendable(&loaded, &log, &[])?.len() as u64;
+        let expendable = self.expendable(&loaded, &log, &[])?.into_iter().map(|object| object.path.clone()).collect();
         let mut stale = Stale { files: BTreeMap::new(), log: expendable, keep: self.keep(state) };
         if extent != Extent::Declared || self.params.cleaning.is_some() {
             let (active, before) = (active(&loaded)?, self.now() - stale.keep.as_millis() as i64);

@@ -1,6 +1,6 @@
 //! What is cleaned away of a table, and what of it pins hold.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use windrow_common::{
     clock::Clock,
@@ -10,9 +10,9 @@ use windrow_common::{
 
 use super::*;
 use crate::{
-    clean::{self, Report},
+    clean::{self, List, Report},
     sink::cleaning::Extent,
-    sweep,
+    sweep::{self, LiveSet},
 };
 
 const DAY: i64 = 86_400_000;
@@ -28,10 +28,19 @@ fn later(world: &World, days: i64) -> DeltaSink {
 
 /// As a committer cleans: it lists, then it looks what is needed, then it deletes.
 async fn cleaned(sink: &DeltaSink, pins: &[Version]) -> Report {
-    let stale = sink.stale(Extent::Declared).await.unwrap();
-    let candidates = clean::list(sink, &stale).await.unwrap();
+    let list = listed(sink).await;
     let kept = sweep::kept(sink, pins).await.unwrap();
-    clean::take_away((sink, &sink.id), &candidates, &kept, false).await.unwrap()
+    clean::take_away((sink, &sink.id), &list, &kept, false).await.unwrap()
+}
+
+async fn listed(sink: &DeltaSink) -> List {
+    clean::list(sink, sink.stale(Extent::Declared).await.unwrap()).await.unwrap()
+}
+
+/// What a sweep of the sink would look at, however young it is.
+async fn staged(sink: &DeltaSink) -> Vec<sweep::Listed> {
+    let soon = sink.clock.now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
+    sweep::list(sink, soon, Duration::ZERO).await.unwrap()
 }
 
 fn gone(report: &Report) -> BTreeSet<String> {
@@ -192,6 +201,28 @@ async fn only_a_version_that_is_certain_to_stay_is_pinned() {
     assert_eq!(before.code(), error::PIN_GONE);
 }
 
+/// Proves CO10. A committer stands still with its lists for longer than files are kept, and meanwhile a version is pinned, which it has
+/// not heard of: what came of age after its lists were made is on neither of them.
+#[tokio::test]
+async fn what_comes_of_age_after_it_was_listed_is_left_to_the_next() {
+    let world = World::new();
+    let (sink, made) = thrice(&world).await;
+    let now = later(&world, 0);
+    let (list, orphans) = (listed(&now).await, staged(&now).await);
+    assert_eq!(pin(&sink, 2, &[]).await, Ok(2));
+    let woken = later(&world, 8);
+    let kept = sweep::kept(&woken, &[]).await.unwrap();
+    sweep::take_away(&woken, &orphans, &LiveSet::default(), &kept).await.unwrap();
+    assert_eq!(clean::take_away((&woken, &woken.id), &list, &kept, false).await.unwrap(), Report::default());
+    let is_there = |path: &String| world.folder.path().join(path).exists();
+    assert!(made.iter().flat_map(added).all(|path| is_there(&path)), "the pinned version is whole");
+    // Lists that are made then name them, and respect the pin.
+    assert_eq!((listed(&woken).await.files.len(), staged(&woken).await.len()), (2, 2));
+    let kept = sweep::kept(&woken, &[Version::Table(2)]).await.unwrap();
+    let swept = sweep::take_away(&woken, &staged(&woken).await, &LiveSet::default(), &kept).await.unwrap();
+    assert!(swept.files == 1 && added(&made[1]).iter().all(is_there));
+}
+
 /// Proves CO9, CO10. The log is shortened to the checkpoint that the newest version and every pinned one is made from.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_goes_up_to_what_pins_and_readers_need() {
@@ -213,6 +244,10 @@ async fn the_log_goes_up_to_what_pins_and_readers_need() {
     };
     assert_eq!(commits().first(), Some(&0));
     assert_eq!(cleaned(&later(&world, 29), &[]).await.log, []);
+    let early = listed(&later(&world, 29)).await;
+    let kept = sweep::kept(&later(&world, 31), &[]).await.unwrap();
+    let late = clean::take_away((&later(&world, 31), &sink.id), &early, &kept, false).await.unwrap();
+    assert_eq!(late.log, [], "what expired after it was listed may be pinned meanwhile");
     let pins = [Version::Table(12)];
     assert!(!cleaned(&later(&world, 31), &pins).await.log.is_empty());
     let first = *commits().first().unwrap();

@@ -1,5 +1,5 @@
-//! Peers in Python: scripts that are told on their standard input what to do next and answer with what they measured,
-//! so that rounds of theirs and of ours alternate.
+//! Scripts in Python that are told on their standard input what to do next and answer: peers that say what they measured, so that
+//! rounds of theirs and of ours alternate, and readers and writers that are not ours.
 
 use std::{
     ffi::OsStr,
@@ -10,15 +10,16 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
-use windrow_tests::reader;
+
+use crate::reader;
 
 /// The Python with the peers and the readers in it.
-pub(crate) fn python() -> Result<PathBuf> {
+pub fn python() -> Result<PathBuf> {
     reader::python().map_err(|reason| anyhow!("{reason}; `make tools` installs it"))
 }
 
 /// A running script.
-pub(crate) struct Peer {
+pub struct Peer {
     child: Child,
     ask: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -26,18 +27,19 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Starts a script on a folder of its own, with the readers that tests have.
-    pub(crate) fn start(script: &str, folder: &Path) -> Result<Self> {
+    pub fn start(script: &str, folder: &Path) -> Result<Self> {
         Self::start_with(&python()?, script, &[folder.as_os_str()])
     }
 
     /// Starts one whose first argument is its folder with peers of their own versions, which tests have no use for.
-    pub(crate) fn start_apart(script: &str, arguments: &[&OsStr]) -> Result<Self> {
+    pub fn start_apart(script: &str, arguments: &[&OsStr]) -> Result<Self> {
         let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/peers/bin/python");
         ensure!(python.is_file(), "there are no peers; `make bench` installs them");
         Self::start_with(&python, script, arguments)
     }
 
-    fn start_with(python: &Path, script: &str, arguments: &[&OsStr]) -> Result<Self> {
+    /// Starts one in a Python with arguments.
+    pub fn start_with(python: &Path, script: &str, arguments: &[&OsStr]) -> Result<Self> {
         let mut child = Command::new(python)
             .args(["-c", script])
             .args(arguments)
@@ -49,12 +51,12 @@ impl Peer {
         Ok(Self { child, ask, answers })
     }
 
-    pub(crate) fn process(&self) -> u32 {
+    pub fn process(&self) -> u32 {
         self.child.id()
     }
 
     /// Says a line and waits for the answer, a line of JSON.
-    pub(crate) fn ask(&mut self, what: &str) -> Result<Value> {
+    pub fn ask(&mut self, what: &str) -> Result<Value> {
         writeln!(self.ask, "{what}")?;
         self.ask.flush()?;
         let mut answer = String::new();
