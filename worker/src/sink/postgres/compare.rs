@@ -19,7 +19,7 @@ use super::{
     copy::copy_rows,
     failure::failed,
     layout,
-    load::{Stop, copied_columns, list},
+    load::{Stop, copied_columns, execute, list},
     session::{Open, Purpose},
     target::Table,
     types,
@@ -101,9 +101,9 @@ impl Comparing<'_> {
     async fn load(&self, open: &Open, schema: &Schema, keys: BatchStream) -> Result<u64, Stop> {
         let wire = Arc::new(self.wire(schema)?);
         let columns = copied_columns(&wire, false)?;
-        self.run(open, &format!("CREATE TEMPORARY TABLE windrow_keys ({columns})")).await?;
+        execute(open, &format!("CREATE TEMPORARY TABLE windrow_keys ({columns})")).await?;
         let rows = copy_rows(open, KEYS, &wire, keys).await?;
-        self.run(open, &format!("ANALYZE {KEYS}")).await?;
+        execute(open, &format!("ANALYZE {KEYS}")).await?;
         Ok(rows)
     }
 
@@ -161,10 +161,6 @@ impl Comparing<'_> {
             Ok(Field::new(name, types::wire(found, &column.target)?, true))
         };
         Ok(Schema::new(self.key.iter().map(field).collect::<Result<Vec<_>>>()?))
-    }
-
-    async fn run(&self, open: &Open, statement: &str) -> Result<(), Stop> {
-        super::load::execute(open, statement).await
     }
 }
 

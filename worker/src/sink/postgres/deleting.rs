@@ -10,7 +10,7 @@ use super::{
     change::{Change, Deed},
     commit::Trouble,
     compare::{XMIN_COLUMN, same},
-    load::{Load, Loaded, Stop, copied_columns, execute, refused},
+    load::{Load, Loaded, Stop, copied_columns, execute},
     session::Open,
     target,
 };
@@ -61,7 +61,7 @@ impl Load<'_> {
         let columns = copied_columns(schema, false)?;
         execute(open, &format!("CREATE UNLOGGED TABLE {stage} ({columns}) WITH (autovacuum_enabled = false)")).await?;
         let rows = self.copy(open, stage, schema).await?;
-        open.client().batch_execute(&format!("ANALYZE {stage}")).await.map_err(|cause| refused(cause, open.place()))?;
+        execute(open, &format!("ANALYZE {stage}")).await?;
         Ok(rows)
     }
 }
