@@ -96,6 +96,6 @@ fn files_of_two_formats_are_not_compacted_in_one_folder() {
         let head = "version: 1\nconnections:\n  lake: { type: local, root: /lake }\npipelines:\n";
         load(&format!("{head}  a:\n{}  b:\n{}", sink(one), sink(two)))
     };
-    assert_eq!(found(&file("csv", "csv")), Vec::<String>::new());
-    assert_eq!(found(&file("csv", "parquet")), ["error WR-P009 10:31"]);
+    assert_eq!(found(&file("json", "json")), Vec::<String>::new());
+    assert_eq!(found(&file("json", "delta")), ["error WR-P009 10:31"]);
 }

@@ -38,7 +38,7 @@ pub(super) fn connectors() -> Connectors {
     };
     let delta = SinkConnector {
         kind: "delta",
-        formats: &["delta"],
+        formats: &["delta", "json"],
         connections: &["local", "s3"],
         staging: &[],
         capabilities: Capabilities {
