@@ -26,6 +26,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How long sweeps may take to find what was left behind.
 const SWEPT_WITHIN: Duration = Duration::from_secs(15);
+/// Digits of a task in the names of what windrow stages, which tell it from files of other writers.
+const TASK: usize = 16;
 /// After this a silent worker's claims pass on.
 pub(crate) const LEASE: Duration = Duration::from_secs(3);
 /// After this the store lets another coordinator lead.
@@ -297,7 +299,7 @@ fn staged(folder: &Path, below: &str) -> Vec<String> {
         let path = if below.is_empty() { name.clone() } else { format!("{below}/{name}") };
         if entry.path().is_dir() {
             found.extend(staged(folder, &path));
-        } else if name.starts_with("part-") && name.contains("-e") {
+        } else if name.starts_with("part-") && name.split('-').nth(1).is_some_and(|task| task.len() == TASK) {
             found.push(path);
         }
     }

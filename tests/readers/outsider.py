@@ -58,16 +58,24 @@ def write():
 
 
 def betray(how):
+    while how == "resurrect" and gone is None:
+        write()
     rows = DeltaTable(PLACE).to_pyarrow_table(columns=SCHEMA.names)
     if how == "lose":
-        DeltaTable(PLACE).delete(f"name = '{rows.column('name')[0].as_py()}'")
-        return {}
-    while how == "resurrect" and gone is None:
-        append()
-        delete()
-    row = gone if how == "resurrect" else rows.slice(0, 1)
-    write_deltalake(PLACE, row.cast(SCHEMA), mode="append")
+        lose(rows.column("name")[0].as_py())
+    else:
+        row = gone if how == "resurrect" else rows.slice(0, 1)
+        write_deltalake(PLACE, row.cast(SCHEMA), mode="append")
     return {}
+
+
+def lose(name):
+    """Whoever rewrites the row's file meanwhile may be faster."""
+    while True:
+        try:
+            return DeltaTable(PLACE).delete(f"name = '{name}'")
+        except CommitFailedError:
+            pass
 
 
 for line in sys.stdin:

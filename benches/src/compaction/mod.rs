@@ -25,8 +25,8 @@ use crate::{
 
 const ROUNDS: usize = 3;
 /// About 916 MB, and what is enough to see that all goes well.
-const LARGE: Lot = Lot { files: 2_000, target: 80 << 20 };
-const SMALL: Lot = Lot { files: 200, target: 16 << 20 };
+const LARGE: Lot = Lot { files: 2_000, target: 80 << 20, shared: 80 << 20 };
+const SMALL: Lot = Lot { files: 200, target: 16 << 20, shared: 1 << 20 };
 
 /// One rewriting of a table.
 struct Rewritten {
@@ -74,18 +74,12 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, settings: &Settings, report
     let after = after.context("there was a round")?;
     report.figure("a query: to open the table, before and after", format!("{} {}", before.open(), after.open()));
     report.figure("  to ask its files", format!("{} {}", before.ask(), after.ask()));
-    match settings.long {
-        true => workers::measure(runtime, &mut table, report),
-        false => {
-            report.say("one worker and two: with --long, as there is one group of files otherwise");
-            Ok(())
-        }
-    }
+    workers::measure(runtime, &mut table, (settings.long, report))
 }
 
 /// `windrow run` on a table of its own, to its end.
 fn by_windrow(table: &mut Table, copy: &table::Twin) -> Result<Rewritten> {
-    fs::write(copy.folder().join("pipelines.yaml"), table.pipeline())?;
+    fs::write(copy.folder().join("pipelines.yaml"), table.pipeline(table.target()))?;
     let run = usage::run(Command::new(windrow()?).arg("run").arg(copy.folder()))?;
     let found = table.check(&copy.place(), true)?;
     ensure!(found.files < table.files(), "{} files are left", found.files);

@@ -23,6 +23,8 @@ const LIBRARIES: [&str; 3] = ["deltalake", "duckdb", "polars"];
 pub(super) struct Lot {
     pub(super) files: u64,
     pub(super) target: u64,
+    /// The same where two workers share the work: by it there are groups enough for both.
+    pub(super) shared: u64,
 }
 
 pub(super) struct Table {
@@ -74,6 +76,10 @@ impl Table {
         self.lot.target
     }
 
+    pub(super) fn shared(&self) -> u64 {
+        self.lot.shared
+    }
+
     /// The same table again: its data files are never written, so links to them do.
     pub(super) fn copy(&self) -> Result<Twin> {
         let copy = Twin(tempfile::tempdir_in(self.folder.path())?);
@@ -92,7 +98,7 @@ impl Table {
     }
 
     /// What compacts a copy, as many groups at a time as there are slots.
-    pub(super) fn pipeline(&self) -> String {
+    pub(super) fn pipeline(&self, target: u64) -> String {
         format!(
             "version: 1
 connections:
@@ -101,9 +107,8 @@ pipelines:
   events:
     pattern: compact
     sink: {{ to: lake, format: delta, path: events }}
-    compaction: {{ target_size: {}B, min_files: 2, concurrency: 8 }}
-",
-            self.lot.target
+    compaction: {{ target_size: {target}B, min_files: 2, concurrency: 8 }}
+"
         )
     }
 
