@@ -183,6 +183,7 @@ impl Table {
             shard: 0,
             compaction: false,
             guard: None,
+            declared: None,
         };
         let (sink, pipeline) = (claim.ticket.sink.to_string(), self.claims.json.to_vec());
         let seq = self.seq + 1;

@@ -3,6 +3,7 @@
 
 pub mod claim;
 pub mod clock;
+pub mod closed;
 pub mod compaction;
 pub mod error;
 pub mod failpoint;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
+    closed::Beside,
     compaction::Compaction,
     guard::Guard,
     id::{PipelineName, SinkId, SourceId},
@@ -55,6 +56,9 @@ pub struct Pipeline {
     pub limits: Limits,
     #[serde(default, skip_serializing_if = "Telemetry::is_usual")]
     pub telemetry: Telemetry,
+    /// Absent unless it loads what came late to another pipeline's windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Box<Beside>>,
 }
 
 /// What kind of movement a pipeline is.

@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{id::PipelineName, quantity::Pause};
+use crate::{closed::Late, id::PipelineName, quantity::Pause};
 
 /// What a pipeline waits for, and what it tells those who wait for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,17 +21,6 @@ pub struct Readiness {
     /// What becomes of windows of time that are published, when rows came late to them.
     #[serde(skip_serializing_if = "Late::is_reopen")]
     pub late: Late,
-}
-
-/// What becomes of a published window that rows came late to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Late {
-    /// It may be loaded again: under a higher revision, marked anew, and receivers are told.
-    #[default]
-    Reopen,
-    /// It stays as it is, and nobody can ask for it again.
-    Refuse,
 }
 
 /// Conditions on a window's input.
@@ -149,12 +138,6 @@ impl Require {
     /// Whether what was read is held against the source's own count.
     pub fn counts(&self) -> bool {
         self.all.contains(&Condition::Count(Count))
-    }
-}
-
-impl Late {
-    fn is_reopen(&self) -> bool {
-        *self == Self::Reopen
     }
 }
 

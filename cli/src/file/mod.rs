@@ -26,6 +26,7 @@ mod connector;
 mod decode;
 mod diagnostic;
 mod document;
+mod late;
 mod many;
 mod pipeline;
 mod policy;

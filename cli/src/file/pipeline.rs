@@ -20,7 +20,7 @@ use super::{
     decode::{self, Shape},
     diagnostic::{Findings, Span},
     document::Defaults,
-    policy, proof, readiness, rules, secret,
+    late, policy, proof, readiness, rules, secret,
     spec::{PipelineBlock, SinkBlock, SourceBlock},
     suggest,
     tree::{Entry, Node, Value},
@@ -115,10 +115,19 @@ impl Reader<'_> {
             retries: retries?,
             limits: limits?,
             telemetry: telemetry?,
+            beside: None,
         };
         readiness::check_told(&pipeline, entry, findings);
+        late::check(&pipeline, entry, self.options, findings);
         self.open_sink(&pipeline, entry, findings);
         (findings.errors() == before).then_some(pipeline)
+    }
+
+    /// The pipeline that loads what comes late to this one's windows, where that has a place of its own.
+    pub(crate) fn beside(&self, pipeline: &Pipeline, entry: &Entry, findings: &mut Findings) -> Option<Pipeline> {
+        let beside = late::beside(pipeline)?;
+        self.open_sink(&beside, entry, findings);
+        Some(beside)
     }
 
     /// A pipeline that does nothing else compacts without being told how.

@@ -3,7 +3,7 @@
 use windrow_common::{
     error,
     pipeline::{Pipeline, SourceSpec},
-    readiness::{Condition, Late, Readiness, Then},
+    readiness::{Condition, Readiness, Then},
 };
 use windrow_worker::{marker, notify};
 
@@ -91,10 +91,10 @@ impl Asked<'_> {
                 .error(error::CONTRADICTION, span, "each window gets a marker of its own, so a task takes one window")
                 .fix("remove `per_task`, or write `per_task: 1`");
         }
-        if let Some(span) = own("lookback").filter(|_| self.readiness.late == Late::Refuse) {
+        if let Some(span) = own("lookback").filter(|_| self.readiness.late.closes()) {
             findings
                 .error(error::CONTRADICTION, span, "published windows are not loaded again: `readiness.late` says so")
-                .fix("remove `lookback`, or `late: refuse`");
+                .fix("remove `lookback`, or let windows be loaded again: `late: reopen`");
         }
         if require.timeout.is_none() && require.then != Then::default() {
             findings

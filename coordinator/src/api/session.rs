@@ -177,6 +177,7 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
             claim: claim_in(&proven.task, proven.token)?,
             proof: digest(&proven.proof)?,
             seq: proven.seq,
+            found: proven.found,
         },
         In::Prepared(prepared) => SessionEvent::Prepared {
             request: prepared.request,

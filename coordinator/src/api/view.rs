@@ -56,6 +56,7 @@ pub(super) fn pipeline(view: &View<'_>, entry: &PipelineEntry) -> v1::Pipeline {
         unchanged: found.unchanged,
         recounts: found.recounts,
         recounts_due: found.recounts_due,
+        held: found.held,
     }
 }
 
@@ -164,6 +165,9 @@ pub(super) fn window(view: &View<'_>, found: &WindowReport<'_>) -> v1::WindowSta
         due_us: found.due.map(|at| at.as_microsecond()).unwrap_or_default(),
         unchanged: found.unchanged,
         recount_us: found.recount.map(|at| at.as_microsecond()).unwrap_or_default(),
+        revision: found.revision,
+        held: found.held.map(Into::into),
+        declared: found.declared.map(Into::into),
     }
 }
 

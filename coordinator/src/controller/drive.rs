@@ -293,7 +293,9 @@ impl Controller {
             prove: unchanged::is_proven(entry, &task, self.now()),
             published: self.published(&task),
             recount: task.lane == Lane::Recount,
-            waited_enough: upstream::goes_anyway(&self.table, &task, self.now()),
+            waited_enough: task.declared.is_some() || upstream::goes_anyway(&self.table, &task, self.now()),
+            loaded: digest_bytes(task.loaded.as_ref()),
+            declared: task.declared.is_some(),
             part: task.part.as_ref().map(|part| part.what.clone()).unwrap_or_default(),
             compaction: task.lane == Lane::Compact,
             backfill: task.lane.backfill().map(ToString::to_string).unwrap_or_default(),
@@ -319,5 +321,6 @@ fn sealed(task: &windrow_common::task::Task, guard: Option<Guard>) -> Option<v1:
         guard: guard.map(Into::into),
         shard: task.shard,
         compaction: task.lane == Lane::Compact,
+        declared: task.declared.as_deref().map(Into::into),
     })
 }

@@ -17,6 +17,8 @@ use crate::{
         apply::{Applied, BadPipeline},
         backfill::{self, Backfill, BadCommand, BadRequest},
         commit::Answer,
+        declare::{self, BadDeclaration},
+        late::{self, BadRelease},
         lifecycle::HeldClaim,
         pins::{self, BadPin, Pin},
         recovery::PastCommit,
@@ -117,6 +119,8 @@ pub enum SessionEvent {
         claim: HeldClaim,
         proof: Digest,
         seq: u64,
+        /// What a recount found beside what was loaded, in words.
+        found: String,
     },
     Prepared {
         request: u64,
@@ -259,6 +263,16 @@ pub enum Command {
         request: pins::Request,
         reply: Reply<Pin>,
     },
+    /// Declares a window complete; answers whether it was not so already.
+    Declare {
+        request: declare::Request,
+        reply: Reply<bool>,
+    },
+    /// Releases what is held of a window whose source has changed since it was closed.
+    Release {
+        request: late::Release,
+        reply: Reply<()>,
+    },
     Unpin {
         id: PinId,
         reply: Reply<()>,
@@ -288,6 +302,10 @@ pub enum CommandError {
     Rollback(#[from] BadRollback),
     #[error(transparent)]
     Pin(#[from] BadPin),
+    #[error(transparent)]
+    Declaration(#[from] BadDeclaration),
+    #[error(transparent)]
+    Release(#[from] BadRelease),
     /// What a worker said to a question.
     #[error("{}", .0.message)]
     Worker(Failure),
@@ -313,6 +331,8 @@ impl CommandError {
             | Self::Backfill(BadRequest::UnknownPipeline(_))
             | Self::Rollback(BadRollback::UnknownPipeline(_))
             | Self::Pin(BadPin::UnknownPipeline(_))
+            | Self::Declaration(BadDeclaration::UnknownPipeline(_))
+            | Self::Release(_)
             | Self::Steering(BadCommand::Unknown(_)) => error::NOT_FOUND,
             Self::Rollback(BadRollback::Windows(_) | BadRollback::AddsUp(_) | BadRollback::Shared { .. }) => {
                 error::NO_VERSIONS
@@ -331,7 +351,10 @@ impl CommandError {
             Self::Pipeline(BadPipeline::Window { .. }) => error::BAD_WINDOW,
             Self::Pipeline(BadPipeline::TooMany(_)) => error::USAGE,
             Self::Backfill(BadRequest::EmptyRange) => error::BAD_RANGE,
-            Self::Backfill(BadRequest::Closed(_)) => error::CONFLICT,
+            Self::Backfill(BadRequest::Closed(_) | BadRequest::Beside(_)) => error::CONFLICT,
+            Self::Declaration(BadDeclaration::NoWindow(_)) => error::BAD_RANGE,
+            Self::Declaration(BadDeclaration::Text(_)) => error::USAGE,
+            Self::Declaration(_) => error::CONFLICT,
             Self::Backfill(_) => error::RANGE_TOO_LARGE,
             Self::Ledger(LedgerError::TooLarge { .. }) => error::SPEC_TOO_LARGE,
             Self::Ledger(LedgerError::Malformed { .. }) => error::STORE_BROKEN,

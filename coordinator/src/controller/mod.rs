@@ -2,6 +2,7 @@
 //! ticks; each round is decide, persist, apply, reply. Decisions are made in `core`; here they are carried out.
 
 mod cleaning;
+mod closing;
 mod commands;
 mod compactions;
 mod cutting;

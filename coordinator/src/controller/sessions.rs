@@ -60,8 +60,8 @@ impl Controller {
                 Ok(())
             }
             SessionEvent::Cut { request, claim, parts } => self.cut(&worker, request, &claim, parts).await,
-            SessionEvent::Proven { request, claim, proof, seq } => {
-                self.proven(&worker, request, &claim, (proof, seq)).await
+            SessionEvent::Proven { request, claim, proof, seq, found } => {
+                self.proven(&worker, request, &claim, ((proof, seq), &found)).await
             }
             SessionEvent::Prepared { request, sink, draft } => self.prepared(&sink, request, draft).await,
             SessionEvent::Settled { request, sink, answer, trace } => {

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use windrow_common::{
+    closed::Declared,
     id::PipelineName,
     task::{Failure, Task, TaskPhase, TaskState},
     window::Window,
@@ -12,6 +13,7 @@ use windrow_common::{
 use super::{
     backfill::{self, Backfill},
     calendar::Tiling,
+    closed, late,
     lifecycle::Now,
     plan, recount,
     table::{PipelineEntry, Table, Versioned},
@@ -51,6 +53,8 @@ pub struct PipelineReport {
     pub recounts: u64,
     /// Those of them whose time has come.
     pub recounts_due: u64,
+    /// Published windows whose source has changed since they were closed, which is held.
+    pub held: u64,
 }
 
 impl PipelineReport {
@@ -62,6 +66,7 @@ impl PipelineReport {
 
 /// Where a pipeline stands.
 pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineReport {
+    let held = late::held_of(table, &entry.spec().name).count() as u64;
     let recounts = || table.recounts_of(&entry.spec().name);
     let mut report = PipelineReport {
         published: entry.windows_published(),
@@ -70,8 +75,9 @@ pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineRepor
         untold: telling::untold(table, entry),
         complete_to: complete_to(entry),
         unchanged: entry.windows_in(&entry.coverage.value.unchanged),
-        recounts: recounts().count() as u64,
-        recounts_due: recounts().filter(|task| recount::has_come(&task.value, now)).count() as u64,
+        held,
+        recounts: recounts().count() as u64 - held,
+        recounts_due: recounts().filter(|task| recount::has_come(&task.value, now)).count() as u64 - held,
         ..PipelineReport::default()
     };
     for task in table.tasks_of(&entry.spec().name).map(|task| &task.value) {
@@ -140,6 +146,12 @@ pub struct WindowReport<'a> {
     pub unchanged: bool,
     /// When it is counted again.
     pub recount: Option<Timestamp>,
+    /// The revision readers see; `None` if it is not published, or that is not known.
+    pub revision: Option<u32>,
+    /// That its source has changed since it was closed.
+    pub held: Option<&'a Failure>,
+    /// Whoever has declared it complete.
+    pub declared: Option<&'a Declared>,
 }
 
 /// The windows of `[start, end)`, oldest first, at most `limit`.
@@ -162,9 +174,14 @@ pub fn windows<'a>(
             .collect(),
     };
     let closed_to = entry.tiling.as_ref().map(|tiling| tiling.closed_to(now.wall));
+    let held: BTreeMap<i64, &Failure> =
+        late::held_of(table, &entry.spec().name).map(|(task, why)| (task.value.window.start(), why)).collect();
     let recount = |task: &Task| Some((task.window.start(), recount::due(entry, &task.window)?));
+    let recounts = table.recounts_of(&entry.spec().name).map(|task| &task.value);
     let recounts: BTreeMap<i64, Timestamp> =
-        table.recounts_of(&entry.spec().name).filter_map(|task| recount(&task.value)).collect();
+        recounts.filter(|task| !held.contains_key(&task.window.start())).filter_map(recount).collect();
+    let declared: BTreeMap<i64, &Declared> =
+        entry.coverage.value.declared.iter().map(|found| (found.window.start(), &found.declared)).collect();
     let unchanged = &entry.coverage.value.unchanged;
     let report = |window: Window| {
         let closed = closed_to.is_none_or(|to| window.end() <= to);
@@ -179,6 +196,9 @@ pub fn windows<'a>(
             due: entry.tiling.as_ref().and_then(|tiling| tiling.closes(window.start())),
             unchanged: unchanged.covers(window.start(), window.end()),
             recount: recounts.get(&window.start()).copied(),
+            revision: closed::revision(entry, &window).filter(|_| entry.is_published(&window)),
+            held: held.get(&window.start()).copied(),
+            declared: declared.get(&window.start()).copied(),
         }
     };
     windows.into_iter().map(report).collect()

@@ -17,8 +17,8 @@ use windrow_common::{
 };
 
 use super::{
-    backfill::Backfill, calendar::Tiling, coverage::IntervalSet, index::Index, pins::Pin, rollback::Rollback,
-    unchanged::Loaded,
+    backfill::Backfill, calendar::Tiling, closed::DeclaredWindow, coverage::IntervalSet, index::Index, pins::Pin,
+    revised::Revisions, rollback::Rollback, unchanged::Loaded,
 };
 
 /// A record and the revision of the transaction that wrote it.
@@ -101,6 +101,10 @@ pub struct Coverage {
     pub loaded: Option<Loaded>,
     /// Published versions of a full load that brought no rows of their own: what was loaded before them was found unchanged.
     pub unchanged: IntervalSet,
+    /// Which windows of time were loaded more than once; `None` where that was not noted.
+    pub revisions: Option<Revisions>,
+    /// The windows that were last declared complete, oldest first.
+    pub declared: Vec<DeclaredWindow>,
 }
 
 /// A sink's newest finalized commit.

@@ -113,7 +113,8 @@ fn may_wait(entry: &PipelineEntry) -> bool {
 }
 
 fn require<'a>(table: &'a Table, task: &Task) -> Option<&'a Require> {
-    Some(&table.pipeline(&task.pipeline)?.spec().readiness.require)
+    // What was declared complete waits for nothing.
+    Some(&table.pipeline(&task.pipeline).filter(|_| task.declared.is_none())?.spec().readiness.require)
 }
 
 fn is_overdue(require: &Require, task: &Task, now: Now) -> bool {

@@ -181,6 +181,7 @@ async fn sealed(sink: &Scripted, number: u8) -> v1::SealedTask {
         shard: 0,
         compaction: false,
         guard: None,
+        declared: None,
     }
 }
 

@@ -230,6 +230,44 @@ fn what_a_window_waits_for_of_other_pipelines_no_source_has_to_tell() {
     }
 }
 
+/// Proves RM9. What a source cannot tell is not promised.
+#[test]
+fn what_becomes_of_late_rows_is_refused_where_it_cannot_be_had() {
+    let by_path = SOUND
+        .replace("path: visits.csv", "path: \"{window.start:%FT%H}/visits.csv\"")
+        .replace(", cursor: at", "")
+        .replace("lag: 5m", "audit_after: 6h");
+    let with = |text: &str, late: &str| {
+        let line = format!("    pattern: incremental\n    readiness: {{ late: {late} }}\n");
+        load(&text.replace("    pattern: incremental\n", &line))
+    };
+    let aside = "{ aside: { path: visits_late } }";
+    for late in ["reopen", "quarantine", aside] {
+        assert_eq!(found(&with(&by_path, late)), Vec::<String>::new(), "{late}");
+    }
+    let loaded = with(&by_path, aside);
+    let names: Vec<&str> = loaded.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+    assert_eq!(names, ["visits", "visits.late", "devices"]);
+    let (own, late) = (&loaded.pipelines[0], &loaded.pipelines[1]);
+    assert_eq!((late.sink.params["path"].as_str(), &late.source), (Some("visits_late"), &own.source));
+    assert_eq!(late.beside.as_ref().map(|beside| (&beside.of, &beside.sink)), Some((&own.name, &own.sink)));
+    assert_eq!(late.window.as_ref().unwrap().audit_after, None);
+    for (late, expected) in [
+        ("refuse", "error WR-P009 10:58"),
+        ("aside", "error WR-P006 8:24"),
+        ("{ aside: { path: visits } }", "error WR-P009 8:18"),
+        ("{ aside: { path: visits/late } }", "error WR-P009 8:18"),
+        ("{ aside: { table: visits_late } }", "error WR-P009 8:18"),
+        ("{ aside: {} }", "error WR-P009 8:18"),
+    ] {
+        assert_eq!(found(&with(&by_path, late)), [expected], "{late}");
+    }
+    let unseen = by_path.replace(", audit_after: 6h", "");
+    for late in ["quarantine", aside] {
+        assert_eq!(found(&with(&unseen, late)), ["error WR-P005 8:18"], "{late}");
+    }
+}
+
 #[test]
 fn markers_are_refused_where_they_stand() {
     let with = |line: &str, window: &str| {

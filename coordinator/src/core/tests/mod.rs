@@ -9,6 +9,8 @@ mod bench;
 mod blame;
 mod commit;
 mod compact;
+mod declare;
+mod late;
 mod lifecycle;
 mod pins;
 mod plan;

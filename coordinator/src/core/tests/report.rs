@@ -61,6 +61,7 @@ fn a_pipeline_reports_its_windows_by_where_they_stand() {
         unchanged: 0,
         recounts: 0,
         recounts_due: 0,
+        held: 0,
     };
     assert_eq!(report, expected);
     assert_eq!(report.unsettled(), 10);
