@@ -11,6 +11,7 @@ pub mod guard;
 pub mod id;
 pub mod intent;
 pub mod invariant;
+pub mod look;
 pub mod manifest;
 pub mod marker;
 pub mod pin;

@@ -91,7 +91,7 @@ impl Unchanged {
 }
 
 /// A place data is read from or written to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// The name it has in the pipeline file.
     pub name: String,

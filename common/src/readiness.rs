@@ -4,7 +4,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{closed::Late, id::PipelineName, quantity::Pause};
+use crate::{
+    closed::Late,
+    id::PipelineName,
+    look::{Question, TableVersion},
+    quantity::Pause,
+};
 
 /// What a pipeline waits for, and what it tells those who wait for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -65,6 +70,10 @@ pub enum Condition {
     NextPartition(NextPartition),
     /// Another pipeline has published all of the window.
     Pipeline(#[schemars(with = "String")] PipelineName),
+    /// A Delta table has come so far.
+    Delta(TableVersion),
+    /// A database says so.
+    Sql(Question),
     /// The source, asked when the window was read, counts as many rows as were read.
     Count(Count),
 }
@@ -126,6 +135,13 @@ pub struct Count;
 impl Readiness {
     pub fn is_usual(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+impl Condition {
+    /// Whether it is looked at now and then, for all windows that wait at once.
+    pub fn is_looked_at(&self) -> bool {
+        matches!(self, Self::Delta(_) | Self::Sql(_))
     }
 }
 
@@ -204,6 +220,22 @@ mod tests {
         {
             assert!(serde_json::from_value::<Readiness>(wrong.clone()).is_err(), "{wrong}");
         }
+    }
+    #[test]
+    fn what_is_looked_at_is_read_by_names_and_sent_whole() {
+        let text = json!({ "require": { "all": [
+            { "delta": { "from": "lake", "path": "orders", "version": 7 } },
+            { "sql": { "from": "shop", "query": "SELECT true" } },
+        ] } });
+        let mut read: Readiness = serde_json::from_value(text.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), text);
+        assert!(read.require.conditions().all(Condition::is_looked_at));
+        let Some(Condition::Sql(question)) = read.require.all.last_mut() else { panic!("{read:?}") };
+        assert_eq!((question.from.name(), question.from.connection()), ("shop", None));
+        let whole = json!({ "name": "shop", "type": "postgres", "url": "${env:SHOP}" });
+        question.from = serde_json::from_value(whole.clone()).unwrap();
+        assert_eq!(question.from.name(), "shop");
+        assert_eq!(serde_json::to_value(&read).unwrap()["require"]["all"][1]["sql"]["from"], whole);
     }
     #[test]
     fn what_is_told_and_how_long_is_waited_survive_their_text_form() {

@@ -27,6 +27,7 @@ mod decode;
 mod diagnostic;
 mod document;
 mod late;
+mod look;
 mod many;
 mod pipeline;
 mod policy;

@@ -20,7 +20,7 @@ use super::{
     decode::{self, Shape},
     diagnostic::{Findings, Span},
     document::Defaults,
-    late, policy, proof, readiness, rules, secret,
+    late, look, policy, proof, readiness, rules, secret,
     spec::{PipelineBlock, SinkBlock, SourceBlock},
     suggest,
     tree::{Entry, Node, Value},
@@ -60,6 +60,8 @@ impl Reader<'_> {
             hidden.extend(secret::check(&readiness.node, findings).spans);
         }
         let readiness = settings::<Readiness>(node.entry("readiness"), None, "`readiness`", findings);
+        let block = look::Block { at, node, connections: self.connections };
+        let readiness = readiness.and_then(|readiness| block.whole(readiness, findings));
         let unchanged =
             node.get("unchanged").map_or(Some(Unchanged::default()), |said| decode::value(said, "unchanged", findings));
         let schema = settings::<SchemaPolicy>(node.entry("schema"), self.defaults.schema, "`schema`", findings);

@@ -62,6 +62,7 @@ impl Controller {
         self.tell_receivers().await?;
         self.sweep();
         if look {
+            self.look_around();
             self.look_for_small_files().await?;
         }
         self.assign().await?;

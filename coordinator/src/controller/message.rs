@@ -20,6 +20,7 @@ use crate::{
         declare::{self, BadDeclaration},
         late::{self, BadRelease},
         lifecycle::HeldClaim,
+        looks::Seen,
         pins::{self, BadPin, Pin},
         recovery::PastCommit,
         rollback::{self, BadRollback, Rollback},
@@ -175,6 +176,11 @@ pub enum SessionEvent {
         sink: windrow_common::id::SinkId,
         up_to: Seq,
         failure: Option<Failure>,
+    },
+    /// What windows wait for was looked at.
+    Looked {
+        request: u64,
+        seen: Vec<Seen>,
     },
     Goodbye,
     Closed,

@@ -7,6 +7,7 @@ mod commands;
 mod compactions;
 mod cutting;
 mod drive;
+mod looking;
 mod measuring;
 mod message;
 mod pins;
@@ -36,8 +37,8 @@ use windrow_common::{
 use windrow_proto::v1;
 
 use self::{
-    cleaning::CleanWishes, compactions::Compactions, cutting::HeldSeals, measuring::Measuring, pins::PinWishes,
-    rollbacks::Wishes, sweeps::Sweep, telling::Telling, together::Together,
+    cleaning::CleanWishes, compactions::Compactions, cutting::HeldSeals, looking::Looking, measuring::Measuring,
+    pins::PinWishes, rollbacks::Wishes, sweeps::Sweep, telling::Telling, together::Together,
 };
 pub use self::{
     compactions::{Found, Plan},
@@ -106,6 +107,7 @@ pub struct Controller {
     clean_wishes: CleanWishes,
     compactions: Compactions,
     telling: Telling,
+    looking: Looking,
     sessions: BTreeMap<WorkerId, Session>,
     progress: BTreeMap<TaskId, Progress>,
     together: Together,
@@ -206,6 +208,7 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         clean_wishes: CleanWishes::default(),
         compactions: Compactions::default(),
         telling: Telling::default(),
+        looking: Looking::default(),
         sessions: BTreeMap::new(),
         progress: BTreeMap::new(),
         together: Together::default(),
@@ -414,6 +417,7 @@ impl Controller {
         self.clean_wishes.lost(worker);
         self.compactions.lost(worker);
         self.telling.lost(worker);
+        self.looking.lost(worker);
     }
 
     fn now(&self) -> Now {

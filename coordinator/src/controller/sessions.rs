@@ -75,6 +75,10 @@ impl Controller {
             SessionEvent::CompactionPlanned { request, sink, found } => {
                 self.compaction_planned(&sink, request, found).await
             }
+            SessionEvent::Looked { request, seen } => {
+                self.looked(&worker, request, seen);
+                Ok(())
+            }
             SessionEvent::Notified { request, sink, up_to, failure } => {
                 self.receivers_told(&worker, request, (sink, up_to), failure).await
             }

@@ -18,6 +18,7 @@ pub mod declare;
 mod index;
 pub mod late;
 pub mod lifecycle;
+pub mod looks;
 pub mod pins;
 pub mod plan;
 pub mod ready;

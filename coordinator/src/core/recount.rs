@@ -68,7 +68,8 @@ pub(super) fn lies_ahead(entry: &PipelineEntry, window: &Window, now: Now) -> bo
 
 /// Whether an attempt at the task is to prove what its source holds, for a recount.
 pub(super) fn is_asked_for(entry: &PipelineEntry, task: &Task, now: Now) -> bool {
-    let is_load = task.lane != Lane::Recount && task.shard == 0 && task.windows() == 1;
+    // Of a window that was declared complete nothing was read that could be proven again.
+    let is_load = task.lane != Lane::Recount && task.shard == 0 && task.windows() == 1 && task.declared.is_none();
     task.lane == Lane::Recount || is_load && lies_ahead(entry, &task.window, now)
 }
 

@@ -15,7 +15,7 @@ use super::{
     calendar::Tiling,
     closed, late,
     lifecycle::Now,
-    plan, recount,
+    looks, plan, recount,
     table::{PipelineEntry, Table, Versioned},
     telling,
     timeline::{Standing, Timeline},
@@ -84,8 +84,12 @@ pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineRepor
         let windows = task.windows() as u64;
         match task.state.phase() {
             TaskPhase::Waiting => report.waiting += windows,
-            TaskPhase::Pending if upstream::lacks(table, task, now).is_some() => report.waiting += windows,
-            TaskPhase::Pending => report.pending += windows,
+            TaskPhase::Pending if looks::is_unseen(table, task) => report.pending += windows,
+            TaskPhase::Pending => {
+                let waiting = upstream::waiting(table, task, now) as u64;
+                report.waiting += waiting;
+                report.pending += windows - waiting;
+            }
             TaskPhase::Claimed => report.claimed += windows,
             TaskPhase::Sealed => report.sealed += windows,
             TaskPhase::Quarantined => report.quarantined += windows,

@@ -17,8 +17,16 @@ use windrow_common::{
 };
 
 use super::{
-    backfill::Backfill, calendar::Tiling, closed::DeclaredWindow, coverage::IntervalSet, index::Index, pins::Pin,
-    revised::Revisions, rollback::Rollback, unchanged::Loaded,
+    backfill::Backfill,
+    calendar::Tiling,
+    closed::DeclaredWindow,
+    coverage::IntervalSet,
+    index::Index,
+    looks::{Looks, Seen},
+    pins::Pin,
+    revised::Revisions,
+    rollback::Rollback,
+    unchanged::Loaded,
 };
 
 /// A record and the revision of the transaction that wrote it.
@@ -165,6 +173,8 @@ pub struct Table {
     backfills: BTreeMap<BackfillId, Versioned<Backfill>>,
     recovery: Option<Versioned<Recovery>>,
     index: Index,
+    /// No record: what was last seen of what windows wait for.
+    looks: Looks,
 }
 
 /// A pipeline's three records, which one transaction writes first but which are read one by one.
@@ -247,6 +257,16 @@ impl Table {
         self.recovery.as_ref()
     }
 
+    /// What was last seen of what windows wait for.
+    pub fn looks(&self) -> &Looks {
+        &self.looks
+    }
+
+    /// Somebody has looked.
+    pub fn note_look(&mut self, pipeline: PipelineName, seen: Vec<Seen>) {
+        self.looks.note(pipeline, seen);
+    }
+
     /// Every lane that has tasks.
     pub fn lanes(&self) -> impl Iterator<Item = (&PipelineName, &Lane)> {
         self.index.lanes.iter().flat_map(|(pipeline, lanes)| lanes.keys().map(move |lane| (pipeline, lane)))
@@ -319,6 +339,7 @@ impl Table {
         match record {
             Record::Pipeline(state) => {
                 let name = state.pipeline.name.clone();
+                self.looks.forget(&name);
                 self.complete(&name, |partial| partial.state = Some(Versioned { value: state, revision }));
             }
             Record::Cursor(name, value) => {

@@ -71,7 +71,7 @@ pipelines:
         let waiting = windows.iter().filter(|window| window["state"] == "published" && !window["recount"].is_null());
         assert_eq!(waiting.count() as i64, WINDOWS, "{windows:?}");
         // The time of the first comes a while after this, or the machine is too slow for the rest to show anything.
-        assert!(drops.loaded.elapsed() < Duration::from_secs(15), "{:?}", drops.loaded.elapsed());
+        assert!(drops.loaded.elapsed() < Duration::from_secs(30), "{:?}", drops.loaded.elapsed());
         drops
     }
 
@@ -158,7 +158,8 @@ pipelines:
     /// How many commits the sink itself has.
     fn seq(&self) -> Value {
         let log = self.path().join("visits/_windrow/log");
-        Value::from(fs::read_dir(log).unwrap().count())
+        let names = fs::read_dir(log).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
+        Value::from(names.filter(|name| name.starts_with(|digit: char| digit.is_ascii_digit())).count())
     }
 
     fn does_run(&self) -> (Option<i32>, String) {

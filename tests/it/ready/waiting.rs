@@ -22,6 +22,31 @@ fn a_pipeline_waits_for_the_windows_of_another() {
     assert_eq!(rows.len() as u64, (HOURS - 1) * PER_HOUR);
 }
 
+/// Proves IL11. A version of a table that somebody else writes is waited for, and who waits says for what.
+#[test]
+fn a_pipeline_waits_for_a_version_of_a_table() {
+    let day = Day::new("format: delta", "");
+    let path = day.path().join("pipelines.yaml");
+    let visits = fs::read_to_string(&path).unwrap();
+    let waits = |version: u64| {
+        let require = format!("{{ delta: {{ from: here, path: visits, version: {version} }} }}");
+        let reports = super::REPORTS.replace("{ pipeline: visits }", &require);
+        visits.replace("pipelines:\n", &format!("pipelines:\n{reports}"))
+    };
+    fs::write(&path, waits(1)).unwrap();
+    day.run();
+    day.run();
+    assert_eq!(windows_of(&day, "reports")["published"], HOURS);
+
+    let other = Day::new("format: delta", "");
+    let text = fs::read_to_string(&path).unwrap().replace("version: 1 }", "version: 1000000 }");
+    fs::write(other.path().join("pipelines.yaml"), text).unwrap();
+    other.run();
+    let told = other.run();
+    assert!(told.contains("and not 1000000 yet"), "{told}");
+    assert_eq!(windows_of(&other, "reports")["published"], 0);
+}
+
 /// The hour that cannot be had keeps the hour that needs it and no other.
 #[test]
 fn a_window_that_is_not_published_keeps_only_those_that_wait_for_it() {

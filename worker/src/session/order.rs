@@ -33,6 +33,8 @@ pub enum Order {
     PlanCompaction(v1::PlanCompaction, Answerer),
     /// Tell receivers of commits.
     Notify(v1::Notify, Answerer),
+    /// Tell how far what windows wait for has come.
+    Look(v1::Look, Answerer),
 }
 
 /// A claimed task.

@@ -202,6 +202,10 @@ impl Answerer {
         self.send(Message::Notified(notified)).await;
     }
 
+    pub async fn looked(self, looked: v1::Looked) {
+        self.send(Message::Looked(looked)).await;
+    }
+
     async fn send(self, message: Message) {
         // A session that is gone needs no answer.
         let _ = self.queue.send(Report::Reply(self.session, Box::new(message))).await;

@@ -3,6 +3,7 @@
 use windrow_common::{
     manifest::WriteMode,
     pipeline::{Every, Pattern, TransformStep},
+    readiness::Condition,
 };
 
 use super::{SOUND, check, found, load};
@@ -263,8 +264,28 @@ fn what_becomes_of_late_rows_is_refused_where_it_cannot_be_had() {
         assert_eq!(found(&with(&by_path, late)), [expected], "{late}");
     }
     let unseen = by_path.replace(", audit_after: 6h", "");
-    for late in ["quarantine", aside] {
-        assert_eq!(found(&with(&unseen, late)), ["error WR-P005 8:18"], "{late}");
+    for (late, expected) in [("quarantine", "error WR-P005 8:24"), (aside, "error WR-P005 8:18")] {
+        assert_eq!(found(&with(&unseen, late)), [expected], "{late}");
+    }
+}
+
+#[test]
+fn what_is_looked_at_is_behind_a_connection_that_can_be_looked_at() {
+    let with = |conditions: &str| {
+        let line = format!("    pattern: incremental\n    readiness: {{ require: {{ all: [{conditions}] }} }}\n");
+        load(&SOUND.replace("    pattern: incremental\n", &line))
+    };
+    let sound = with("{ delta: { from: lake, path: orders, after_end: true } }");
+    assert_eq!(found(&sound), Vec::<String>::new());
+    let Some(Condition::Delta(wanted)) = sound.pipelines[0].readiness.require.all.first() else { panic!() };
+    assert_eq!(wanted.from.connection().map(|connection| connection.kind.as_str()), Some("local"));
+    for (condition, expected) in [
+        ("{ delta: { from: lake, path: orders } }", "error WR-P009 8:37"),
+        ("{ delta: { from: lake, path: orders, version: 1, after_end: true } }", "error WR-P009 8:37"),
+        ("{ delta: { from: lakes, path: orders, version: 1 } }", "error WR-P007 8:37"),
+        ("{ sql: { from: lake, query: SELECT true } }", "error WR-P009 8:37"),
+    ] {
+        assert_eq!(found(&with(condition)), [expected], "{condition}");
     }
 }
 

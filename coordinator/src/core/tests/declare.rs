@@ -12,7 +12,7 @@ use crate::core::{
     declare::{self, BadDeclaration, Request},
     lifecycle, ready, report,
     timeline::{Standing, Timeline},
-    upstream,
+    unchanged, upstream,
 };
 
 fn asks(pipeline: &str, window: Window) -> Request {
@@ -63,6 +63,21 @@ fn a_window_that_was_given_up_is_published_because_somebody_says_so() {
     let windows = report::windows(&bench.table, entry, (hour(0), hour(2)), 2, bench.now());
     assert_eq!(windows[0].declared.map(|declared| declared.by.as_str()), Some("ann"));
     assert_eq!(windows[1].declared, None);
+}
+
+/// What was decided is not undone by counting again.
+#[test]
+fn a_window_that_is_declared_complete_is_not_counted_again() {
+    let audited = edit(hourly("flights", "lake"), |window| window.audit_after = Some("6h".parse().unwrap()));
+    let mut bench = Bench::new(1, [audited]);
+    bench.plan();
+    let asked = |bench: &Bench| {
+        let entry = bench.table.pipeline(&"flights".parse().unwrap()).unwrap();
+        unchanged::is_proven(entry, &bench.tasks("flights", TaskPhase::Pending)[0], bench.now())
+    };
+    assert!(asked(&bench));
+    assert!(declares(&mut bench, hours(0, 1)));
+    assert!(!asked(&bench));
 }
 
 #[test]

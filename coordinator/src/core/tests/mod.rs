@@ -12,6 +12,7 @@ mod compact;
 mod declare;
 mod late;
 mod lifecycle;
+mod looks;
 mod pins;
 mod plan;
 mod ready;
