@@ -184,6 +184,7 @@ impl Table {
             compaction: false,
             comparison: false,
             guard: None,
+            declared: None,
         };
         let (sink, pipeline) = (claim.ticket.sink.to_string(), self.claims.json.to_vec());
         let seq = self.seq + 1;

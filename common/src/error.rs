@@ -44,6 +44,8 @@ catalogue! {
     BAD_RANGE = "WR-W004": "a range is empty or lies outside the pipeline";
     LATE_ROWS = "WR-W005": "rows may come after their window was read";
     WINDOW_STALE = "WR-W006": "the source of a published window has changed";
+    LATE_HELD = "WR-W007": "a closed window's source has changed, and that is held";
+    LATE_MIXED = "WR-W008": "what came late to a closed window cannot be told apart";
     SOURCE_MISSING = "WR-S001": "nothing is found where the source should be";
     SOURCE_UNREADABLE = "WR-S002": "the source cannot be reached or read";
     SOURCE_CORRUPT = "WR-S003": "an input is damaged";

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     claim::Token,
+    closed::Declared,
     id::{PipelineName, SinkId, TaskId},
     manifest::{Counts, Digest, ManifestRef, StagedFile},
     marker::Markers,
@@ -60,6 +61,9 @@ pub struct IntentTask {
     pub revision: u32,
     pub token: Token,
     pub manifest: ManifestRef,
+    /// Whoever has declared the window complete; there are no rows of it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<Box<Declared>>,
 }
 
 /// The intent as the ledger holds it.

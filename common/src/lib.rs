@@ -3,6 +3,7 @@
 
 pub mod claim;
 pub mod clock;
+pub mod closed;
 pub mod compaction;
 pub mod deletes;
 pub mod error;
@@ -11,6 +12,7 @@ pub mod guard;
 pub mod id;
 pub mod intent;
 pub mod invariant;
+pub mod look;
 pub mod manifest;
 pub mod marker;
 pub mod pin;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
+    closed::Beside,
     compaction::Compaction,
     deletes::Deletes,
     guard::Guard,
@@ -59,6 +60,9 @@ pub struct Pipeline {
     pub limits: Limits,
     #[serde(default, skip_serializing_if = "Telemetry::is_usual")]
     pub telemetry: Telemetry,
+    /// Absent unless it loads what came late to another pipeline's windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Box<Beside>>,
 }
 
 /// What kind of movement a pipeline is.
@@ -91,7 +95,7 @@ impl Unchanged {
 }
 
 /// A place data is read from or written to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// The name it has in the pipeline file.
     pub name: String,

@@ -4,7 +4,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{id::PipelineName, quantity::Pause};
+use crate::{
+    closed::Late,
+    id::PipelineName,
+    look::{Question, TableVersion},
+    quantity::Pause,
+};
 
 /// What a pipeline waits for, and what it tells those who wait for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,17 +26,6 @@ pub struct Readiness {
     /// What becomes of windows of time that are published, when rows came late to them.
     #[serde(skip_serializing_if = "Late::is_reopen")]
     pub late: Late,
-}
-
-/// What becomes of a published window that rows came late to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Late {
-    /// It may be loaded again: under a higher revision, marked anew, and receivers are told.
-    #[default]
-    Reopen,
-    /// It stays as it is, and nobody can ask for it again.
-    Refuse,
 }
 
 /// Conditions on a window's input.
@@ -76,6 +70,10 @@ pub enum Condition {
     NextPartition(NextPartition),
     /// Another pipeline has published all of the window.
     Pipeline(#[schemars(with = "String")] PipelineName),
+    /// A Delta table has come so far.
+    Delta(TableVersion),
+    /// A database says so.
+    Sql(Question),
     /// The source, asked when the window was read, counts as many rows as were read.
     Count(Count),
 }
@@ -140,6 +138,13 @@ impl Readiness {
     }
 }
 
+impl Condition {
+    /// Whether it is looked at now and then, for all windows that wait at once.
+    pub fn is_looked_at(&self) -> bool {
+        matches!(self, Self::Delta(_) | Self::Sql(_))
+    }
+}
+
 impl Require {
     /// All conditions there are.
     pub fn conditions(&self) -> impl Iterator<Item = &Condition> {
@@ -149,12 +154,6 @@ impl Require {
     /// Whether what was read is held against the source's own count.
     pub fn counts(&self) -> bool {
         self.all.contains(&Condition::Count(Count))
-    }
-}
-
-impl Late {
-    fn is_reopen(&self) -> bool {
-        *self == Self::Reopen
     }
 }
 
@@ -221,6 +220,22 @@ mod tests {
         {
             assert!(serde_json::from_value::<Readiness>(wrong.clone()).is_err(), "{wrong}");
         }
+    }
+    #[test]
+    fn what_is_looked_at_is_read_by_names_and_sent_whole() {
+        let text = json!({ "require": { "all": [
+            { "delta": { "from": "lake", "path": "orders", "version": 7 } },
+            { "sql": { "from": "shop", "query": "SELECT true" } },
+        ] } });
+        let mut read: Readiness = serde_json::from_value(text.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), text);
+        assert!(read.require.conditions().all(Condition::is_looked_at));
+        let Some(Condition::Sql(question)) = read.require.all.last_mut() else { panic!("{read:?}") };
+        assert_eq!((question.from.name(), question.from.connection()), ("shop", None));
+        let whole = json!({ "name": "shop", "type": "postgres", "url": "${env:SHOP}" });
+        question.from = serde_json::from_value(whole.clone()).unwrap();
+        assert_eq!(question.from.name(), "shop");
+        assert_eq!(serde_json::to_value(&read).unwrap()["require"]["all"][1]["sql"]["from"], whole);
     }
     #[test]
     fn what_is_told_and_how_long_is_waited_survive_their_text_form() {

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     claim::Token,
+    closed::Declared,
     compaction::GroupRef,
     id::{BackfillId, PipelineName, SinkId, TaskId, WorkerId},
     manifest::{Digest, ManifestRef},
@@ -51,6 +52,10 @@ pub struct Task {
     pub lane: Lane,
     /// Of a recount: what the source was proven to hold when the window was loaded.
     pub proof: Option<Digest>,
+    /// Of a recount of a window that is closed, and of a load of what came late to it: the manifest it was loaded with.
+    pub loaded: Option<Digest>,
+    /// Whoever has declared its window complete: nothing is read for it.
+    pub declared: Option<Box<Declared>>,
     pub created: Timestamp,
     /// Times the task was claimed.
     pub attempts: u32,
@@ -286,6 +291,8 @@ pub(crate) mod tests {
             errors: 0,
             lost_leases: 0,
             proof: None,
+            loaded: None,
+            declared: None,
             outage: Outage::default(),
             trace: None,
             state: TaskState::Pending { not_before: Timestamp::UNIX_EPOCH, last_failure: None },

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use windrow_common::{
     claim::Token,
+    closed::Declared,
     compaction::{FileLayout, GroupRef},
     guard::{Guard, Percent},
     id::{InvalidName, TaskId},
@@ -188,6 +189,20 @@ impl From<v1::Counts> for Counts {
         let v1::Counts { rows_read, rows_written, rows_rejected, bytes_written, files, values_discarded, rows_deleted } =
             counts;
         Self { rows_read, rows_written, rows_rejected, bytes_written, files, values_discarded, rows_deleted }
+    }
+}
+
+impl From<&Declared> for v1::Declared {
+    fn from(declared: &Declared) -> Self {
+        Self { by: declared.by.clone(), reason: declared.reason.clone(), at_us: declared.at.as_microsecond() }
+    }
+}
+
+impl TryFrom<v1::Declared> for Declared {
+    type Error = Malformed;
+
+    fn try_from(declared: v1::Declared) -> Result<Self, Malformed> {
+        Ok(Self { by: declared.by, reason: declared.reason, at: instant(declared.at_us)? })
     }
 }
 

@@ -33,6 +33,8 @@ impl From<&Task> for v1::TaskRecord {
             recount: (task.lane == Lane::Recount).then(|| v1::TaskRecount { proof: digest_bytes(task.proof.as_ref()) }),
             compaction: task.lane == Lane::Compact,
             comparison: task.lane == Lane::Compare,
+            loaded: digest_bytes(task.loaded.as_ref()),
+            declared: task.declared.as_deref().map(Into::into),
             created_us: task.created.as_microsecond(),
             attempts: task.attempts,
             errors: task.errors,
@@ -72,6 +74,8 @@ impl TryFrom<v1::TaskRecord> for Task {
                 (None, Some(id)) => Lane::Backfill(id.parse()?),
             },
             proof: record.recount.map_or(Ok(None), |recount| optional_digest(&recount.proof))?,
+            loaded: optional_digest(&record.loaded)?,
+            declared: record.declared.map(TryInto::try_into).transpose()?.map(Box::new),
             created: instant(record.created_us)?,
             attempts: record.attempts,
             errors: record.errors,
@@ -210,6 +214,7 @@ mod tests {
 
     use windrow_common::{
         claim::Token,
+        closed::Declared,
         id::TaskId,
         manifest::{Counts, Digest, ManifestRef},
         task::{Failure, Retry},
@@ -236,6 +241,8 @@ mod tests {
             errors: 3,
             lost_leases: 1,
             proof: None,
+            loaded: None,
+            declared: None,
             outage: Outage {
                 since: Some(Timestamp::from_microsecond(77).unwrap()),
                 lasted_ms: 1_500,
@@ -291,10 +298,20 @@ mod tests {
     #[test]
     fn a_recount_keeps_what_it_is_held_against() {
         let waiting = TaskState::Waiting { until: Timestamp::UNIX_EPOCH, reason: "six hours".to_owned() };
-        let before = Task { proof: Some(Digest([8; 32])), ..task(waiting, Seams::None, Lane::Recount) };
+        let loaded = Some(Digest([9; 32]));
+        let before = Task { proof: Some(Digest([8; 32])), loaded, ..task(waiting, Seams::None, Lane::Recount) };
         let bytes = v1::TaskRecord::from(&before).encode_to_vec();
         let after: Task = decode::<v1::TaskRecord>(&bytes).unwrap().try_into().unwrap();
         assert_eq!(after, before);
+    }
+
+    #[test]
+    fn whoever_declared_a_window_complete_is_kept() {
+        let pending = TaskState::Pending { not_before: Timestamp::UNIX_EPOCH, last_failure: None };
+        let declared = Declared { by: "ann".to_owned(), reason: "no visits".to_owned(), at: Timestamp::UNIX_EPOCH };
+        let before = Task { declared: Some(Box::new(declared)), ..task(pending, Seams::None, Lane::Live) };
+        let bytes = v1::TaskRecord::from(&before).encode_to_vec();
+        assert_eq!(Task::try_from(decode::<v1::TaskRecord>(&bytes).unwrap()).unwrap(), before);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use windrow_tests::process::{Process, run};
 use crate::visits::{Visits, WINDOWS};
 
 /// A webhook that answers what it is told to answer, when it is told to.
-struct Receiver {
+pub(crate) struct Receiver {
     port: u16,
     answer: Arc<AtomicU16>,
     pause_ms: Arc<AtomicU64>,
@@ -28,7 +28,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let receiver = Self {
             port: listener.local_addr().unwrap().port(),
@@ -55,6 +55,10 @@ impl Receiver {
         receiver
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     fn answers(&self, status: u16) {
         self.answer.store(status, Ordering::Relaxed);
     }
@@ -64,7 +68,7 @@ impl Receiver {
     }
 
     /// The starts of the windows that were told of, each once. They were first told of in the order of their commits.
-    fn starts(&self, kind: &str) -> Vec<String> {
+    pub(crate) fn starts(&self, kind: &str) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let taken = self.taken();
         let of_kind = taken.iter().filter(|event| event["type"] == kind);

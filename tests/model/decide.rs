@@ -423,6 +423,8 @@ fn task(pipeline: &PipelineName, sink: &SinkId, at: i64) -> Task {
         errors: 0,
         lost_leases: 0,
         proof: None,
+        loaded: None,
+        declared: None,
         outage: Outage::default(),
         trace: None,
         state: TaskState::Pending { not_before: NOW.wall, last_failure: None },

@@ -12,6 +12,7 @@ mod delta;
 pub mod error;
 pub mod flight;
 pub mod ingest;
+mod look;
 pub mod mapping;
 pub mod marker;
 pub mod network;

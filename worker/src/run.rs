@@ -23,6 +23,7 @@ use crate::{
     error::{Result, WorkerError},
     flight::{StageService, flight_server, server_limits},
     ingest::{Hops, Ingest},
+    look::look,
     network::{Incoming, Network},
     open::{Connectors, Opener},
     session::{self, Dialer, Identity, LeaderTime, Order, Role, Session},
@@ -267,6 +268,9 @@ async fn dispatch(
             }
             Order::Notify(asked, answer) => {
                 work.spawn(async move { answer.notified(committer.notify(asked).await).await });
+            }
+            Order::Look(asked, answer) => {
+                work.spawn(async move { answer.looked(look(asked).await).await });
             }
             Order::Commit(asked, answer) => {
                 work.spawn(async move { answer.settled(committer.commit(asked).await).await });

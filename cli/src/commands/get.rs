@@ -157,6 +157,7 @@ fn pipelines(found: Vec<v1::Pipeline>) -> Listing {
                 "published": pipeline.published, "due": pipeline.unplanned, "waiting": pipeline.waiting,
                 "pending": pipeline.pending, "claimed": pipeline.claimed, "sealed": pipeline.sealed,
                 "quarantined": pipeline.quarantined, "unchanged": pipeline.unchanged, "recounts": pipeline.recounts,
+                "held": pipeline.held,
             },
             "rows_written": totals.rows_written, "rows_rejected": totals.rows_rejected,
             "values_discarded": totals.values_discarded, "rows_deleted": totals.rows_deleted,
@@ -224,14 +225,18 @@ fn windows(found: Vec<v1::WindowStatus>) -> Listing {
         let (start, end) = bounds(status);
         serde_json::json!({
             "start": start, "end": end, "state": state_name(status.state()), "unchanged": status.unchanged,
-            "recount": (status.recount_us != 0).then(|| instant(status.recount_us)),
+            "recount": (status.recount_us != 0).then(|| instant(status.recount_us)), "revision": status.revision,
+            "held": status.held.as_ref().map(failure_value),
+            "declared_by": status.declared.as_ref().map(|declared| &declared.by),
+            "declared_because": status.declared.as_ref().map(|declared| &declared.reason),
         })
     };
     let row = |status: &v1::WindowStatus| {
         let (start, end) = bounds(status);
         let task = status.task.as_ref();
         let attempts = task.map(|task| task.attempts.to_string()).unwrap_or_default();
-        let failure = task.and_then(|task| task.failure.as_ref()).map(|failure| failure.code.clone());
+        let failure = task.and_then(|task| task.failure.as_ref()).or(status.held.as_ref());
+        let failure = failure.map(|failure| failure.code.clone());
         vec![start, end, standing(status), attempts, failure.unwrap_or_default()]
     };
     Listing {
@@ -244,6 +249,12 @@ fn windows(found: Vec<v1::WindowStatus>) -> Listing {
 /// A window's state, and what else is known of one that is published.
 fn standing(status: &v1::WindowStatus) -> String {
     let state = state_name(status.state());
+    if let (v1::WindowState::Published, Some(declared)) = (status.state(), &status.declared) {
+        return format!("{state}, declared by {}", declared.by);
+    }
+    if status.held.is_some() {
+        return format!("{state}, changed since");
+    }
     match (status.state(), status.unchanged, status.recount_us) {
         (v1::WindowState::Published, true, _) => format!("{state}, unchanged"),
         (v1::WindowState::Published, _, at) if at != 0 => format!("{state}, counted again at {}", instant(at)),

@@ -10,6 +10,7 @@ pub mod admin;
 pub mod apply;
 pub mod backfill;
 pub mod clean;
+mod closing;
 pub mod compact;
 pub mod compare;
 pub mod coordinator;

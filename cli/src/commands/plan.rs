@@ -83,9 +83,11 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
 
 async fn plan(pipeline: &Pipeline) -> Plan {
     let now = SystemClock::new().now();
-    let tiling = pipeline.window.as_ref().and_then(|window| Tiling::new(window).ok());
+    // What comes late to another pipeline's windows nobody can know.
+    let own = pipeline.window.as_ref().filter(|_| pipeline.beside.is_none());
+    let tiling = own.and_then(|window| Tiling::new(window).ok());
     let compacts = pipeline.pattern == Pattern::Compact;
-    let whole = u64::from(!compacts);
+    let whole = u64::from(!compacts && pipeline.beside.is_none());
     let windows_due = tiling.as_ref().map_or(whole, |tiling| tiling.count(tiling.origin(), tiling.closed_to(now)));
     let per_task = pipeline.window.as_ref().map_or(1, |window| u64::from(window.run()));
     let next = tiling.as_ref().and_then(|tiling| tiling.closes(tiling.closed_to(now)));

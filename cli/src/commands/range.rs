@@ -65,6 +65,22 @@ pub fn instant(text: &str, zone: &TimeZone) -> anyhow::Result<Timestamp> {
     Ok(zone.to_timestamp(civil)?)
 }
 
+/// The window of a pipeline that holds a time.
+pub async fn window_at(admin: &Admin, pipeline: &str, time: &str) -> anyhow::Result<v1::Window> {
+    let zone = TimeZone::get(&windows_of(admin, pipeline).await?.timezone)?;
+    let start = instant(time, &zone)?.as_microsecond();
+    let moment = v1::Window { axis: v1::Axis::Time.into(), start, end: start.saturating_add(1) };
+    let request = v1::ListWindowsRequest {
+        pipeline: pipeline.to_owned(),
+        range: Some(moment),
+        page_size: 1,
+        page_token: String::new(),
+    };
+    let found = admin.call(request, |mut client, request| async move { client.list_windows(request).await }).await?;
+    let window = found.windows.first().and_then(|found| found.window).filter(|window| window.start <= start);
+    window.ok_or_else(|| Mistake::usage(format!("{pipeline} has no window at {time}")))
+}
+
 /// A window's bounds as people read them.
 pub fn bounds(window: Option<&v1::Window>) -> (String, String) {
     let window = window.and_then(|window| Window::try_from(*window).ok());

@@ -12,6 +12,7 @@ use windrow_common::{
 use windrow_proto::v1;
 
 use super::{
+    closing,
     exit::Exit,
     failure::Mistake,
     get::state_name,
@@ -48,7 +49,21 @@ enum Verb {
     Check {
         #[command(flatten)]
         asked: Asked,
+        /// Tell also whether nothing can change them any more, and what shows that
+        ///
+        /// Exits with 75 unless that is so.
+        #[arg(long)]
+        immutable: bool,
     },
+    /// Declare a window complete: it is published without a load
+    ///
+    /// For a window that would never be: whoever waits for it goes on, and is told who said so. Load it later with `windrow
+    /// backfill create --reprocess all`.
+    Publish(closing::PublishArgs),
+    /// Decide about a closed window whose source has changed
+    ///
+    /// What is held of it is let go, and the window is loaded again, or stays as it is with --drop.
+    Release(closing::ReleaseArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -85,6 +100,8 @@ impl Args {
         match &self.verb {
             Verb::Wait { .. } => "ready wait",
             Verb::Check { .. } => "ready check",
+            Verb::Publish(_) => "ready publish",
+            Verb::Release(_) => "ready release",
         }
     }
 
@@ -95,16 +112,19 @@ impl Args {
 }
 
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
-    let (asked, timeout) = match &args.verb {
-        Verb::Wait { asked, timeout } => (asked, timeout.0),
-        Verb::Check { asked } => (asked, Duration::ZERO),
+    let (asked, timeout, immutable) = match &args.verb {
+        Verb::Wait { asked, timeout } => (asked, timeout.0, false),
+        Verb::Check { asked, immutable } => (asked, Duration::ZERO, *immutable),
+        Verb::Publish(args) => return closing::publish(args).await,
+        Verb::Release(args) => return closing::release(args).await,
     };
     let opened = asked.target.open()?;
     let found = wait(opened.admin(), asked, timeout).await;
     opened.close().await;
     let found = found?;
-    print(asked, &found)?;
-    Ok(match (found.ready, args.waits() && is_quarantined(&found)) {
+    let closed = found.closed.clone().unwrap_or_default();
+    print(asked, &found, immutable.then_some(&closed))?;
+    Ok(match (found.ready && (closed.immutable || !immutable), args.waits() && is_quarantined(&found)) {
         (true, _) => Exit::Ok,
         (false, true) => Exit::SomeWindowsFailed,
         (false, false) => Exit::TryAgain,
@@ -142,23 +162,9 @@ async fn range_of(admin: &Admin, asked: &Asked) -> anyhow::Result<Option<v1::Win
         let number = number.map_err(|_| Mistake::usage(format!("{version:?} is no version: write v3")))?;
         return Ok(Some(windrow_common::window::Window::version(number).into()));
     }
-    let Some(time) = &asked.window else {
-        return range::of(admin, &asked.pipeline, asked.from.as_deref(), asked.to.as_deref()).await;
-    };
-    let zone = jiff::tz::TimeZone::get(&range::windows_of(admin, &asked.pipeline).await?.timezone)?;
-    let start = range::instant(time, &zone)?.as_microsecond();
-    let moment = v1::Window { axis: v1::Axis::Time.into(), start, end: start.saturating_add(1) };
-    let request = v1::ListWindowsRequest {
-        pipeline: asked.pipeline.clone(),
-        range: Some(moment),
-        page_size: 1,
-        page_token: String::new(),
-    };
-    let found = admin.call(request, |mut client, request| async move { client.list_windows(request).await }).await?;
-    let window = found.windows.first().and_then(|found| found.window).filter(|window| window.start <= start);
-    match window {
-        Some(window) => Ok(Some(window)),
-        None => Err(Mistake::usage(format!("{} has no window at {time}", asked.pipeline))),
+    match &asked.window {
+        Some(time) => range::window_at(admin, &asked.pipeline, time).await.map(Some),
+        None => range::of(admin, &asked.pipeline, asked.from.as_deref(), asked.to.as_deref()).await,
     }
 }
 
@@ -166,17 +172,21 @@ fn is_quarantined(found: &v1::WaitReadyResponse) -> bool {
     found.first.as_ref().is_some_and(|first| first.state() == v1::WindowState::Quarantined)
 }
 
-fn print(asked: &Asked, found: &v1::WaitReadyResponse) -> anyhow::Result<()> {
+fn print(asked: &Asked, found: &v1::WaitReadyResponse, closed: Option<&v1::Closed>) -> anyhow::Result<()> {
     let (start, end) = bounds(found.range.as_ref());
     let first = found.first.as_ref().map(|first| {
         let (start, end) = bounds(first.window.as_ref());
         serde_json::json!({ "start": start, "end": end, "state": state_name(first.state()), "why": why(first) })
     });
-    let value = serde_json::json!({
+    let mut value = serde_json::json!({
         "pipeline": asked.pipeline, "ready": found.ready, "start": start, "end": end,
         "windows": found.windows, "published": found.published, "first_not_ready": first,
     });
-    let text = show::encoded(&value, asked.output)?.unwrap_or_else(|| format!("{}\n", in_words(asked, found)));
+    if let Some(closed) = closed {
+        value["closed"] = closed_value(closed);
+    }
+    let words = || format!("{}\n{}", in_words(asked, found), closed.map(closed_in_words).unwrap_or_default());
+    let text = show::encoded(&value, asked.output)?.unwrap_or_else(words);
     io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }
@@ -193,6 +203,38 @@ fn in_words(asked: &Asked, found: &v1::WaitReadyResponse) -> String {
     };
     let state = state_name(first.state());
     format!("{}: not ready, {published} of {windows} windows are published; {start} is {state}{why}", asked.pipeline)
+}
+
+fn digest(closed: &v1::Closed) -> String {
+    closed.digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How far a range is closed, for programs.
+fn closed_value(closed: &v1::Closed) -> serde_json::Value {
+    let declared = |found: &v1::DeclaredWindow| {
+        let (start, end) = bounds(found.window.as_ref());
+        let declared = found.declared.clone().unwrap_or_default();
+        serde_json::json!({
+            "start": start, "end": end, "by": declared.by, "reason": declared.reason, "at": show::instant(declared.at_us),
+        })
+    };
+    serde_json::json!({
+        "immutable": closed.immutable, "why_not": closed.why_not, "revision": closed.revision, "seq": closed.seq,
+        "digest": digest(closed), "declared": closed.declared.iter().map(declared).collect::<Vec<_>>(),
+    })
+}
+
+fn closed_in_words(closed: &v1::Closed) -> String {
+    let revision = match closed.revision {
+        Some(0) => "each window was loaded once".to_owned(),
+        Some(revision) => format!("windows were loaded again, up to revision {revision}"),
+        None => "windows may have been loaded again before that was noted".to_owned(),
+    };
+    let commit = format!("commit {} ({}) follows from all before it", closed.seq, digest(closed));
+    match closed.immutable {
+        true => format!("nothing can load it again; {revision}; {commit}\n"),
+        false => format!("it may change yet: {}; {revision}; {commit}\n", closed.why_not),
+    }
 }
 
 /// Why the first window that is not ready is not.

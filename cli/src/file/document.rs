@@ -40,7 +40,9 @@ pub(crate) fn read(files: Vec<SourceFile>, mut findings: Findings, options: &Opt
     let entries: Vec<_> =
         entries.flat_map(|entry| many::expanded(entry, &connections, options.list.as_ref(), &mut findings)).collect();
     for entry in entries.iter().map(Cow::as_ref) {
-        pipelines.extend(reader.read(entry, &mut hidden, &mut findings).map(|pipeline| (entry, pipeline)));
+        let Some(pipeline) = reader.read(entry, &mut hidden, &mut findings) else { continue };
+        let beside = reader.beside(&pipeline, entry, &mut findings);
+        pipelines.extend([Some(pipeline), beside].into_iter().flatten().map(|pipeline| (entry, pipeline)));
     }
     many::check_names(&pipelines, &mut findings);
     rules::check_shared_sinks(&pipelines, &mut findings);

@@ -27,6 +27,8 @@ mod decode;
 mod deletes;
 mod diagnostic;
 mod document;
+mod late;
+mod look;
 mod many;
 mod pipeline;
 mod policy;

@@ -22,7 +22,7 @@ use super::{
     deletes,
     diagnostic::{Findings, Span},
     document::Defaults,
-    policy, proof, readiness, rules, secret,
+    late, look, policy, proof, readiness, rules, secret,
     spec::{DeletesBlock, PipelineBlock, SinkBlock, SourceBlock},
     suggest,
     tree::{Entry, Node, Value},
@@ -62,6 +62,8 @@ impl Reader<'_> {
             hidden.extend(secret::check(&readiness.node, findings).spans);
         }
         let readiness = settings::<Readiness>(node.entry("readiness"), None, "`readiness`", findings);
+        let block = look::Block { at, node, connections: self.connections };
+        let readiness = readiness.and_then(|readiness| block.whole(readiness, findings));
         let unchanged =
             node.get("unchanged").map_or(Some(Unchanged::default()), |said| decode::value(said, "unchanged", findings));
         let schema = settings::<SchemaPolicy>(node.entry("schema"), self.defaults.schema, "`schema`", findings);
@@ -122,10 +124,19 @@ impl Reader<'_> {
             retries: retries?,
             limits: limits?,
             telemetry: telemetry?,
+            beside: None,
         };
         readiness::check_told(&pipeline, entry, findings);
+        late::check(&pipeline, entry, self.options, findings);
         self.open_sink(&pipeline, entry, findings);
         (findings.errors() == before).then_some(pipeline)
+    }
+
+    /// The pipeline that loads what comes late to this one's windows, where that has a place of its own.
+    pub(crate) fn beside(&self, pipeline: &Pipeline, entry: &Entry, findings: &mut Findings) -> Option<Pipeline> {
+        let beside = late::beside(pipeline)?;
+        self.open_sink(&beside, entry, findings);
+        Some(beside)
     }
 
     /// A pipeline that does nothing else compacts without being told how.

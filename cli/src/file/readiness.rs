@@ -3,7 +3,7 @@
 use windrow_common::{
     error,
     pipeline::{Pipeline, SourceSpec},
-    readiness::{Condition, Late, Readiness, Then},
+    readiness::{Condition, Readiness, Then},
 };
 use windrow_worker::{marker, notify};
 
@@ -40,7 +40,7 @@ impl Asked<'_> {
         let Some(source) = options.connectors.source(self.source) else { return };
         for (list, conditions) in [("all", &require.all), ("any", &require.any)] {
             for (place, condition) in
-                conditions.iter().enumerate().filter(|(_, condition)| !is_of_a_pipeline(condition))
+                conditions.iter().enumerate().filter(|(_, condition)| !is_judged_by_the_leader(condition))
             {
                 if let Err(reason) = (source.tells)(self.source, condition) {
                     let at = [Step::Key(list.to_owned()), Step::Index(place)];
@@ -55,15 +55,15 @@ impl Asked<'_> {
     /// What the coordinator has to see to.
     fn check_waiting(&self, findings: &mut Findings) {
         let require = &self.readiness.require;
-        let mixed = |found: &bool| require.any.iter().any(|condition| is_of_a_pipeline(condition) == *found);
+        let mixed = |found: &bool| require.any.iter().any(|condition| is_judged_by_the_leader(condition) == *found);
         if [true, false].iter().all(mixed) {
             findings
                 .error(
                     error::CONTRADICTION,
                     self.span(&[Step::Key("any".to_owned())]),
-                    "what pipelines have published and what lies at the source are looked up by different processes",
+                    "what the source tells and what is known without it are looked up by different processes",
                 )
-                .fix("write the conditions on pipelines under `all`");
+                .fix("write the conditions on pipelines, tables and queries under `all`");
         }
         if let Some(place) = require.any.iter().position(|condition| matches!(condition, Condition::Count(_))) {
             let at = [Step::Key("any".to_owned()), Step::Index(place)];
@@ -91,10 +91,10 @@ impl Asked<'_> {
                 .error(error::CONTRADICTION, span, "each window gets a marker of its own, so a task takes one window")
                 .fix("remove `per_task`, or write `per_task: 1`");
         }
-        if let Some(span) = own("lookback").filter(|_| self.readiness.late == Late::Refuse) {
+        if let Some(span) = own("lookback").filter(|_| self.readiness.late.closes()) {
             findings
                 .error(error::CONTRADICTION, span, "published windows are not loaded again: `readiness.late` says so")
-                .fix("remove `lookback`, or `late: refuse`");
+                .fix("remove `lookback`, or let windows be loaded again: `late: reopen`");
         }
         if require.timeout.is_none() && require.then != Then::default() {
             findings
@@ -114,8 +114,9 @@ fn is_about_objects(condition: &Condition) -> bool {
     matches!(condition, Condition::Marker(_) | Condition::NextPartition(_))
 }
 
-fn is_of_a_pipeline(condition: &Condition) -> bool {
-    matches!(condition, Condition::Pipeline(_))
+/// What no source has to tell.
+fn is_judged_by_the_leader(condition: &Condition) -> bool {
+    matches!(condition, Condition::Pipeline(_)) || condition.is_looked_at()
 }
 
 /// Whether the pipeline's markers make sense, and whether its receiver may be told.
@@ -134,6 +135,8 @@ fn word(condition: &Condition) -> &'static str {
         Condition::Marker(_) => "marker",
         Condition::NextPartition(_) => "next_partition",
         Condition::Pipeline(_) => "pipeline",
+        Condition::Delta(_) => "delta",
+        Condition::Sql(_) => "sql",
         Condition::Count(_) => "count",
     }
 }

@@ -15,7 +15,7 @@ use windrow_proto::{
 };
 
 use super::{
-    leading,
+    closing, leading,
     ready::{Asked, Waiting},
     refusal::{bad, bad_pipeline, missing, refused, refused_of},
     view,
@@ -266,6 +266,20 @@ impl AdminService for Admin {
         self.waiting.wait(&self.standing, &asked).await.map(Response::new)
     }
 
+    async fn declare_window(
+        &self,
+        request: Request<v1::DeclareWindowRequest>,
+    ) -> Result<Response<v1::DeclareWindowResponse>, Status> {
+        closing::declare(&self.standing, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn release_late(
+        &self,
+        request: Request<v1::ReleaseLateRequest>,
+    ) -> Result<Response<v1::ReleaseLateResponse>, Status> {
+        closing::release(&self.standing, request.into_inner()).await.map(Response::new)
+    }
+
     async fn list_versions(
         &self,
         request: Request<v1::ListVersionsRequest>,
@@ -466,10 +480,13 @@ fn spec_in(spec: Option<v1::BackfillSpec>) -> Result<backfill::Request, Status> 
     })
 }
 
-fn range_in(range: Option<v1::Window>) -> Result<Option<Window>, Status> {
+pub(super) fn range_in(range: Option<v1::Window>) -> Result<Option<Window>, Status> {
     range.map(Window::try_from).transpose().map_err(|error| bad("range", error.to_string()))
 }
 
-fn name_in<T: std::str::FromStr<Err = windrow_common::id::InvalidName>>(field: &str, text: &str) -> Result<T, Status> {
+pub(super) fn name_in<T: std::str::FromStr<Err = windrow_common::id::InvalidName>>(
+    field: &str,
+    text: &str,
+) -> Result<T, Status> {
     text.parse().map_err(|error: windrow_common::id::InvalidName| bad(field, error.to_string()))
 }

@@ -1,6 +1,7 @@
 //! The gRPC services: decode, command, encode. No decisions are made here.
 
 mod admin;
+mod closing;
 mod ready;
 mod refusal;
 mod session;

@@ -12,13 +12,17 @@ use windrow_proto::{
 };
 
 use super::{
+    closing::closed_out,
     leading,
     refusal::{missing, never_ready, refused},
     view,
 };
 use crate::{
     controller::View,
-    core::ready::{NeverReady, ready},
+    core::{
+        closed::closed,
+        ready::{NeverReady, ready},
+    },
     run::Standing,
 };
 
@@ -90,6 +94,7 @@ async fn look(standing: &Arc<Standing>, asked: &Asked) -> Result<v1::WaitReadyRe
             windows: ready.windows,
             published: ready.published,
             first: ready.first.as_ref().map(|first| view::window(found, first)),
+            closed: Some(closed_out(&closed(found.table, entry, &ready))),
         })
     };
     leading(standing)?.read(look).await.map_err(refused)?.map_err(|refused| match refused {

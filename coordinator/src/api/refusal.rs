@@ -17,6 +17,8 @@ use crate::{
         apply::BadPipeline,
         backfill::{BadCommand, BadRequest},
         compare::BadComparison,
+        declare::BadDeclaration,
+        late::BadRelease,
         pins::BadPin,
         ready::NeverReady,
         rollback::BadRollback,
@@ -67,6 +69,19 @@ pub(super) fn refused_of(error: CommandError, pipelines: &[Pipeline]) -> Status 
         CommandError::Backfill(BadRequest::EmptyRange) => (Code::InvalidArgument, Vec::new(), field("spec.range")),
         CommandError::Backfill(BadRequest::Closed(windows)) => {
             (Code::FailedPrecondition, vec![("windows", windows.to_string())], Vec::new())
+        }
+        CommandError::Backfill(BadRequest::Beside(name)) => {
+            (Code::FailedPrecondition, vec![("pipeline", name.to_string())], Vec::new())
+        }
+        CommandError::Declaration(BadDeclaration::UnknownPipeline(name))
+        | CommandError::Release(BadRelease::UnknownPipeline(name)) => return missing("pipeline", name.as_str()),
+        CommandError::Declaration(BadDeclaration::Text(key)) => (Code::InvalidArgument, Vec::new(), field(key)),
+        CommandError::Declaration(BadDeclaration::NoWindow(_)) => (Code::InvalidArgument, Vec::new(), field("window")),
+        CommandError::Declaration(_) => (Code::FailedPrecondition, Vec::new(), Vec::new()),
+        CommandError::Release(BadRelease::NothingHeld(_)) => {
+            let fix = Some("see what is held: windrow get windows PIPELINE");
+            let about = About { fix, ..About::default() };
+            return status_about(Code::NotFound, error.code(), error.to_string(), about);
         }
         CommandError::Backfill(BadRequest::TooLarge { windows, limit }) => {
             let facts = vec![("windows", windows.to_string()), ("limit", limit.to_string())];

@@ -28,6 +28,7 @@ use crate::{
     core::{
         commit::Answer,
         lifecycle::HeldClaim,
+        looks::Seen,
         recovery::{PastCommit, PastTask},
         workers::{Role, WorkerInfo},
     },
@@ -177,6 +178,7 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
             claim: claim_in(&proven.task, proven.token)?,
             proof: digest(&proven.proof)?,
             seq: proven.seq,
+            found: proven.found,
         },
         In::Prepared(prepared) => SessionEvent::Prepared {
             request: prepared.request,
@@ -229,6 +231,10 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
             sink: notified.sink.parse()?,
             up_to: notified.up_to,
             failure: notified.failure.map(TryInto::try_into).transpose()?,
+        },
+        In::Looked(looked) => SessionEvent::Looked {
+            request: looked.request,
+            seen: looked.seen.into_iter().map(|seen| Seen { to: seen.to_us, words: seen.words }).collect(),
         },
         In::Settled(settled) => {
             let (request, sink) = (settled.request, settled.sink.parse()?);

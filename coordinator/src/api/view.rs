@@ -58,6 +58,7 @@ pub(super) fn pipeline(view: &View<'_>, entry: &PipelineEntry) -> v1::Pipeline {
         recounts: found.recounts,
         recounts_due: found.recounts_due,
         comparison: found.comparison.as_ref().map(comparison),
+        held: found.held,
     }
 }
 
@@ -177,6 +178,9 @@ pub(super) fn window(view: &View<'_>, found: &WindowReport<'_>) -> v1::WindowSta
         due_us: found.due.map(|at| at.as_microsecond()).unwrap_or_default(),
         unchanged: found.unchanged,
         recount_us: found.recount.map(|at| at.as_microsecond()).unwrap_or_default(),
+        revision: found.revision,
+        held: found.held.map(Into::into),
+        declared: found.declared.map(Into::into),
     }
 }
 

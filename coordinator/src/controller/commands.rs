@@ -49,6 +49,14 @@ impl Controller {
                 respond(reply, answer)
             }
             Command::Clean { pipeline, only_look, reply } => self.wish_for_cleaning(&pipeline, only_look, reply),
+            Command::Declare { request, reply } => {
+                let answer = self.declare(&request).await;
+                respond(reply, answer)
+            }
+            Command::Release { request, reply } => {
+                let answer = self.release(&request).await;
+                respond(reply, answer)
+            }
             Command::Steer { id, command, reply } => {
                 let answer = self.steer(&id, command).await;
                 respond(reply, answer)

@@ -62,6 +62,7 @@ impl Controller {
         self.tell_receivers().await?;
         self.sweep();
         if look {
+            self.look_around();
             self.look_for_small_files().await?;
         }
         self.assign().await?;
@@ -294,7 +295,9 @@ impl Controller {
             prove: unchanged::is_proven(entry, &task, self.now()),
             published: self.published(&task),
             recount: task.lane == Lane::Recount,
-            waited_enough: upstream::goes_anyway(&self.table, &task, self.now()),
+            waited_enough: task.declared.is_some() || upstream::goes_anyway(&self.table, &task, self.now()),
+            loaded: digest_bytes(task.loaded.as_ref()),
+            declared: task.declared.is_some(),
             part: task.part.as_ref().map(|part| part.what.clone()).unwrap_or_default(),
             compaction: task.lane == Lane::Compact,
             comparison: task.lane == Lane::Compare,
@@ -322,5 +325,6 @@ fn sealed(task: &windrow_common::task::Task, guard: Option<Guard>) -> Option<v1:
         shard: task.shard,
         compaction: task.lane == Lane::Compact,
         comparison: task.lane == Lane::Compare,
+        declared: task.declared.as_deref().map(Into::into),
     })
 }

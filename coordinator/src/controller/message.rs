@@ -18,7 +18,10 @@ use crate::{
         backfill::{self, Backfill, BadCommand, BadRequest},
         commit::Answer,
         compare::BadComparison,
+        declare::{self, BadDeclaration},
+        late::{self, BadRelease},
         lifecycle::HeldClaim,
+        looks::Seen,
         pins::{self, BadPin, Pin},
         recovery::PastCommit,
         rollback::{self, BadRollback, Rollback},
@@ -118,6 +121,8 @@ pub enum SessionEvent {
         claim: HeldClaim,
         proof: Digest,
         seq: u64,
+        /// What a recount found beside what was loaded, in words.
+        found: String,
     },
     Prepared {
         request: u64,
@@ -172,6 +177,11 @@ pub enum SessionEvent {
         sink: windrow_common::id::SinkId,
         up_to: Seq,
         failure: Option<Failure>,
+    },
+    /// What windows wait for was looked at.
+    Looked {
+        request: u64,
+        seen: Vec<Seen>,
     },
     Goodbye,
     Closed,
@@ -266,6 +276,16 @@ pub enum Command {
         request: pins::Request,
         reply: Reply<Pin>,
     },
+    /// Declares a window complete; answers whether it was not so already.
+    Declare {
+        request: declare::Request,
+        reply: Reply<bool>,
+    },
+    /// Releases what is held of a window whose source has changed since it was closed.
+    Release {
+        request: late::Release,
+        reply: Reply<()>,
+    },
     Unpin {
         id: PinId,
         reply: Reply<()>,
@@ -297,6 +317,10 @@ pub enum CommandError {
     Pin(#[from] BadPin),
     #[error(transparent)]
     Comparison(#[from] BadComparison),
+    #[error(transparent)]
+    Declaration(#[from] BadDeclaration),
+    #[error(transparent)]
+    Release(#[from] BadRelease),
     /// What a worker said to a question.
     #[error("{}", .0.message)]
     Worker(Failure),
@@ -323,6 +347,8 @@ impl CommandError {
             | Self::Rollback(BadRollback::UnknownPipeline(_))
             | Self::Pin(BadPin::UnknownPipeline(_))
             | Self::Comparison(BadComparison::UnknownPipeline(_))
+            | Self::Declaration(BadDeclaration::UnknownPipeline(_))
+            | Self::Release(_)
             | Self::Steering(BadCommand::Unknown(_)) => error::NOT_FOUND,
             Self::Rollback(BadRollback::Windows(_) | BadRollback::AddsUp(_) | BadRollback::Shared { .. }) => {
                 error::NO_VERSIONS
@@ -343,7 +369,10 @@ impl CommandError {
             Self::Pipeline(BadPipeline::Shared { .. }) => error::CONTRADICTION,
             Self::Pipeline(BadPipeline::TooMany(_)) => error::USAGE,
             Self::Backfill(BadRequest::EmptyRange) => error::BAD_RANGE,
-            Self::Backfill(BadRequest::Closed(_)) => error::CONFLICT,
+            Self::Backfill(BadRequest::Closed(_) | BadRequest::Beside(_)) => error::CONFLICT,
+            Self::Declaration(BadDeclaration::NoWindow(_)) => error::BAD_RANGE,
+            Self::Declaration(BadDeclaration::Text(_)) => error::USAGE,
+            Self::Declaration(_) => error::CONFLICT,
             Self::Backfill(_) => error::RANGE_TOO_LARGE,
             Self::Ledger(LedgerError::TooLarge { .. }) => error::SPEC_TOO_LARGE,
             Self::Ledger(LedgerError::Malformed { .. }) => error::STORE_BROKEN,

@@ -2,10 +2,12 @@
 //! ticks; each round is decide, persist, apply, reply. Decisions are made in `core`; here they are carried out.
 
 mod cleaning;
+mod closing;
 mod commands;
 mod compactions;
 mod cutting;
 mod drive;
+mod looking;
 mod measuring;
 mod message;
 mod pins;
@@ -36,8 +38,8 @@ use windrow_common::{
 use windrow_proto::v1;
 
 use self::{
-    cleaning::CleanWish, compactions::Compactions, cutting::HeldSeals, measuring::Measuring, pins::PinWish,
-    rollbacks::Then, sweeps::Sweep, telling::Telling, together::Together, wishes::Wishes,
+    cleaning::CleanWish, compactions::Compactions, cutting::HeldSeals, looking::Looking, measuring::Measuring,
+    pins::PinWish, rollbacks::Then, sweeps::Sweep, telling::Telling, together::Together, wishes::Wishes,
 };
 pub use self::{
     compactions::{Found, Plan},
@@ -106,6 +108,7 @@ pub struct Controller {
     clean_wishes: Wishes<CleanWish>,
     compactions: Compactions,
     telling: Telling,
+    looking: Looking,
     sessions: BTreeMap<WorkerId, Session>,
     progress: BTreeMap<TaskId, Progress>,
     together: Together,
@@ -206,6 +209,7 @@ pub async fn start(ledger: Ledger, clock: Arc<dyn Clock>, timing: Timing) -> Res
         clean_wishes: Wishes::default(),
         compactions: Compactions::default(),
         telling: Telling::default(),
+        looking: Looking::default(),
         sessions: BTreeMap::new(),
         progress: BTreeMap::new(),
         together: Together::default(),
@@ -413,6 +417,7 @@ impl Controller {
         self.clean_wishes.lost(worker);
         self.compactions.lost(worker);
         self.telling.lost(worker);
+        self.looking.lost(worker);
     }
 
     fn now(&self) -> Now {

@@ -28,11 +28,11 @@ impl Controller {
         worker: &WorkerId,
         request: u64,
         claim: &HeldClaim,
-        found: (Digest, u64),
+        (found, words): ((Digest, u64), &str),
     ) -> Result<(), LedgerError> {
         let task = self.table.task(&claim.task).map(|entry| entry.value.clone());
         let done = match task {
-            Some(task) if task.lane == Lane::Recount => self.counted(&task, claim, found.0).await?,
+            Some(task) if task.lane == Lane::Recount => self.counted(&task, claim, (found.0, words)).await?,
             Some(task) => self.found_unchanged(&task, claim, found).await?,
             // It is done with: this answer was lost, or somebody else was faster.
             None => true,
@@ -62,7 +62,7 @@ impl Controller {
         }
     }
 
-    async fn counted(&mut self, task: &Task, claim: &HeldClaim, found: Digest) -> Result<bool, LedgerError> {
+    async fn counted(&mut self, task: &Task, claim: &HeldClaim, found: (Digest, &str)) -> Result<bool, LedgerError> {
         let counted = recount::counted(&self.table, self.ledger.epoch(), claim, found, self.now());
         match counted {
             Ok(Counted::Same(change)) => {
@@ -71,18 +71,28 @@ impl Controller {
                 Ok(true)
             }
             Ok(Counted::Stale(change)) => {
-                self.persist_stale(task, change).await?;
+                self.persist_stale(task, change, "stale").await?;
+                Ok(true)
+            }
+            Ok(Counted::Late(change, policy)) => {
+                self.persist_stale(task, change, policy).await?;
                 Ok(true)
             }
             Err(refused) => Ok(self.too_late(task, &refused)),
         }
     }
 
-    async fn persist_stale(&mut self, task: &Task, mut change: Change) -> Result<(), LedgerError> {
+    /// What becomes of the window is said by its policy, in a word.
+    async fn persist_stale(
+        &mut self,
+        task: &Task,
+        mut change: Change,
+        policy: &'static str,
+    ) -> Result<(), LedgerError> {
         traces::begin(&mut change);
         self.persist(&change).await?;
-        info!(pipeline = %task.pipeline, window = %task.window, "has changed in its source since it was loaded");
-        self.metrics.recounted(&task.pipeline, "stale");
+        info!(pipeline = %task.pipeline, window = %task.window, policy, "has changed in its source since it was loaded");
+        self.metrics.recounted(&task.pipeline, policy);
         Ok(())
     }
 

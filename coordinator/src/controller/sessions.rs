@@ -60,8 +60,8 @@ impl Controller {
                 Ok(())
             }
             SessionEvent::Cut { request, claim, parts } => self.cut(&worker, request, &claim, parts).await,
-            SessionEvent::Proven { request, claim, proof, seq } => {
-                self.proven(&worker, request, &claim, (proof, seq)).await
+            SessionEvent::Proven { request, claim, proof, seq, found } => {
+                self.proven(&worker, request, &claim, ((proof, seq), &found)).await
             }
             SessionEvent::Prepared { request, sink, draft } => self.prepared(&sink, request, draft).await,
             SessionEvent::Settled { request, sink, answer, trace } => {
@@ -74,6 +74,10 @@ impl Controller {
             SessionEvent::Versions { request, versions } => self.versions_listed(&worker, request, versions).await,
             SessionEvent::CompactionPlanned { request, sink, found } => {
                 self.compaction_planned(&sink, request, found).await
+            }
+            SessionEvent::Looked { request, seen } => {
+                self.looked(&worker, request, seen);
+                Ok(())
             }
             SessionEvent::Notified { request, sink, up_to, failure } => {
                 self.receivers_told(&worker, request, (sink, up_to), failure).await

@@ -12,6 +12,7 @@ use super::{
     calendar::{BadTiling, Tiling},
     coverage::IntervalSet,
     plan,
+    revised::Revisions,
     table::{Change, Coverage, Cursor, PipelineEntry, PipelineState, Record, Table},
 };
 
@@ -85,6 +86,8 @@ fn create(pipeline: &Pipeline) -> Result<Change, BadPipeline> {
         totals: Default::default(),
         loaded: None,
         unchanged: IntervalSet::new(),
+        revisions: Some(Revisions::default()),
+        declared: Vec::new(),
     };
     let state = PipelineState { pipeline: pipeline.clone(), paused: None };
     Ok(Change::create(Record::Pipeline(state))

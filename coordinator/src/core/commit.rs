@@ -19,7 +19,7 @@ use windrow_common::{
 };
 
 use super::{
-    choose, compact, compare,
+    choose, closed, compact, compare,
     lifecycle::{self, Now},
     recount, rollback, shards,
     table::{Change, Coverage, Head, Key, Record, SinkEntry, Table, Versioned},
@@ -249,8 +249,7 @@ pub fn finalize(table: &Table, sink: &SinkId, now: Now) -> Option<Change> {
         }
         let Some(entry) = entry else { continue };
         let coverage = coverages.entry(&task.pipeline).or_insert_with(|| entry.coverage.value.clone());
-        coverage.published.insert(task.window.start(), task.window.end());
-        coverage.totals += manifest(task).map(|manifest| manifest.counts).unwrap_or_default();
+        closed::now_published(coverage, entry, task, manifest(task));
         if task.shard == 0 && task.window.axis() == Axis::Version {
             unchanged::now_loaded(coverage, task, loaded(&tasks, task, intent.seq));
         }

@@ -228,6 +228,8 @@ fn task(entry: &PipelineEntry, id: TaskId, group: &GroupRef, now: Now) -> Option
         revision: 0,
         lane: Lane::Compact,
         proof: None,
+        loaded: None,
+        declared: None,
         created: now.wall,
         attempts: 0,
         errors: 0,

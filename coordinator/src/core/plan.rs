@@ -4,12 +4,12 @@
 use windrow_common::{
     id::TaskId,
     pipeline::{Pattern, WindowSpec},
-    readiness::Late,
     task::{Lane, Outage, Seams, Task, TaskState},
     window::{Axis, Window},
 };
 
 use super::{
+    closed,
     lifecycle::Now,
     recount,
     table::{Change, Cursor, PipelineEntry, Record, Table},
@@ -34,7 +34,7 @@ pub fn plan(table: &Table, now: Now) -> Vec<Change> {
 }
 
 fn plan_pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> Option<Change> {
-    if moves_nothing(entry) {
+    if plans_nothing(entry) {
         return None;
     }
     let room = MAX_OPEN.saturating_sub(table.open(&entry.spec().name, &Lane::Live)).min(MAX_PLANNED);
@@ -77,7 +77,7 @@ fn plan_time(table: &Table, entry: &PipelineEntry, room: usize, now: Now) -> Opt
 /// published are being loaded anyway.
 fn look_back(table: &Table, entry: &PipelineEntry, revision: u32, now: Now) -> Vec<Task> {
     let Some((spec, tiling)) = entry.spec().window.as_ref().zip(entry.tiling.as_ref()) else { return Vec::new() };
-    if spec.lookback == 0 || entry.spec().readiness.late == Late::Refuse {
+    if spec.lookback == 0 || closed::closes(entry) {
         return Vec::new();
     }
     let lookback = spec.lookback.min(WindowSpec::MAX_RUN);
@@ -130,6 +130,8 @@ pub fn task(
         errors: 0,
         lost_leases: 0,
         proof: None,
+        loaded: None,
+        declared: None,
         outage: Outage::default(),
         trace,
         state: TaskState::Pending { not_before: now.wall, last_failure: None },
@@ -139,10 +141,15 @@ pub fn task(
 /// How many windows are closed and not planned.
 pub fn unplanned(entry: &PipelineEntry, now: Now) -> u64 {
     match &entry.tiling {
+        _ if plans_nothing(entry) => 0,
         Some(tiling) => tiling.count(entry.cursor.value.next, tiling.closed_to(now.wall)),
-        None if moves_nothing(entry) => 0,
         None => u64::from(entry.cursor.value.next == 0),
     }
+}
+
+/// Whether nothing of a pipeline is planned by time: others say what it does.
+pub fn plans_nothing(entry: &PipelineEntry) -> bool {
+    moves_nothing(entry) || closed::is_beside(entry).is_some()
 }
 
 /// Whether a pipeline has no windows at all: it only rewrites files, and which ones `compact` decides.

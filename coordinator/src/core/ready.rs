@@ -58,7 +58,7 @@ pub fn ready<'a>(
 }
 
 /// Where the first thing begins that is under way or waits over a range.
-fn first_moving(table: &Table, entry: &PipelineEntry, range: &Window) -> Option<i64> {
+pub(super) fn first_moving(table: &Table, entry: &PipelineEntry, range: &Window) -> Option<i64> {
     let name = &entry.spec().name;
     let open = table.tasks_of(name).map(|task| task.value.window).filter(|window| window.overlaps(range));
     let backfills = table.backfills().map(|backfill| &backfill.value);
@@ -115,5 +115,8 @@ fn at<'a>(table: &'a Table, entry: &'a PipelineEntry, start: i64, now: Now) -> O
         due: None,
         unchanged: false,
         recount: None,
+        revision: None,
+        held: None,
+        declared: None,
     }))
 }

@@ -12,11 +12,12 @@ use jiff::Timestamp;
 use windrow_common::{
     error,
     manifest::{Digest, ManifestRef},
-    task::{Failure, Lane, Outage, Retry, Task, TaskState},
+    task::{Failure, Lane, Outage, Task, TaskState},
     window::{Axis, Window},
 };
 
 use super::{
+    late,
     lifecycle::{self, HeldClaim, Now, Refused, gone},
     plan,
     table::{Change, Cursor, PipelineEntry, Record, Table, Versioned},
@@ -28,6 +29,8 @@ use super::{
 const MAX_DROPPED: usize = plan::MAX_PLANNED;
 /// Most recounts of a pipeline at a time: windows that are loaded come first.
 pub const MOST_AT_A_TIME: usize = 1;
+/// Most characters of what a worker says is otherwise.
+const MOST_WORDS: usize = 1_000;
 /// The version of the session protocol that knows them.
 const PROTOCOL: u32 = 3;
 
@@ -38,6 +41,8 @@ pub enum Counted {
     Same(Change),
     /// It does not: the window is loaded again.
     Stale(Change),
+    /// It does not, and the window is closed: what its pipeline says of that, in a word.
+    Late(Change, &'static str),
 }
 
 /// When a window is to be counted again; `None` if it is not.
@@ -63,7 +68,8 @@ pub(super) fn lies_ahead(entry: &PipelineEntry, window: &Window, now: Now) -> bo
 
 /// Whether an attempt at the task is to prove what its source holds, for a recount.
 pub(super) fn is_asked_for(entry: &PipelineEntry, task: &Task, now: Now) -> bool {
-    let is_load = task.lane != Lane::Recount && task.shard == 0 && task.windows() == 1;
+    // Of a window that was declared complete nothing was read that could be proven again.
+    let is_load = task.lane != Lane::Recount && task.shard == 0 && task.windows() == 1 && task.declared.is_none();
     task.lane == Lane::Recount || is_load && lies_ahead(entry, &task.window, now)
 }
 
@@ -73,6 +79,7 @@ pub(super) fn follows(entry: &PipelineEntry, task: &Task, manifest: Option<&Mani
     let until = due(entry, &task.window).filter(|_| task.window.axis() == Axis::Time && task.shard == 0)?;
     Some(Task {
         lane: Lane::Recount,
+        loaded: manifest.filter(|_| entry.spec().readiness.late.compares()).map(|manifest| manifest.sha256),
         part: None,
         proof: Some(proof),
         attempts: 0,
@@ -84,13 +91,19 @@ pub(super) fn follows(entry: &PipelineEntry, task: &Task, manifest: Option<&Mani
     })
 }
 
-/// An attempt has counted: what its source holds is held against what it was proven to hold.
-pub fn counted(table: &Table, epoch: i64, claim: &HeldClaim, found: Digest, now: Now) -> Result<Counted, Refused> {
+/// An attempt has counted: what its source holds is held against what it was proven to hold. What is otherwise it may say in words.
+pub fn counted(
+    table: &Table,
+    epoch: i64,
+    claim: &HeldClaim,
+    (proof, words): (Digest, &str),
+    now: Now,
+) -> Result<Counted, Refused> {
     let entry = table.task(&claim.task).ok_or(Refused::Gone(claim.task))?;
     lifecycle::holder(entry, epoch, &claim.token)?;
-    match entry.value.proof == Some(found) {
+    match entry.value.proof == Some(proof) {
         true => Ok(Counted::Same(gone(entry))),
-        false => Ok(Counted::Stale(stale(table, entry, changed(now), now))),
+        false => Ok(late::found(table, entry, changed(words, now), now)),
     }
 }
 
@@ -145,13 +158,18 @@ pub(super) fn in_runs<'w>(
     stretches.flat_map(move |stretch| stretch.chunks(per_task)).chain(young.chunks(1))
 }
 
-fn changed(now: Now) -> Failure {
-    Failure {
-        code: error::WINDOW_STALE.code.to_owned(),
-        message: "counted again, its source holds other rows than were loaded: the window is loaded again".to_owned(),
-        retry: Retry::Later,
-        at: now.wall,
-        took: Duration::ZERO,
-        worker: None,
+fn changed(words: &str, now: Now) -> Failure {
+    let what = "counted again, its source holds other rows than were loaded";
+    let words: String = words.chars().take(MOST_WORDS).collect();
+    let message = if words.is_empty() { what.to_owned() } else { format!("{what}: {words}") };
+    late::told(error::WINDOW_STALE, message, now)
+}
+
+impl Counted {
+    /// What is to be written.
+    pub fn into_change(self) -> Change {
+        match self {
+            Self::Same(change) | Self::Stale(change) | Self::Late(change, _) => change,
+        }
     }
 }

@@ -20,6 +20,7 @@ use windrow_common::{
 use super::{
     apply::{self, BadPipeline},
     backfill::Backfill,
+    closed,
     coverage::IntervalSet,
     lifecycle::{self, Now},
     rollback, shards,
@@ -213,6 +214,7 @@ fn take_over(
         let (coverage, cursor) = followed.entry(&task.pipeline).or_insert_with(start);
         coverage.published.insert(task.window.start(), task.window.end());
         coverage.totals += task.counts;
+        closed::note(coverage, entry, &task.window, task.revision);
         cursor.revision = cursor.revision.max(task.revision);
         if task.window.axis() == Axis::Version {
             cursor.next = cursor.next.max(task.window.end());

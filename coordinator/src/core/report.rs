@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use windrow_common::{
+    closed::Declared,
     id::PipelineName,
     task::{Failure, Task, TaskPhase, TaskState},
     window::Window,
@@ -12,9 +13,9 @@ use windrow_common::{
 use super::{
     backfill::{self, Backfill},
     calendar::Tiling,
-    compare,
+    closed, compare, late,
     lifecycle::Now,
-    plan, recount,
+    looks, plan, recount,
     table::{PipelineEntry, Table, Versioned},
     telling,
     timeline::{Standing, Timeline},
@@ -54,6 +55,8 @@ pub struct PipelineReport {
     pub recounts_due: u64,
     /// Where its next comparison of keys stands; absent if it wants none.
     pub comparison: Option<compare::Standing>,
+    /// Published windows whose source has changed since they were closed, which is held.
+    pub held: u64,
 }
 
 impl PipelineReport {
@@ -65,6 +68,7 @@ impl PipelineReport {
 
 /// Where a pipeline stands.
 pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineReport {
+    let held = late::held_of(table, &entry.spec().name).count() as u64;
     let recounts = || table.recounts_of(&entry.spec().name);
     let mut report = PipelineReport {
         published: entry.windows_published(),
@@ -73,8 +77,9 @@ pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineRepor
         untold: telling::untold(table, entry),
         complete_to: complete_to(entry),
         unchanged: entry.windows_in(&entry.coverage.value.unchanged),
-        recounts: recounts().count() as u64,
-        recounts_due: recounts().filter(|task| recount::has_come(&task.value, now)).count() as u64,
+        held,
+        recounts: recounts().count() as u64 - held,
+        recounts_due: recounts().filter(|task| recount::has_come(&task.value, now)).count() as u64 - held,
         comparison: compare::standing(table, entry, now),
         ..PipelineReport::default()
     };
@@ -82,8 +87,12 @@ pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineRepor
         let windows = task.windows() as u64;
         match task.state.phase() {
             TaskPhase::Waiting => report.waiting += windows,
-            TaskPhase::Pending if upstream::lacks(table, task, now).is_some() => report.waiting += windows,
-            TaskPhase::Pending => report.pending += windows,
+            TaskPhase::Pending if looks::is_unseen(table, task) => report.pending += windows,
+            TaskPhase::Pending => {
+                let waiting = upstream::waiting(table, task, now) as u64;
+                report.waiting += waiting;
+                report.pending += windows - waiting;
+            }
             TaskPhase::Claimed => report.claimed += windows,
             TaskPhase::Sealed => report.sealed += windows,
             TaskPhase::Quarantined => report.quarantined += windows,
@@ -144,6 +153,12 @@ pub struct WindowReport<'a> {
     pub unchanged: bool,
     /// When it is counted again.
     pub recount: Option<Timestamp>,
+    /// The revision readers see; `None` if it is not published, or that is not known.
+    pub revision: Option<u32>,
+    /// That its source has changed since it was closed.
+    pub held: Option<&'a Failure>,
+    /// Whoever has declared it complete.
+    pub declared: Option<&'a Declared>,
 }
 
 /// The windows of `[start, end)`, oldest first, at most `limit`.
@@ -166,9 +181,14 @@ pub fn windows<'a>(
             .collect(),
     };
     let closed_to = entry.tiling.as_ref().map(|tiling| tiling.closed_to(now.wall));
+    let held: BTreeMap<i64, &Failure> =
+        late::held_of(table, &entry.spec().name).map(|(task, why)| (task.value.window.start(), why)).collect();
     let recount = |task: &Task| Some((task.window.start(), recount::due(entry, &task.window)?));
+    let recounts = table.recounts_of(&entry.spec().name).map(|task| &task.value);
     let recounts: BTreeMap<i64, Timestamp> =
-        table.recounts_of(&entry.spec().name).filter_map(|task| recount(&task.value)).collect();
+        recounts.filter(|task| !held.contains_key(&task.window.start())).filter_map(recount).collect();
+    let declared: BTreeMap<i64, &Declared> =
+        entry.coverage.value.declared.iter().map(|found| (found.window.start(), &found.declared)).collect();
     let unchanged = &entry.coverage.value.unchanged;
     let report = |window: Window| {
         let closed = closed_to.is_none_or(|to| window.end() <= to);
@@ -183,6 +203,9 @@ pub fn windows<'a>(
             due: entry.tiling.as_ref().and_then(|tiling| tiling.closes(window.start())),
             unchanged: unchanged.covers(window.start(), window.end()),
             recount: recounts.get(&window.start()).copied(),
+            revision: closed::revision(entry, &window).filter(|_| entry.is_published(&window)),
+            held: held.get(&window.start()).copied(),
+            declared: declared.get(&window.start()).copied(),
         }
     };
     windows.into_iter().map(report).collect()

@@ -17,7 +17,16 @@ use windrow_common::{
 };
 
 use super::{
-    backfill::Backfill, calendar::Tiling, compare, coverage::IntervalSet, index::Index, pins::Pin, rollback::Rollback,
+    backfill::Backfill,
+    calendar::Tiling,
+    closed::DeclaredWindow,
+    compare,
+    coverage::IntervalSet,
+    index::Index,
+    looks::{Looks, Seen},
+    pins::Pin,
+    revised::Revisions,
+    rollback::Rollback,
     unchanged::Loaded,
 };
 
@@ -102,6 +111,10 @@ pub struct Coverage {
     pub loaded: Option<Loaded>,
     /// Published versions of a full load that brought no rows of their own: what was loaded before them was found unchanged.
     pub unchanged: IntervalSet,
+    /// Which windows of time were loaded more than once; `None` where that was not noted.
+    pub revisions: Option<Revisions>,
+    /// The windows that were last declared complete, oldest first.
+    pub declared: Vec<DeclaredWindow>,
 }
 
 /// A sink's newest finalized commit.
@@ -166,6 +179,8 @@ pub struct Table {
     backfills: BTreeMap<BackfillId, Versioned<Backfill>>,
     recovery: Option<Versioned<Recovery>>,
     index: Index,
+    /// No record: what was last seen of what windows wait for.
+    looks: Looks,
 }
 
 /// A pipeline's three records, which one transaction writes first but which are read one by one.
@@ -265,6 +280,16 @@ impl Table {
         self.recovery.as_ref()
     }
 
+    /// What was last seen of what windows wait for.
+    pub fn looks(&self) -> &Looks {
+        &self.looks
+    }
+
+    /// Somebody has looked.
+    pub fn note_look(&mut self, pipeline: PipelineName, seen: Vec<Seen>) {
+        self.looks.note(pipeline, seen);
+    }
+
     /// Every lane that has tasks.
     pub fn lanes(&self) -> impl Iterator<Item = (&PipelineName, &Lane)> {
         self.index.lanes.iter().flat_map(|(pipeline, lanes)| lanes.keys().map(move |lane| (pipeline, lane)))
@@ -343,6 +368,7 @@ impl Table {
         match record {
             Record::Pipeline(state) => {
                 let name = state.pipeline.name.clone();
+                self.looks.forget(&name);
                 self.complete(&name, |partial| partial.state = Some(Versioned { value: state, revision }));
             }
             Record::Cursor(name, value) => {

@@ -10,6 +10,7 @@ use windrow_common::{
 
 use super::{
     coverage::IntervalSet,
+    plan,
     table::{PipelineEntry, Table, Versioned},
 };
 
@@ -56,6 +57,9 @@ impl<'a> Timeline<'a> {
         match self.task_over(window).map(|task| (&task.value.state, task.value.id)) {
             Some((TaskState::Quarantined { .. }, id)) => Standing::Quarantined(id),
             Some((state, id)) => Standing::Open(id, state.phase()),
+            // What comes late to another pipeline's window may come yet.
+            None if plan::plans_nothing(self.entry) && !self.entry.is_published(window) => Standing::NotClosed,
+            None if plan::plans_nothing(self.entry) => Standing::Published,
             None if window.start() >= self.entry.cursor.value.next => Standing::Unplanned,
             None if self.entry.is_published(window) => Standing::Published,
             None => Standing::Missing,

@@ -1,4 +1,4 @@
-//! Windows that wait for what other pipelines publish. The ledger knows that by itself: they cost no claim and no look at any
+//! Windows that wait for what other pipelines publish, or for what is [looked at](super::looks). The ledger knows that by itself: they cost no claim and no look at any
 //! source, however many wait, and go on in the round in which the last of it is published.
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use windrow_common::{
 
 use super::{
     lifecycle::{self, Now},
-    plan,
+    looks, plan,
     table::{Change, PipelineEntry, Table, Versioned},
 };
 
@@ -24,11 +24,18 @@ const MAX_A_LOOK: usize = 100;
 /// What a task still waits for, in words; `None` if nothing keeps it, or if it has waited long enough.
 pub fn lacks(table: &Table, task: &Task, now: Now) -> Option<String> {
     let require = require(table, task)?;
-    let missing = lacking(table, require, &task.window, now)?;
+    let missing = lacking(table, (&task.pipeline, require), &task.window, now)?;
     match is_overdue(require, task, now) && require.then == Then::Go {
         true => None,
         false => Some(missing),
     }
+}
+
+/// How many windows of a pending task wait: those of a run that may go are about to be taken out of it.
+pub fn waiting(table: &Table, task: &Task, now: Now) -> usize {
+    let Some(require) = require(table, task).filter(|_| lacks(table, task, now).is_some()) else { return 0 };
+    let waits = |window: &Window| lacking(table, (&task.pipeline, require), window, now).is_some();
+    task.each_window().iter().filter(|window| waits(window)).count()
 }
 
 /// Whether a task has waited for longer than it is to: what is there is read.
@@ -59,29 +66,34 @@ fn settled(table: &Table, entry: &Versioned<Task>, now: Now) -> Option<Change> {
     let require = require(table, task)?;
     let missing = match &task.state {
         TaskState::Waiting { reason, .. } => reason.clone(),
-        _ => lacking(table, require, &task.window, now)?,
+        _ => lacking(table, (&task.pipeline, require), &task.window, now)?,
     };
     if is_overdue(require, task, now) && require.then == Then::Fail {
         return lifecycle::quarantine_waiting(table, &task.id, too_late(require, missing, now), now).ok();
     }
     let windows = task.each_window();
-    let ready = windows.iter().filter(|window| lacking(table, require, window, now).is_none()).count();
+    let ready =
+        windows.iter().filter(|window| lacking(table, (&task.pipeline, require), window, now).is_none()).count();
     let some = windows.len() > 1 && ready > 0 && ready < windows.len();
     some.then(|| lifecycle::halve(table, &task.id, now).ok()).flatten()
 }
 
 /// The conditions that do not hold for a window.
-fn lacking(table: &Table, require: &Require, window: &Window, now: Now) -> Option<String> {
-    let lacks = |name: &PipelineName| lacks_pipeline(table, name, window, now);
-    if let Some(missing) = pipelines(&require.all).find_map(lacks) {
+fn lacking(table: &Table, (own, require): (&PipelineName, &Require), window: &Window, now: Now) -> Option<String> {
+    let judged = |(place, condition): (usize, &Condition)| match condition {
+        Condition::Pipeline(name) => Some(lacks_pipeline(table, name, window, now)),
+        Condition::Delta(_) | Condition::Sql(_) => Some(looks::lacks(table.looks().seen(own, place), window)),
+        // These are the source's to tell.
+        Condition::Marker(_) | Condition::NextPartition(_) | Condition::Count(_) => None,
+    };
+    if let Some(missing) = require.all.iter().enumerate().filter_map(judged).find_map(|lacks| lacks) {
         return Some(missing);
     }
+    let any = (require.all.len()..).zip(&require.any).map(judged);
     // Mixed with conditions that a source tells of, they are not the coordinator's to judge.
-    if require.any.is_empty() || pipelines(&require.any).count() < require.any.len() {
-        return None;
-    }
-    let missing: Option<Vec<String>> = pipelines(&require.any).map(lacks).collect();
-    missing.map(|missing| missing.join(", and "))
+    let any: Vec<Option<String>> = any.collect::<Option<_>>()?;
+    let missing: Vec<String> = any.into_iter().collect::<Option<_>>()?;
+    (!missing.is_empty()).then(|| missing.join(", and "))
 }
 
 fn lacks_pipeline(table: &Table, name: &PipelineName, window: &Window, now: Now) -> Option<String> {
@@ -100,21 +112,15 @@ fn lacks_pipeline(table: &Table, name: &PipelineName, window: &Window, now: Now)
     (!complete).then(|| format!("pipeline {name} has not published {what} yet"))
 }
 
-fn pipelines(conditions: &[Condition]) -> impl Iterator<Item = &PipelineName> {
-    conditions.iter().filter_map(|condition| match condition {
-        Condition::Pipeline(name) => Some(name),
-        Condition::Marker(_) | Condition::NextPartition(_) | Condition::Count(_) => None,
-    })
-}
-
 fn may_wait(entry: &PipelineEntry) -> bool {
     let require = &entry.spec().readiness.require;
     require.timeout.is_some() || require.conditions().next().is_some()
 }
 
 fn require<'a>(table: &'a Table, task: &Task) -> Option<&'a Require> {
-    // Keys are compared whatever windows wait for.
-    let entry = table.pipeline(&task.pipeline).filter(|_| task.lane != Lane::Compare)?;
+    // Keys are compared whatever windows wait for, and what was declared complete waits for nothing.
+    let waits = task.lane != Lane::Compare && task.declared.is_none();
+    let entry = table.pipeline(&task.pipeline).filter(|_| waits)?;
     Some(&entry.spec().readiness.require)
 }
 

@@ -15,7 +15,7 @@ use windrow_proto::convert::Malformed;
 
 pub use self::{
     keys::{Keys, SCHEMA},
-    record::{choice_in, choice_out, order_in, order_out, phase_in, phase_out},
+    record::{choice_in, choice_out, declared_out, order_in, order_out, phase_in, phase_out},
 };
 use crate::{
     core::table::{Change, Key, Table},

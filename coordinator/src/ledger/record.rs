@@ -10,8 +10,10 @@ use windrow_proto::{
 
 use crate::core::{
     backfill::{Backfill, Choice, Order, Phase},
+    closed::DeclaredWindow,
     coverage::IntervalSet,
     pins::{self, Pin},
+    revised::Revisions,
     rollback::{self, Rollback},
     table::{Coverage, Cursor, Head, Key, PipelineState, Record, Recovery},
     unchanged::Loaded,
@@ -107,7 +109,27 @@ fn coverage_out(coverage: &Coverage) -> v1::CoverageRecord {
             rows: loaded.rows,
         }),
         unchanged: intervals_out(&coverage.unchanged),
+        revisions: coverage.revisions.as_ref().map(|noted| v1::Revisions {
+            stretches: noted.iter().map(|(start, end, revision)| v1::RevisedStretch { start, end, revision }).collect(),
+        }),
+        declared: coverage.declared.iter().map(declared_out).collect(),
     }
+}
+
+/// A window that was declared complete, for the ledger and for whoever asks.
+pub fn declared_out(found: &DeclaredWindow) -> v1::DeclaredWindow {
+    v1::DeclaredWindow { window: Some(found.window.into()), declared: Some((&found.declared).into()) }
+}
+
+fn declared_in(found: v1::DeclaredWindow) -> Result<DeclaredWindow, Malformed> {
+    Ok(DeclaredWindow {
+        window: required(found.window, "window")?.try_into()?,
+        declared: required(found.declared, "declared")?.try_into()?,
+    })
+}
+
+fn revisions_in(noted: v1::Revisions) -> Revisions {
+    noted.stretches.into_iter().map(|stretch| (stretch.start, stretch.end, stretch.revision)).collect()
 }
 
 fn loaded_in(loaded: v1::LoadedState) -> Result<Loaded, Malformed> {
@@ -121,6 +143,8 @@ fn coverage_in(record: v1::CoverageRecord) -> Result<Coverage, Malformed> {
         totals: record.published.unwrap_or_default().into(),
         loaded: record.loaded.map(loaded_in).transpose()?,
         unchanged: intervals_in(&record.unchanged),
+        revisions: record.revisions.map(revisions_in),
+        declared: record.declared.into_iter().map(declared_in).collect::<Result<_, _>>()?,
     })
 }
 

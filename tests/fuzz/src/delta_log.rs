@@ -144,7 +144,15 @@ fn manifest(revision: i64, write: WriteMode, files: Vec<StagedFile>) -> (IntentT
     let (task, token) = (TaskId::from_bytes([revision as u8; 16]), windrow_common::claim::Token { epoch: 1, revision });
     let counts = Counts::default();
     let reference = ManifestRef { path: "m".to_owned(), sha256: Digest([2; 32]), counts, proof: None };
-    let intent = IntentTask { task, pipeline: pipeline.name.clone(), window, revision: 0, token, manifest: reference };
+    let intent = IntentTask {
+        task,
+        pipeline: pipeline.name.clone(),
+        window,
+        revision: 0,
+        token,
+        manifest: reference,
+        declared: None,
+    };
     let manifest = Manifest {
         task,
         token,

@@ -139,6 +139,8 @@ fn check_run(tiling: &Tiling, run: &[Window]) {
         errors: 0,
         lost_leases: 0,
         proof: None,
+        loaded: None,
+        declared: None,
         outage: Outage::default(),
         trace: None,
         state: TaskState::Pending { not_before: Timestamp::UNIX_EPOCH, last_failure: None },

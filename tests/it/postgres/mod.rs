@@ -27,6 +27,7 @@ mod recounts;
 mod shards;
 mod standby;
 mod values;
+mod waits;
 mod windows;
 
 /// The variable that holds the database's address.

@@ -11,12 +11,14 @@ use windrow_common::{
     error,
     intent::{Committed, IntentBody, IntentTask, Seq},
     marker::Markers,
+    pipeline::Pipeline,
 };
 use windrow_proto::{convert::digest_bytes, v1};
 
 use super::checked_sink;
 use crate::{
     error::{Result, WorkerError},
+    marker,
     open::{Connectors, read_pipeline},
     sink::{Applied, Sink},
     stage::{
@@ -58,6 +60,7 @@ pub(super) async fn recall(
     // Only a history that is complete: one that is not will be asked for again and again.
     if asked.fence {
         chain = histories.keep(&asked.sink, fence(sink.as_ref(), &chain).await?);
+        mark(&pipeline, sink.as_ref(), &chain).await?;
     }
     let wanted: Vec<Link> = chain.links.iter().filter(|link| link.seq > asked.after).copied().collect();
     let mut bodies = stream::iter(wanted)
@@ -120,6 +123,17 @@ async fn fence(sink: &dyn Sink, chain: &Chain) -> Result<Chain> {
     Ok(Chain { newest, links: chain.links.iter().copied().chain([link]).collect() })
 }
 
+/// Sets the markers of the newest commit there is, if whoever carried it out did not come to that. Not before the fence: a commit on its
+/// way would replace rows that they tell of.
+async fn mark(pipeline: &Pipeline, sink: &dyn Sink, chain: &Chain) -> Result<()> {
+    let Some(newest) = chain.links.iter().rfind(|link| !link.aborted) else { return Ok(()) };
+    let body = chain::body(sink.storage(), newest).await?;
+    if !body.markers.is_empty() {
+        marker::set(&marker::place(pipeline, sink, &body.markers)?, &body.markers).await?;
+    }
+    Ok(())
+}
+
 /// From the newest commit to the first.
 async fn walk(sink: &dyn Sink, newest: Committed) -> Result<Chain> {
     let mut links = vec![chain::tip(sink.storage(), newest).await?];
@@ -156,7 +170,8 @@ fn past_task(task: IntentTask) -> v1::PastTask {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use serde_json::json;
-    use windrow_common::{clock::SystemClock, manifest::Digest, pipeline::Pipeline};
+    use sha2::{Digest as _, Sha256};
+    use windrow_common::{clock::SystemClock, manifest::Digest, marker::Marker};
 
     use super::*;
     use crate::open::BuiltIn;
@@ -187,6 +202,31 @@ mod tests {
             change: None,
             shows: None,
             markers: Markers::default(),
+        }
+    }
+
+    /// Whoever committed died before the marker was set, and with it the ledger was lost.
+    #[tokio::test]
+    async fn the_marker_of_the_newest_commit_is_set_once_nothing_can_follow_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipeline = pipeline(folder.path());
+        let connectors = Connectors::new(Arc::new(BuiltIn), Arc::new(SystemClock::new()));
+        let sink = connectors.sink(&pipeline).unwrap();
+        let (path, staged) = ("_SUCCESS".to_owned(), "_windrow/stage/markers/one".to_owned());
+        sink.storage().put(&staged, "complete".into()).await.unwrap();
+        let marker = Marker { path, staged, bytes: 8, sha256: Digest(Sha256::digest("complete").into()) };
+        let markers = Markers { folder: None, objects: vec![marker] };
+        let first = IntentBody { markers, ..intent(&pipeline, 1, None) };
+        let (_, digest) = manifest::put_intent(sink.storage(), &first).await.unwrap();
+        assert_eq!(sink.commit(&first, &digest).await.unwrap(), Applied::Committed { version: 1 });
+
+        let marked = || std::fs::read_to_string(folder.path().join("visits/_SUCCESS")).ok();
+        for (fence, expected) in [(false, None), (true, Some("complete")), (true, Some("complete"))] {
+            let sink = pipeline.sink.id().to_string();
+            let asked =
+                v1::Recall { request: 1, sink, pipeline: serde_json::to_vec(&pipeline).unwrap(), after: 0, fence };
+            recall(&Histories::default(), &connectors, &asked).await.unwrap();
+            assert_eq!(marked().as_deref(), expected);
         }
     }
 

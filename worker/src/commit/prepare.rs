@@ -138,6 +138,7 @@ fn intent_task(sealed: v1::SealedTask) -> Result<IntentTask, Malformed> {
         revision: sealed.revision,
         token: required(sealed.token, "token")?.into(),
         manifest: required(sealed.manifest, "manifest")?.try_into()?,
+        declared: sealed.declared.map(TryInto::try_into).transpose()?.map(Box::new),
     })
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use windrow_common::{clock::Clock, error, id::PipelineName, intent::Seq, pipeline::Pipeline};
+use windrow_common::{clock::Clock, error, intent::Seq, pipeline::Pipeline};
 use windrow_proto::v1;
 
 use super::checked_sink;
@@ -64,7 +64,7 @@ impl Teller<'_> {
             if !link.aborted {
                 let body = chain::body(sink.storage(), &link).await?;
                 for (pipeline, receiver) in &receivers {
-                    for event in events(&body, pipeline) {
+                    for event in events(&body, &pipeline.name, pipeline.beside.as_ref().map(|beside| &beside.of)) {
                         self.send(receiver, &event).await?;
                     }
                 }
@@ -129,7 +129,7 @@ impl Backlogs {
 }
 
 /// Who is to be told, by pipeline.
-fn receivers(pipelines: &[Pipeline]) -> Result<Vec<(PipelineName, Webhook)>> {
+fn receivers(pipelines: &[Pipeline]) -> Result<Vec<(&Pipeline, Webhook)>> {
     let told = pipelines.iter().filter_map(|pipeline| Some((pipeline, pipeline.readiness.notify.as_ref()?)));
-    told.map(|(pipeline, notify)| Ok((pipeline.name.clone(), Webhook::open(&pipeline.name, notify)?))).collect()
+    told.map(|(pipeline, notify)| Ok((pipeline, Webhook::open(&pipeline.name, notify)?))).collect()
 }

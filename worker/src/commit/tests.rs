@@ -182,6 +182,7 @@ async fn sealed(sink: &Scripted, number: u8) -> v1::SealedTask {
         compaction: false,
         comparison: false,
         guard: None,
+        declared: None,
     }
 }
 

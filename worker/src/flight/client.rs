@@ -27,7 +27,7 @@ use tonic::{
 use windrow_common::{
     error,
     intent::Seq,
-    manifest::{Manifest, ManifestRef},
+    manifest::{Digest, Input, Manifest, ManifestRef},
 };
 
 use super::{
@@ -35,7 +35,7 @@ use super::{
     server::WINDOW_BYTES,
     service::{Part, Pass, Staged},
     trace,
-    wire::{self, Answer, Ask, EndMark, Finish, Shows, broken, from_status},
+    wire::{self, Answer, Ask, EndMark, Finish, Inputs, Shows, broken, from_status},
 };
 use crate::{
     error::{Result, WorkerError},
@@ -113,6 +113,14 @@ impl FlightHop {
     pub async fn note(&self, pass: &Pass) -> Result<Note> {
         let result = self.act(pass, wire::NOTE, pass.pipeline.to_vec()).await;
         answer(result.map_err(|status| from_status(&status))?)
+    }
+
+    /// What the claim's window was loaded from, as the manifest with this digest says.
+    pub async fn inputs(&self, pass: &Pass, sha256: &Digest) -> Result<Vec<Input>> {
+        let body = serde_json::to_vec(&Inputs { pipeline: text_of(pass)?.into(), sha256: *sha256 })
+            .map_err(|cause| WorkerError::never(error::INTERNAL, "a question cannot be written").because(cause))?;
+        let result = self.act(pass, wire::INPUTS, body).await.map_err(|status| from_status(&status))?;
+        answer(result)
     }
 
     /// Why the sink takes no rows as they are; `None` if it takes them.

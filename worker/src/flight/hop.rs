@@ -6,7 +6,7 @@ use arrow_schema::SchemaRef;
 use tracing::Instrument;
 use windrow_common::{
     intent::Seq,
-    manifest::{Manifest, ManifestRef},
+    manifest::{Digest, Input, Manifest, ManifestRef},
 };
 
 use super::{
@@ -57,6 +57,14 @@ impl Hop {
         match self {
             Self::Local(service) => service.shows(&service.open(pass).await?, seq, rows).await,
             Self::Remote(hop) => hop.shows(pass, seq, rows).await,
+        }
+    }
+
+    /// What the claim's window was loaded from, as the manifest with this digest says.
+    pub async fn inputs(&self, pass: &Pass, sha256: &Digest) -> Result<Vec<Input>> {
+        match self {
+            Self::Local(service) => service.inputs(pass, sha256).await,
+            Self::Remote(hop) => hop.inputs(pass, sha256).await,
         }
     }
 

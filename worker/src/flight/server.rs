@@ -1,4 +1,4 @@
-//! The Flight service of a sink worker: DoPut of rows and the actions `finish`, `shows`, `note` and `verbatim`, all under a ticket;
+//! The Flight service of a sink worker: DoPut of rows and the actions `finish`, `shows`, `inputs`, `note` and `verbatim`, all under a ticket;
 //! nothing else.
 
 use std::{
@@ -27,7 +27,7 @@ use super::{
     MAX_MESSAGE_BYTES,
     service::{Claim, Part, Pass, StageService, Staged},
     trace,
-    wire::{self, Answer, Ask, EndMark, Finish, Shows, broken, to_status},
+    wire::{self, Answer, Ask, EndMark, Finish, Inputs, Shows, broken, to_status},
 };
 use crate::{
     error::{Result, WorkerError},
@@ -105,6 +105,13 @@ impl Flight {
     async fn note(&self, ticket: Bytes, action: Action) -> Result<arrow_flight::Result> {
         let claim: Claim = self.service.open(&Pass { ticket, pipeline: action.body }).await?;
         answer(&self.service.note(&claim).await?)
+    }
+
+    async fn inputs(&self, ticket: Bytes, action: Action) -> Result<arrow_flight::Result> {
+        let Inputs { pipeline, sha256 } = serde_json::from_slice(&action.body)
+            .map_err(|cause| broken("a question arrived damaged").because(cause))?;
+        let pass = Pass { ticket, pipeline: pipeline.into_owned().into() };
+        answer(&self.service.inputs(&pass, &sha256).await?)
     }
 
     async fn verbatim(&self, ticket: Bytes, action: Action) -> Result<arrow_flight::Result> {
@@ -203,7 +210,7 @@ fn undecodable(error: FlightError) -> WorkerError {
 type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
 fn unused<T>() -> Result<T, Status> {
-    Err(Status::unimplemented("this service takes DoPut and the actions finish, shows, note and verbatim"))
+    Err(Status::unimplemented("this service takes DoPut and the actions finish, shows, inputs, note and verbatim"))
 }
 
 #[tonic::async_trait]
@@ -240,6 +247,7 @@ impl FlightService for Flight {
         let result = match action.r#type.as_str() {
             wire::FINISH => Box::pin(self.finish(ticket, action).instrument(span)).await,
             wire::SHOWS => Box::pin(self.shows(ticket, action).instrument(span)).await,
+            wire::INPUTS => Box::pin(self.inputs(ticket, action).instrument(span)).await,
             wire::VERBATIM => Box::pin(self.verbatim(ticket, action)).await,
             wire::NOTE => Box::pin(self.note(ticket, action).instrument(span)).await,
             _ => return unused(),

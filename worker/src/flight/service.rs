@@ -12,7 +12,7 @@ use windrow_common::{
     clock::Clock,
     error,
     intent::Seq,
-    manifest::{Counts, Manifest, ManifestRef, StagedFile},
+    manifest::{Counts, Digest, Input, Manifest, ManifestRef, StagedFile},
     pipeline::Pipeline,
     ticket::{Ticket, TicketError, TicketKeys, Verified},
 };
@@ -154,6 +154,25 @@ impl StageService {
     /// Whether readers of the claim's sink see what the commit `seq` left, so many rows.
     pub async fn shows(&self, claim: &Claim, seq: Seq, rows: u64) -> Result<bool> {
         claim.sink.shows(seq, rows).await
+    }
+
+    /// What the claim's window was loaded from, as the manifest with this digest says: the window of the pipeline the claim's one
+    /// loads beside, if it does that.
+    pub async fn inputs(&self, pass: &Pass, sha256: &Digest) -> Result<Vec<Input>> {
+        let claim = self.open(pass).await?;
+        let pipeline = read_pipeline(&pass.pipeline)?;
+        let (name, sink) = match pipeline.beside.clone() {
+            None => (pipeline.name, claim.sink.clone()),
+            Some(beside) => {
+                let of = Pipeline { name: beside.of.clone(), sink: beside.sink, beside: None, ..pipeline };
+                (beside.of, (self.sinks)(&of)?)
+            }
+        };
+        let found = manifest::find_manifest(sink.storage(), sha256).await?;
+        match (&found.pipeline, &found.window) == (&name, &claim.ticket().window) {
+            true => Ok(found.inputs),
+            false => Err(refused(format!("a ticket for {name} asks for a manifest of {}", found.pipeline))),
+        }
     }
 
     /// Checks a claim's manifest, sums its counts up and writes it; what it returns may be sealed. `rows_read`, `values_discarded` and

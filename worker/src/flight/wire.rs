@@ -13,7 +13,7 @@ use tonic::{
 use windrow_common::{
     error,
     intent::Seq,
-    manifest::{Manifest, StagedFile},
+    manifest::{Digest, Manifest, StagedFile},
     task::Retry,
 };
 
@@ -31,6 +31,9 @@ pub(super) const PART: &str = "windrow-part";
 pub(super) const FINISH: &str = "finish";
 /// The action that asks whether a sink shows a commit: its body is a [`Shows`], the result `true` or `false`, both JSON.
 pub(super) const SHOWS: &str = "shows";
+/// The action that asks what a window was loaded from: its body is an [`Inputs`], the result a list of
+/// [`Input`](windrow_common::manifest::Input), both JSON.
+pub(super) const INPUTS: &str = "inputs";
 /// The action that asks whether rows may come as they are: its body is an [`Ask`], the result why not, or null, as JSON. Sink
 /// workers of older versions know nothing of it.
 pub(super) const VERBATIM: &str = "verbatim";
@@ -90,6 +93,15 @@ pub(super) struct Shows<'a> {
     pub(super) pipeline: Cow<'a, str>,
     pub(super) seq: Seq,
     pub(super) rows: u64,
+}
+
+/// What is asked with the action [`INPUTS`].
+#[derive(Serialize, Deserialize)]
+pub(super) struct Inputs<'a> {
+    /// As in [`Finish`].
+    pub(super) pipeline: Cow<'a, str>,
+    /// Of the manifest.
+    pub(super) sha256: Digest,
 }
 
 /// What is asked with the action [`VERBATIM`].

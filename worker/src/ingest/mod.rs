@@ -42,6 +42,7 @@ mod compare;
 mod course;
 mod hops;
 mod keyed;
+mod late;
 mod paced;
 mod proof;
 mod ready;
@@ -68,9 +69,9 @@ pub trait Leave: Send + Sync {
     /// Whether others read these parts of the input. It fails when nobody can say.
     async fn cut(&self, parts: Vec<String>) -> Result<bool>;
 
-    /// Whether the task is done with, now that its source is proven to hold this and the sink to show the commit `seq`. It
-    /// fails when nobody can say.
-    async fn proven(&self, proof: Digest, seq: Seq) -> Result<bool>;
+    /// Whether the task is done with, now that its source is proven to hold this and the sink to show the commit `seq`. A recount
+    /// says in words what it `found` beside what was loaded. It fails when nobody can say.
+    async fn proven(&self, proof: Digest, seq: Seq, found: String) -> Result<bool>;
 }
 
 /// What came of a task.
@@ -122,8 +123,9 @@ impl Ingest {
         let looking = SystemClock::new();
         let slices = resolve(source.as_ref(), task).instrument(read.clone()).await?;
         progress.add_listing(looking.elapsed());
+        let (slices, late) = late::apart(&hop, &pass, task, slices).await?;
         let proof = proof::of(source.as_ref(), &slices, (pipeline, task)).instrument(read.clone()).await?;
-        if proof::is_all(proof, shown, task, leave.as_ref()).await? {
+        if proof::is_all(proof, (shown, late), task, leave.as_ref()).await? {
             return Ok(Ingested::Compared);
         }
         let course = Course::of(pipeline, task, source.as_ref(), (&hop, &pass), self.transform(pipeline));
@@ -180,6 +182,7 @@ impl Ingest {
 /// What the task is to read: a window, or the shard of one that another attempt cut.
 async fn resolve(source: &dyn Source, task: &Assignment) -> Result<Vec<Slice>> {
     match &task.part {
+        _ if task.declared => Ok(Vec::new()),
         Some(part) => Ok(vec![source.shard(part).await?]),
         None => source.resolve(&task.window).await.map_err(|error| apart(error, task.windows)),
     }

@@ -69,7 +69,7 @@ mod tests {
             Ok(false)
         }
 
-        async fn proven(&self, _: Digest, _: Seq) -> Result<bool> {
+        async fn proven(&self, _: Digest, _: Seq, _: String) -> Result<bool> {
             Ok(false)
         }
     }

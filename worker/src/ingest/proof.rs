@@ -33,17 +33,19 @@ pub(super) async fn of(
 /// Whether the proof ends the task: it was all that was asked for, or it shows that there is nothing to move.
 pub(super) async fn is_all(
     proof: Option<Digest>,
-    shown: Option<Published>,
+    (shown, found): (Option<Published>, String),
     task: &Assignment,
     leave: &dyn Leave,
 ) -> Result<bool> {
     match (task.recount, proof, shown) {
-        (true, Some(proof), _) => match leave.proven(proof, 0).await? {
+        (true, Some(proof), _) => match leave.proven(proof, 0, found).await? {
             true => Ok(true),
             false => Err(WorkerError::later(error::FENCED, "nobody waits for this recount any more")),
         },
         (true, None, _) => Err(nothing_proves()),
-        (false, Some(proof), Some(shown)) if shown.proof == proof => leave.proven(proof, shown.seq).await,
+        (false, Some(proof), Some(shown)) if shown.proof == proof => {
+            leave.proven(proof, shown.seq, String::new()).await
+        }
         (false, ..) => Ok(false),
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use windrow_common::{
+    closed::Declared,
     error,
     intent::IntentBody,
     manifest::{Digest, StagedFile},
@@ -68,6 +69,9 @@ struct DescribedLoad {
     rows_read: u64,
     rows_written: u64,
     rows_rejected: u64,
+    /// Whoever has declared the window complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    declared: Option<Declared>,
 }
 
 #[derive(Serialize)]
@@ -99,6 +103,7 @@ fn described(load: &Load<'_>) -> Described {
         rows_read: load.counts.rows_read,
         rows_written: load.counts.rows_written,
         rows_rejected: load.counts.rows_rejected,
+        declared: task.declared.as_deref().cloned(),
     });
     Described { stretch: stretch(&load.window), load: described }
 }

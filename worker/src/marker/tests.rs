@@ -62,6 +62,7 @@ fn task(number: u8, window: Window) -> IntentTask {
             counts: Counts { rows_read: 5, rows_written: 3, rows_rejected: 2, ..Counts::default() },
             proof: None,
         },
+        declared: None,
     }
 }
 

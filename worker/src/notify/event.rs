@@ -17,8 +17,9 @@ pub(crate) struct Event {
     data: Value,
 }
 
-/// What a commit says to those who are told of a pipeline's windows, in the order they are published.
-pub(crate) fn events(body: &IntentBody, pipeline: &PipelineName) -> Vec<Event> {
+/// What a commit says to those who are told of a pipeline's windows, in the order they are published. `late_of` is the pipeline it
+/// loads beside, if what it loads came late to that one's windows.
+pub(crate) fn events(body: &IntentBody, pipeline: &PipelineName, late_of: Option<&PipelineName>) -> Vec<Event> {
     let mut windows: Vec<(Window, Event, Counts)> = Vec::new();
     for task in body.tasks.iter().filter(|task| task.pipeline == *pipeline) {
         // Shards are published with the task that stands for their window, which is the first of them.
@@ -26,13 +27,24 @@ pub(crate) fn events(body: &IntentBody, pipeline: &PipelineName) -> Vec<Event> {
             *counts += task.manifest.counts;
             continue;
         }
-        let event = Event {
+        let kind = match (late_of, task.revision) {
+            (Some(_), _) => "windrow.window.late",
+            (None, 0) => "windrow.window.published",
+            (None, _) => "windrow.window.revised",
+        };
+        let mut event = Event {
             id: task.task.to_string(),
-            kind: if task.revision == 0 { "windrow.window.published" } else { "windrow.window.revised" },
+            kind,
             subject: task.window.to_string(),
             pipeline: pipeline.clone(),
             data: json!({ "pipeline": pipeline, "revision": task.revision, "seq": body.seq }),
         };
+        if let Some(of) = late_of {
+            event.data["late_of"] = json!(of);
+        }
+        if let Some(declared) = &task.declared {
+            event.data["declared"] = json!(declared);
+        }
         windows.push((task.window, event, task.manifest.counts));
     }
     windows.into_iter().map(|(window, event, counts)| event.with(&window, &counts)).collect()

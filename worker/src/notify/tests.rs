@@ -13,6 +13,7 @@ use tokio::{
 };
 use windrow_common::{
     claim::Token,
+    closed::Declared,
     id::TaskId,
     intent::{IntentBody, IntentTask},
     manifest::{Counts, Digest, ManifestRef},
@@ -38,6 +39,7 @@ fn task(number: u8, pipeline: &str, hour: i64, revision: u32) -> IntentTask {
             counts: Counts { rows_read: 5, rows_written: 4, rows_rejected: 1, ..Counts::default() },
             proof: None,
         },
+        declared: None,
     }
 }
 
@@ -71,7 +73,7 @@ fn a_commit_is_an_event_for_each_window_of_the_pipeline() {
         // A shard of the first window.
         task(4, "flights", 0, 0),
     ];
-    let told = events(&commit(tasks.clone()), &"flights".parse().unwrap());
+    let told = events(&commit(tasks.clone()), &"flights".parse().unwrap(), None);
     let bodies: Vec<Value> = told.iter().map(read).collect();
     assert_eq!(
         bodies[0],
@@ -87,7 +89,18 @@ fn a_commit_is_an_event_for_each_window_of_the_pipeline() {
     );
     assert_eq!((&bodies[1]["type"], &bodies[1]["data"]["revision"]), (&json!("windrow.window.revised"), &json!(3)));
     assert_eq!(bodies.len(), 2);
-    assert_eq!(told, events(&commit(tasks), &"flights".parse().unwrap()), "told again it is the same");
+    assert_eq!(told, events(&commit(tasks), &"flights".parse().unwrap(), None), "told again it is the same");
+}
+
+#[test]
+fn what_came_late_and_what_was_declared_are_told_as_such() {
+    let declared = Declared { by: "ann".to_owned(), reason: "no visits".to_owned(), at: Timestamp::UNIX_EPOCH };
+    let body = commit(vec![IntentTask { declared: Some(Box::new(declared)), ..task(1, "flights", 0, 0) }]);
+    let (own, other) = ("flights".parse().unwrap(), "planes".parse().unwrap());
+    let event = read(&events(&body, &own, None)[0]);
+    assert_eq!((&event["type"], &event["data"]["declared"]["by"]), (&json!("windrow.window.published"), &json!("ann")));
+    let event = read(&events(&body, &own, Some(&other))[0]);
+    assert_eq!((&event["type"], &event["data"]["late_of"]), (&json!("windrow.window.late"), &json!("planes")));
 }
 
 /// Answers one request after the other with these statuses and keeps what it was sent.
@@ -131,7 +144,7 @@ impl Receiver {
 }
 
 fn one() -> Event {
-    events(&commit(vec![task(1, "flights", 0, 0)]), &"flights".parse().unwrap()).remove(0)
+    events(&commit(vec![task(1, "flights", 0, 0)]), &"flights".parse().unwrap(), None).remove(0)
 }
 
 #[tokio::test]

@@ -108,6 +108,7 @@ async fn rows_read_by_one_worker_are_staged_by_another_and_published_by_its_comm
         compaction: false,
         comparison: false,
         guard: None,
+        declared: None,
     };
     let asked = v1::Prepare {
         request: 1,

@@ -277,6 +277,7 @@ impl Session {
             Heard::ListVersions(list) => return self.order(Order::ListVersions(list, self.answerer())),
             Heard::PlanCompaction(plan) => return self.order(Order::PlanCompaction(plan, self.answerer())),
             Heard::Notify(notify) => return self.order(Order::Notify(notify, self.answerer())),
+            Heard::Look(look) => return self.order(Order::Look(look, self.answerer())),
             Heard::NotLeader(hint) => return Err(link::not_leader(hint)),
             Heard::Welcome(_) => {}
         }

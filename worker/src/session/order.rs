@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use windrow_common::{claim::Token, id::TaskId, intent::Seq, manifest::Digest, window::Window};
 use windrow_proto::{
-    convert::{Malformed, digest, optional_text, required, task_id},
+    convert::{Malformed, digest, optional_digest, optional_text, required, task_id},
     v1,
 };
 
@@ -33,6 +33,8 @@ pub enum Order {
     PlanCompaction(v1::PlanCompaction, Answerer),
     /// Tell receivers of commits.
     Notify(v1::Notify, Answerer),
+    /// Tell how far what windows wait for has come.
+    Look(v1::Look, Answerer),
 }
 
 /// A claimed task.
@@ -78,6 +80,10 @@ pub struct Assignment {
     pub published: Option<Published>,
     /// Whether proving is all there is to do: the window is published, and counted again.
     pub recount: bool,
+    /// The manifest the window was loaded with: what is in it is told apart from what came late.
+    pub loaded: Option<Digest>,
+    /// Whether the window was declared complete: nothing is read.
+    pub declared: bool,
 }
 
 /// What readers see of a full load.
@@ -125,6 +131,8 @@ impl TryFrom<v1::Assign> for Assignment {
             prove: assign.prove,
             published: assign.published.map(published_in).transpose()?,
             recount: assign.recount,
+            loaded: optional_digest(&assign.loaded)?,
+            declared: assign.declared,
             compaction: assign.compaction,
             comparison: assign.comparison,
         })

@@ -88,6 +88,8 @@ pub(super) enum Outcome {
         token: Token,
         proof: Digest,
         seq: Seq,
+        /// What a recount found beside what was loaded, in words.
+        found: String,
     },
     /// It cut its input, and offers these parts to others.
     Cut {
@@ -133,8 +135,8 @@ impl Reports {
     }
 
     /// Tells what an attempt has proven its source to hold: whether its task is done with. `None` if nobody answers.
-    pub async fn proven(&self, task: TaskId, token: Token, (proof, seq): (Digest, Seq)) -> Option<bool> {
-        match self.ask(Outcome::Proven { task, token, proof, seq }).await {
+    pub async fn proven(&self, task: TaskId, token: Token, (proof, seq, found): (Digest, Seq, String)) -> Option<bool> {
+        match self.ask(Outcome::Proven { task, token, proof, seq, found }).await {
             Answer::Accepted => Some(true),
             Answer::Refused => Some(false),
             Answer::Unanswered => None,
@@ -200,6 +202,10 @@ impl Answerer {
         self.send(Message::Notified(notified)).await;
     }
 
+    pub async fn looked(self, looked: v1::Looked) {
+        self.send(Message::Looked(looked)).await;
+    }
+
     async fn send(self, message: Message) {
         // A session that is gone needs no answer.
         let _ = self.queue.send(Report::Reply(self.session, Box::new(message))).await;
@@ -248,12 +254,13 @@ impl Outcome {
                 token: Some((*token).into()),
                 rows: *rows,
             }),
-            Self::Proven { task, token, proof, seq } => Message::Proven(v1::Proven {
+            Self::Proven { task, token, proof, seq, found } => Message::Proven(v1::Proven {
                 request,
                 task: task.as_bytes().to_vec(),
                 token: Some((*token).into()),
                 proof: proof.0.to_vec(),
                 seq: *seq,
+                found: found.clone(),
             }),
             Self::Cut { task, token, parts } => Message::Cut(v1::Cut {
                 request,

@@ -110,6 +110,7 @@ mod tests {
                 revision: 0,
                 token: Token { epoch: 1, revision: at as i64 },
                 manifest,
+                declared: None,
             };
             let show = matches!(does, Does::Show(_));
             let body = IntentBody {

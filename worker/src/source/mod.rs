@@ -27,7 +27,7 @@ pub mod delta;
 pub mod http;
 pub mod object_store;
 mod parquet;
-mod pin;
+pub(crate) mod pin;
 pub mod postgres;
 pub mod synthetic;
 

@@ -66,7 +66,7 @@ pub(super) fn changed(pin: &Input, how: &str) -> WorkerError {
 }
 
 /// A store's error: refused rights stay, everything else may pass.
-pub(super) fn unreadable(name: &str, cause: object_store::Error) -> WorkerError {
+pub(crate) fn unreadable(name: &str, cause: object_store::Error) -> WorkerError {
     let error = match &cause {
         cause if names_no_credentials(cause) => {
             WorkerError::later(error::SOURCE_UNREADABLE, "nobody said who reads the bucket").fix(SAY_WHO)

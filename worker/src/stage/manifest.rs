@@ -40,6 +40,11 @@ pub async fn get_manifest(storage: &Storage, reference: &ManifestRef) -> Result<
     get_body(storage, &reference.path, &reference.sha256).await
 }
 
+/// Reads the manifest with this digest. `STAGED_FILE_BAD` when it is missing or another.
+pub async fn find_manifest(storage: &Storage, sha256: &Digest) -> Result<Manifest> {
+    get_body(storage, &format!("{MANIFESTS}/{sha256}.json"), sha256).await
+}
+
 /// Writes the list of files of a group under its digest; durable when it returns.
 pub async fn put_list(storage: &Storage, list: &impl Serialize) -> Result<Digest> {
     let (bytes, sha256) = body(list)?;

@@ -3,6 +3,7 @@
 use windrow_common::{
     manifest::WriteMode,
     pipeline::{Every, Pattern, TransformStep},
+    readiness::Condition,
 };
 
 use super::{SOUND, check, found, load};
@@ -227,6 +228,64 @@ fn what_a_window_waits_for_of_other_pipelines_no_source_has_to_tell() {
         ("readiness: { late: refuse }", vec![]),
     ] {
         assert_eq!(with(line), expected, "{line}");
+    }
+}
+
+/// Proves RM9. What a source cannot tell is not promised.
+#[test]
+fn what_becomes_of_late_rows_is_refused_where_it_cannot_be_had() {
+    let by_path = SOUND
+        .replace("path: visits.csv", "path: \"{window.start:%FT%H}/visits.csv\"")
+        .replace(", cursor: at", "")
+        .replace("lag: 5m", "audit_after: 6h");
+    let with = |text: &str, late: &str| {
+        let line = format!("    pattern: incremental\n    readiness: {{ late: {late} }}\n");
+        load(&text.replace("    pattern: incremental\n", &line))
+    };
+    let aside = "{ aside: { path: visits_late } }";
+    for late in ["reopen", "quarantine", aside] {
+        assert_eq!(found(&with(&by_path, late)), Vec::<String>::new(), "{late}");
+    }
+    let loaded = with(&by_path, aside);
+    let names: Vec<&str> = loaded.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+    assert_eq!(names, ["visits", "visits.late", "devices"]);
+    let (own, late) = (&loaded.pipelines[0], &loaded.pipelines[1]);
+    assert_eq!((late.sink.params["path"].as_str(), &late.source), (Some("visits_late"), &own.source));
+    assert_eq!(late.beside.as_ref().map(|beside| (&beside.of, &beside.sink)), Some((&own.name, &own.sink)));
+    assert_eq!(late.window.as_ref().unwrap().audit_after, None);
+    for (late, expected) in [
+        ("refuse", "error WR-P009 10:58"),
+        ("aside", "error WR-P006 8:24"),
+        ("{ aside: { path: visits } }", "error WR-P009 8:18"),
+        ("{ aside: { path: visits/late } }", "error WR-P009 8:18"),
+        ("{ aside: { table: visits_late } }", "error WR-P009 8:18"),
+        ("{ aside: {} }", "error WR-P009 8:18"),
+    ] {
+        assert_eq!(found(&with(&by_path, late)), [expected], "{late}");
+    }
+    let unseen = by_path.replace(", audit_after: 6h", "");
+    for (late, expected) in [("quarantine", "error WR-P005 8:24"), (aside, "error WR-P005 8:18")] {
+        assert_eq!(found(&with(&unseen, late)), [expected], "{late}");
+    }
+}
+
+#[test]
+fn what_is_looked_at_is_behind_a_connection_that_can_be_looked_at() {
+    let with = |conditions: &str| {
+        let line = format!("    pattern: incremental\n    readiness: {{ require: {{ all: [{conditions}] }} }}\n");
+        load(&SOUND.replace("    pattern: incremental\n", &line))
+    };
+    let sound = with("{ delta: { from: lake, path: orders, after_end: true } }");
+    assert_eq!(found(&sound), Vec::<String>::new());
+    let Some(Condition::Delta(wanted)) = sound.pipelines[0].readiness.require.all.first() else { panic!() };
+    assert_eq!(wanted.from.connection().map(|connection| connection.kind.as_str()), Some("local"));
+    for (condition, expected) in [
+        ("{ delta: { from: lake, path: orders } }", "error WR-P009 8:37"),
+        ("{ delta: { from: lake, path: orders, version: 1, after_end: true } }", "error WR-P009 8:37"),
+        ("{ delta: { from: lakes, path: orders, version: 1 } }", "error WR-P007 8:37"),
+        ("{ sql: { from: lake, query: SELECT true } }", "error WR-P009 8:37"),
+    ] {
+        assert_eq!(found(&with(condition)), [expected], "{condition}");
     }
 }
 

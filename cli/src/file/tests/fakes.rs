@@ -28,9 +28,11 @@ pub(super) fn connectors() -> Connectors {
         open: Box::new(open_source),
         tells: |_, condition| match condition {
             Condition::Marker(_) => Ok(()),
-            Condition::NextPartition(_) | Condition::Pipeline(_) | Condition::Count(_) => {
-                Err("there is none".to_owned())
-            }
+            Condition::NextPartition(_)
+            | Condition::Pipeline(_)
+            | Condition::Delta(_)
+            | Condition::Sql(_)
+            | Condition::Count(_) => Err("there is none".to_owned()),
         },
         by_window: |spec| spec.params.get("path").is_some_and(|path| path.to_string().contains("{window.")),
         proves: |_, _| true,

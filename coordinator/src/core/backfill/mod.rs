@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use windrow_common::{
     id::{BackfillId, PipelineName},
-    readiness::Late,
     window::{Axis, Window},
 };
 
 use super::{
+    closed,
     coverage::IntervalSet,
     lifecycle::Now,
     table::{Change, Cursor, PipelineEntry, Record, Table},
@@ -108,8 +108,10 @@ pub enum BadRequest {
     EmptyRange,
     #[error("the range holds {windows} windows, more than {limit}")]
     TooLarge { windows: usize, limit: usize },
-    #[error("the range holds {0} published windows, which stay as they are: the pipeline says `late: refuse`")]
+    #[error("the range holds {0} published windows, which stay as they are: the pipeline says so in `readiness.late`")]
     Closed(usize),
+    #[error("pipeline {0} loads what comes late to another one: what it holds follows from that")]
+    Beside(PipelineName),
     #[error("the windows to run lie in {0} separate stretches, more than {MAX_STRETCHES}")]
     TooScattered(usize),
 }
@@ -122,6 +124,9 @@ const MAX_STRETCHES: usize = 300;
 /// Every closed window of the range and whether it would run.
 pub fn preview(table: &Table, request: &Request, now: Now) -> Result<Vec<Preview>, BadRequest> {
     let entry = pipeline(table, &request.pipeline)?;
+    if closed::is_beside(entry).is_some() {
+        return Err(BadRequest::Beside(request.pipeline.clone()));
+    }
     let timeline = Timeline::of(table, entry);
     let windows = candidates(entry, &timeline, request, now);
     if windows.is_empty() {
@@ -291,7 +296,7 @@ fn candidates(entry: &PipelineEntry, timeline: &Timeline<'_>, request: &Request,
 
 /// Whether a published window is not loaded again, whoever asks.
 fn is_closed(entry: &PipelineEntry, standing: Standing) -> bool {
-    entry.tiling.is_some() && standing == Standing::Published && entry.spec().readiness.late == Late::Refuse
+    standing == Standing::Published && closed::closes(entry)
 }
 
 /// Whether the request asks for a window that stands so.

@@ -1,9 +1,9 @@
 //! Backfills: what a request would move, what it makes, how it goes on and how it ends.
 
 use windrow_common::{
+    closed::Late,
     id::BackfillId,
     pipeline::Detail,
-    readiness::Late,
     task::{Lane, Retry, Task, TaskPhase},
     window::{Axis, Window},
 };

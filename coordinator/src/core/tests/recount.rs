@@ -52,9 +52,8 @@ fn recounts(bench: &Bench) -> Vec<Task> {
 
 fn count(bench: &mut Bench, task: &Task, found: Digest) -> Counted {
     let claim = bench.claim(&task.id);
-    let counted = recount::counted(&bench.table, EPOCH, &claim, found, bench.now()).unwrap();
-    let (Counted::Same(change) | Counted::Stale(change)) = &counted;
-    bench.apply(change);
+    let counted = recount::counted(&bench.table, EPOCH, &claim, (found, ""), bench.now()).unwrap();
+    bench.apply(&counted.clone().into_change());
     counted
 }
 
@@ -135,9 +134,9 @@ fn a_zombie_counts_nothing_and_a_recount_is_never_sealed() {
     let old = bench.claim(&task.id);
     bench.apply(&lifecycle::reap(&bench.table, &task.id, bench.now()).unwrap());
     let new = bench.claim(&task.id);
-    assert!(recount::counted(&bench.table, EPOCH, &old, CHANGED, bench.now()).is_err());
+    assert!(recount::counted(&bench.table, EPOCH, &old, (CHANGED, ""), bench.now()).is_err());
     assert!(bench.seal(&new).is_err());
-    assert!(recount::counted(&bench.table, EPOCH, &new, LOADED, bench.now()).is_ok());
+    assert!(recount::counted(&bench.table, EPOCH, &new, (LOADED, ""), bench.now()).is_ok());
 }
 
 #[test]

@@ -62,6 +62,7 @@ fn a_pipeline_reports_its_windows_by_where_they_stand() {
         recounts: 0,
         recounts_due: 0,
         comparison: None,
+        held: 0,
     };
     assert_eq!(report, expected);
     assert_eq!(report.unsettled(), 10);

@@ -1,5 +1,8 @@
 //! Attempts over real files: a CSV becomes staged files and a sealed manifest.
 
+use sha2::{Digest as _, Sha256};
+use windrow_common::closed::Beside;
+
 use super::*;
 
 const CSV: &str = "at,carrier\n1970-01-01T00:00:00.000001Z,UA\n1970-01-01T00:00:00.000005Z,AA\n\
@@ -93,6 +96,48 @@ async fn a_partition_that_is_still_being_written_keeps_the_task_waiting() {
     bench.sealed(bench.assign(1, &either)).await;
     write("us=000000/_SUCCESS", "");
     bench.sealed(bench.assign(1, &both)).await;
+}
+
+/// Proves RM9. What came late is read alone; an object that is another than it was cannot be told apart. And what was declared
+/// complete is read by nobody.
+#[tokio::test]
+async fn what_came_late_to_a_window_is_read_alone() {
+    let mut bench = Bench::start();
+    let drop = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        std::fs::create_dir_all(drop.path().join("us=000000")).unwrap();
+        std::fs::write(drop.path().join("us=000000").join(name), text).unwrap();
+    };
+    write("a.csv", "id\n1\n2\n");
+    let partition = json!({
+        "from": { "name": "drop", "type": "local", "root": drop.path() },
+        "path": "us={window.start:%6f}/*.csv",
+    });
+    let closed = bench.pipeline(partition, &json!({}));
+    let first = bench.manifest(bench.assign(1, &closed)).await;
+    assert_eq!((first.inputs.len(), first.counts.rows_read), (1, 2));
+    let sha256 = Sha256::digest(serde_json::to_vec(&first).unwrap()).to_vec();
+
+    write("b.csv", "id\n3\n");
+    let mut beside = closed.clone();
+    beside.name = "flights.late".parse().unwrap();
+    beside.sink.params.insert("path".to_owned(), json!("flights_late"));
+    beside.beside = Some(Box::new(Beside { of: closed.name.clone(), sink: closed.sink.clone() }));
+    let late = |bench: &Bench| v1::Assign { loaded: sha256.clone(), ..bench.assign(2, &beside) };
+    let found = bench.manifest(late(&bench)).await;
+    assert_eq!((found.inputs.len(), found.counts.rows_read), (1, 1));
+    assert!(found.inputs[0].name.ends_with("b.csv"), "{:?}", found.inputs);
+
+    write("a.csv", "id\n1\n2\n4\n");
+    let (fail, _) = bench.failure(late(&bench)).await;
+    assert_eq!(code_of(&fail), (error::LATE_MIXED.code, v1::RetryAdvice::Never));
+    let other = v1::Assign { loaded: vec![9; 32], ..bench.assign(2, &beside) };
+    let (fail, _) = bench.failure(other).await;
+    assert_eq!(code_of(&fail).0, error::STAGED_FILE_BAD.code);
+
+    let declared = v1::Assign { declared: true, waited_enough: true, ..bench.assign(3, &closed) };
+    let empty = bench.manifest(declared).await;
+    assert_eq!((empty.inputs.len(), empty.files.len(), empty.counts.rows_read), (0, 0, 0));
 }
 
 /// Proves CL3. A zombie's files carry its token, so they collide with nobody's.

@@ -134,12 +134,21 @@ impl Bench {
     }
 
     /// Runs a claim that must come to a seal.
-    async fn sealed(&mut self, assign: v1::Assign) {
+    async fn sealed(&mut self, assign: v1::Assign) -> v1::Seal {
         let (mut peer, _) = self.fake.welcomed().await;
         peer.say(Heard::Assign(assign)).await;
         let seal = hear_seal(&mut peer).await;
         peer.say(Heard::Seal(v1::SealReply { request: seal.request, accepted: true })).await;
         assert_eq!(self.results.recv().await, Some(AttemptResult::Sealed));
+        seal
+    }
+
+    /// What was sealed, as it lies in the sink's storage.
+    async fn manifest(&mut self, assign: v1::Assign) -> windrow_common::manifest::Manifest {
+        let pipeline: Pipeline = serde_json::from_slice(&assign.pipeline).unwrap();
+        let sealed = self.sealed(assign).await.manifest.unwrap();
+        let folder = self.lake.path().join(pipeline.sink.params["path"].as_str().unwrap());
+        serde_json::from_slice(&std::fs::read(folder.join(sealed.path)).unwrap()).unwrap()
     }
 }
 

@@ -289,7 +289,7 @@ mod tests {
         };
         let reference =
             ManifestRef { path: String::new(), sha256: Digest([0; 32]), counts: Counts::default(), proof: None };
-        (IntentTask { task, pipeline, window, revision: 0, token, manifest: reference }, manifest)
+        (IntentTask { task, pipeline, window, revision: 0, token, manifest: reference, declared: None }, manifest)
     }
 
     /// Files there are, tasks, and what is removed, taken and cut.

@@ -26,6 +26,7 @@ pub(super) fn check(path: &PathTemplate, condition: &Condition) -> Result<(), St
         }
         Condition::NextPartition(_) => Ok(()),
         Condition::Pipeline(_) => Err("what other pipelines have published is nothing files tell".to_owned()),
+        Condition::Delta(_) | Condition::Sql(_) => Err("what lies elsewhere is nothing files tell".to_owned()),
         Condition::Count(_) => Err("files are counted by reading them, which says nothing new".to_owned()),
     }
 }
@@ -51,7 +52,7 @@ pub(super) async fn lacks(
             Ok((!there).then(|| format!("nothing matches {:?}, the next partition, yet", next.text())))
         }
         // The check above lets none come here.
-        Condition::Pipeline(_) | Condition::Count(_) => Ok(None),
+        Condition::Pipeline(_) | Condition::Delta(_) | Condition::Sql(_) | Condition::Count(_) => Ok(None),
     }
 }
 

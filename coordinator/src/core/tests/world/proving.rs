@@ -71,12 +71,12 @@ impl World {
         let Some(task) = self.leader.table.task(&claim.task).map(|entry| entry.value.clone()) else { return Ok(()) };
         let (table, epoch, now) = (&self.leader.table, self.epoch, self.now());
         if task.lane == Lane::Recount {
-            return match recount::counted(table, epoch, claim, proof, now) {
+            return match recount::counted(table, epoch, claim, (proof, ""), now) {
                 Ok(Counted::Same(change)) => {
                     self.holds(&task, proof)?;
                     self.write(&change).map(drop)
                 }
-                Ok(Counted::Stale(change)) => self.write(&change).map(drop),
+                Ok(Counted::Stale(change) | Counted::Late(change, _)) => self.write(&change).map(drop),
                 Err(_) => Ok(()),
             };
         }

@@ -48,7 +48,8 @@ pub(super) async fn rewritten(sink: &DeltaSink, group: &Group, number: u8) -> Re
     let reference = ManifestRef { path: format!("_windrow/{task}"), sha256: Digest([1; 32]), counts, proof: None };
     let pipeline: windrow_common::id::PipelineName = "flights".parse().unwrap();
     let (window, revision) = (attempt.window, 0);
-    let intent = IntentTask { task, pipeline: pipeline.clone(), window, revision, token, manifest: reference };
+    let intent =
+        IntentTask { task, pipeline: pipeline.clone(), window, revision, token, manifest: reference, declared: None };
     let manifest = Manifest {
         task,
         token,

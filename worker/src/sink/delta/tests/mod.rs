@@ -244,6 +244,7 @@ async fn stage_batch(sink: &DeltaSink, load: &Load, batch: RecordBatch) -> (Inte
         revision: 0,
         token,
         manifest: manifest_ref,
+        declared: None,
     };
     let manifest = Manifest {
         task,

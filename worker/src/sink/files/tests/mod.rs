@@ -107,6 +107,7 @@ async fn sealed(
         revision: 0,
         token: attempt.token,
         manifest: reference,
+        declared: None,
     };
     (task, manifest)
 }

@@ -135,6 +135,7 @@ async fn sealed_with(sink: &FilesSink, id: u8, batch: RecordBatch) -> (IntentTas
         revision: 0,
         token: manifest.token,
         manifest: reference,
+        declared: None,
     };
     (task, manifest)
 }
