@@ -142,7 +142,7 @@ pub(super) fn can_be_noted(table: &Table, workers: &Workers, pipeline: &Pipeline
 
 /// Whether a worker knows what they are; an older one would take one for a window.
 pub(super) fn are_known_to(workers: &Workers, worker: &WorkerId) -> bool {
-    workers.get(worker).is_some_and(|state| state.info.protocol >= PROTOCOL)
+    workers.speaks(worker, PROTOCOL)
 }
 
 /// How far ahead one may lie: what lies further was told by a clock that has been set back since.
@@ -170,6 +170,8 @@ fn task(entry: &PipelineEntry, seq: Seq, state: TaskState, now: Now) -> Task {
         revision: 0,
         lane: Lane::Compare,
         proof: None,
+        loaded: None,
+        declared: None,
         created: now.wall,
         attempts: 0,
         errors: 0,
