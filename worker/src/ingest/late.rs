@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     fn input(name: &str, version: &str) -> Input {
-        Input { name: name.to_owned(), bytes: 1, version: Some(version.to_owned()) }
+        Input { name: name.to_owned(), bytes: 1, version: Some(version.to_owned()), into: None }
     }
 
     fn now(inputs: &[(&str, &str)]) -> Vec<Slice> {

@@ -51,7 +51,7 @@ async fn rewritten(sink: &FilesSink, group: &Group, number: u8) -> Result<(Inten
     };
     let reference = manifest::put_manifest(sink.storage(), &manifest).await.unwrap();
     let (pipeline, window) = (manifest.pipeline.clone(), attempt.window);
-    Ok((IntentTask { task, pipeline, window, revision: 0, token, manifest: reference }, manifest))
+    Ok((IntentTask { task, pipeline, window, revision: 0, token, manifest: reference, declared: None }, manifest))
 }
 
 async fn replacing(
