@@ -1,8 +1,17 @@
-//! What changes are made of: one put together from others, its size, and what may follow from it.
+//! What changes are made of: records under their keys, one put together from others, its size, and what may follow from it.
 
-use windrow_common::task::TaskState;
+use windrow_common::task::{Lane, Task, TaskState};
 
-use super::table::{Change, Key, Record};
+use super::table::{Key, Record};
+
+/// One transaction: what must hold, and what it writes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Change {
+    /// Records and the revisions they must have; `None` means absent.
+    pub expect: Vec<(Key, Option<i64>)>,
+    pub put: Vec<Record>,
+    pub delete: Vec<Key>,
+}
 
 impl Change {
     /// Replaces a record: it must still have `revision`.
@@ -62,5 +71,35 @@ impl Change {
             _ => true,
         };
         !self.delete.is_empty() || self.put.iter().any(may)
+    }
+}
+
+impl Key {
+    /// Where a task's record lies.
+    pub fn of(task: &Task) -> Self {
+        match task.lane {
+            Lane::Compact => Self::Group(task.pipeline.clone(), task.id),
+            Lane::Compare => Self::Comparison(task.pipeline.clone(), task.id),
+            Lane::Live | Lane::Backfill(_) | Lane::Recount => Self::Task(task.pipeline.clone(), task.id),
+        }
+    }
+}
+
+impl Record {
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Pipeline(state) => Key::Pipeline(state.pipeline.name.clone()),
+            Self::Cursor(name, _) => Key::Cursor(name.clone()),
+            Self::Coverage(name, _) => Key::Coverage(name.clone()),
+            Self::Task(task) => Key::of(task),
+            Self::Head(sink, _) => Key::Head(sink.clone()),
+            Self::Intent(sink, _) => Key::Intent(sink.clone()),
+            Self::Committer(sink, _) => Key::Committer(sink.clone()),
+            Self::Rollback(sink, _) => Key::Rollback(sink.clone()),
+            Self::Pin(sink, pin) => Key::Pin(sink.clone(), pin.id.clone()),
+            Self::Told(sink, _) => Key::Told(sink.clone()),
+            Self::Backfill(backfill) => Key::Backfill(backfill.id.clone()),
+            Self::Recovery(_) => Key::Recovery,
+        }
     }
 }

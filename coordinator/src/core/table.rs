@@ -16,6 +16,7 @@ use windrow_common::{
     window::Axis,
 };
 
+pub use super::change::Change;
 use super::{
     backfill::Backfill,
     calendar::Tiling,
@@ -72,15 +73,6 @@ pub enum Record {
     Told(SinkId, Seq),
     Backfill(Backfill),
     Recovery(Recovery),
-}
-
-/// One transaction: what must hold, and what it writes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Change {
-    /// Records and the revisions they must have; `None` means absent.
-    pub expect: Vec<(Key, Option<i64>)>,
-    pub put: Vec<Record>,
-    pub delete: Vec<Key>,
 }
 
 /// A pipeline as applied.
@@ -468,36 +460,6 @@ impl Table {
                 self.pipelines.remove(name);
             }
             _ => partial.whole = None,
-        }
-    }
-}
-
-impl Key {
-    /// Where a task's record lies.
-    pub fn of(task: &Task) -> Self {
-        match task.lane {
-            Lane::Compact => Self::Group(task.pipeline.clone(), task.id),
-            Lane::Compare => Self::Comparison(task.pipeline.clone(), task.id),
-            Lane::Live | Lane::Backfill(_) | Lane::Recount => Self::Task(task.pipeline.clone(), task.id),
-        }
-    }
-}
-
-impl Record {
-    pub fn key(&self) -> Key {
-        match self {
-            Self::Pipeline(state) => Key::Pipeline(state.pipeline.name.clone()),
-            Self::Cursor(name, _) => Key::Cursor(name.clone()),
-            Self::Coverage(name, _) => Key::Coverage(name.clone()),
-            Self::Task(task) => Key::of(task),
-            Self::Head(sink, _) => Key::Head(sink.clone()),
-            Self::Intent(sink, _) => Key::Intent(sink.clone()),
-            Self::Committer(sink, _) => Key::Committer(sink.clone()),
-            Self::Rollback(sink, _) => Key::Rollback(sink.clone()),
-            Self::Pin(sink, pin) => Key::Pin(sink.clone(), pin.id.clone()),
-            Self::Told(sink, _) => Key::Told(sink.clone()),
-            Self::Backfill(backfill) => Key::Backfill(backfill.id.clone()),
-            Self::Recovery(_) => Key::Recovery,
         }
     }
 }
