@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(10);
 /// How long an answer is waited for; a worker ends after half of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The version of the session protocol that knows of it.
-const PROTOCOL: u32 = 3;
+const PROTOCOL: u32 = 4;
 
 /// What is under way, by pipeline. It lives in the leader's memory.
 #[derive(Default)]
