@@ -116,5 +116,8 @@ async fn what_is_documented_can_be_scraped_and_what_can_be_scraped_is_documented
     for proven in ["unchanged_loads_total", "recounts_total"] {
         assert!(documented.remove(&format!("windrow_{proven}")), "its first samples come with a proof");
     }
+    for compared in ["comparisons_total", "rows_deleted_total"] {
+        assert!(documented.remove(&format!("windrow_{compared}")), "its first samples come with a comparison of keys");
+    }
     assert_eq!(scraped, documented);
 }

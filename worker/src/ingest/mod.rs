@@ -146,12 +146,12 @@ impl Ingest {
             progress: progress.clone(),
         };
         let found = Arc::new(found);
-        let chunks = ahead(chunks_of(source.clone(), slices, (task.window, course.is_verbatim())), read.clone());
+        let chunks = chunks_of(source.clone(), slices, (task.window, course.is_verbatim()));
         let chunks = match pipeline.source.from.limits.rows_per_s {
             Some(rate) => paced(chunks, rate, leave.clone()),
             None => chunks,
         };
-        let rows = watched(sorted(chunks, found.clone()), read);
+        let rows = watched(sorted(ahead(chunks, read.clone()), found.clone()), read);
         let output = course.output();
         let rows = course.apply(rows, &found).await?;
         let rows = watched(written(rows, progress.clone(), pipeline.name.clone()), tracing::info_span!("transform"));
