@@ -356,6 +356,14 @@ async fn in_a_cluster_the_sink_worker_is_asked_what_readers_see() {
     cluster.coordinators[leader].process.kill().unwrap();
     cluster.workers[1].1.kill().unwrap();
     cluster.add_worker_with("other", &["--role", "ingest"]).unwrap();
+    // A sink worker that is not back yet cannot say what readers see, and then a version is loaded.
+    let back = async {
+        let here = || cluster.ask(&["get", "workers"]).ok().and_then(|found| Some(found.as_array()?.len()));
+        while here() != Some(2) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), back).await.is_ok(), "{}", cluster.logs());
     again(&cluster);
     until(&cluster, (3, 2)).await;
     load.deliver("a.csv", "9,nine\n");
