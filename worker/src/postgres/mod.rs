@@ -5,6 +5,7 @@ mod catalog;
 pub mod copy;
 mod exact;
 mod failure;
+mod merged;
 mod params;
 mod quote;
 mod session;

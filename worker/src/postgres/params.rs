@@ -126,8 +126,8 @@ impl Settings {
         let mode = own.mode.or(address.mode).unwrap_or(Mode::Prefer);
         let ca = own.ca.or(address.ca).map(|path| read_ca(connection, &path)).transpose()?;
         let (ssl_mode, trust) = meaning(mode, ca);
+        Tls::set_up(&mut config);
         config
-            .ssl_mode(ssl_mode)
             .application_name(application)
             .connect_timeout(CONNECT)
             .keepalives_idle(KEEPALIVE_IDLE)
@@ -135,7 +135,7 @@ impl Settings {
             .keepalives_retries(KEEPALIVE_RETRIES)
             .tcp_user_timeout(UNACKNOWLEDGED);
         Ok(Self {
-            tls: Tls::new(trust).map_err(|cause| bad(connection, "tls", cause.to_string()))?,
+            tls: Tls::new(ssl_mode, trust).map_err(|cause| bad(connection, "tls", cause.to_string()))?,
             place: place_of(&config),
             config,
             role: params.role.clone(),
@@ -281,7 +281,7 @@ mod tests {
     fn an_address_and_its_place_are_read_and_no_secret_is_told() {
         let read = settings(json!({ "url": "postgres://me:canary@db.local:5433/shop?sslmode=require" })).unwrap();
         assert_eq!(read.place(), "db.local:5433/shop");
-        assert_eq!(read.config.get_ssl_mode(), SslMode::Require);
+        assert_eq!(read.tls.mode(), SslMode::Require);
         assert_eq!(read.config.get_password(), Some(&b"canary"[..]));
         for wrong in ["mysql://me:canary@db/shop", "postgres://me:canary@db:port/shop", "me:canary@db"] {
             let error = settings(json!({ "url": wrong })).map(drop).unwrap_err();
@@ -306,7 +306,7 @@ mod tests {
     fn the_block_goes_before_the_address_and_a_missing_reference_may_still_come() {
         let url = "postgres://db/shop?sslmode=verify-full&application_name=x&gssencmode=disable";
         let read = settings(json!({ "url": url, "tls": { "mode": "disable" } })).unwrap();
-        assert_eq!(read.config.get_ssl_mode(), SslMode::Disable);
+        assert_eq!(read.tls.mode(), SslMode::Disable);
         assert_eq!(read.config.get_application_name(), Some("windrow"));
         let several =
             settings(json!({ "url": "postgres://me@one:5433,two:5434/shop?target_session_attrs=read-write" }));

@@ -1,5 +1,5 @@
-//! One session with a server. When it is dropped its connection is cut and, if a statement was under way, the server is
-//! told to stop it, so that nothing goes on there for nobody.
+//! One session with a server. When it is dropped the server is told goodbye or, if a statement was under way, to stop it, so that
+//! nothing goes on there for nobody.
 
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ const LOGIN: Duration = Duration::from_secs(30);
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(60);
 /// How long a statement waits for another's lock before it fails, and is tried again.
 const LOCK: Duration = Duration::from_secs(30);
+/// How long a server may take to hear that a session ends. One that hears nothing finds a session cut off, and writes that into its log.
+const GOODBYE: Duration = Duration::from_secs(5);
 /// How long a server may take to hear that a statement is to stop.
 const CANCEL: Duration = Duration::from_secs(5);
 
@@ -28,7 +30,7 @@ pub struct Session {
     /// Whether a statement may be under way that nobody will read to its end.
     busy: bool,
     /// Moves bytes; ends with the session.
-    _connection: JoinSet<()>,
+    connection: JoinSet<()>,
 }
 
 impl Session {
@@ -42,7 +44,7 @@ impl Session {
     }
 
     async fn log_in(settings: &Settings) -> Result<Self, Error> {
-        let (client, connection) = settings.config.connect(settings.tls.connector()).await?;
+        let (client, connection) = settings.config.connect(settings.tls.clone()).await?;
         let place = settings.place.clone();
         let mut moving = JoinSet::new();
         moving.spawn(async move {
@@ -52,7 +54,7 @@ impl Session {
             }
         });
         client.batch_execute(&preamble(settings)).await?;
-        Ok(Self { client, settings: settings.clone(), busy: false, _connection: moving })
+        Ok(Self { client, settings: settings.clone(), busy: false, connection: moving })
     }
 
     pub fn client(&self) -> &Client {
@@ -76,8 +78,14 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let (true, Ok(runtime)) = (self.busy && !self.client.is_closed(), Handle::try_current()) else { return };
-        let (token, tls) = (self.client.cancel_token(), self.settings.tls.connector());
+        let (false, Ok(runtime)) = (self.client.is_closed(), Handle::try_current()) else { return };
+        if !self.busy {
+            let mut connection = std::mem::take(&mut self.connection);
+            // The client is dropped with the session, which is how the connection hears of it.
+            runtime.spawn(async move { timeout(GOODBYE, connection.join_next()).await });
+            return;
+        }
+        let (token, tls) = (self.client.cancel_token(), self.settings.tls.clone());
         runtime.spawn(async move {
             match timeout(CANCEL, token.cancel_query(tls)).await {
                 Ok(Err(error)) if kind_of(&error) != Kind::Unreachable => {

@@ -1,7 +1,8 @@
-//! TLS towards PostgreSQL by rustls: whom a connection trusts. The crypto provider is named here and not left to the
-//! process, so that no start can forget to choose one.
+//! TLS towards PostgreSQL by rustls: whether a connection is encrypted, and whom it trusts. The crypto provider is named here and
+//! not left to the process, so that no start can forget to choose one. Whether there is encryption is found out here and not by
+//! the client library, so that what the library reads passes through [`Merged`] either way.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, io, pin::Pin, sync::Arc};
 
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -12,7 +13,24 @@ use rustls::{
     crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_postgres::{
+    Config, Socket,
+    config::{Host, SslMode, SslNegotiation},
+    tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream},
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::either::Either;
+
+use super::merged::Merged;
+
+/// Asks a server whether it encrypts: the length of the message and a number that is no version of the protocol.
+const ASK: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+/// It does.
+const YES: u8 = b'S';
+
+type Encrypted = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+type Handshake = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
 
 /// Whom a connection trusts.
 #[derive(Debug)]
@@ -39,12 +57,21 @@ pub(super) enum TlsError {
     Unusable(String),
 }
 
-/// What makes connections encrypted.
+/// How connections are made.
 #[derive(Clone)]
-pub struct Tls(MakeRustlsConnect);
+pub struct Tls {
+    mode: SslMode,
+    rustls: MakeRustlsConnect,
+}
+
+/// One that is being made.
+pub struct Connecting {
+    mode: SslMode,
+    handshake: Handshake,
+}
 
 impl Tls {
-    pub(super) fn new(trust: Trust) -> Result<Self, TlsError> {
+    pub(super) fn new(mode: SslMode, trust: Trust) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier = verifier(trust, &provider)?;
         let config = ClientConfig::builder_with_provider(provider)
@@ -53,11 +80,65 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
-        Ok(Self(MakeRustlsConnect::new(config)))
+        Ok(Self { mode, rustls: MakeRustlsConnect::new(config) })
     }
 
-    pub(super) fn connector(&self) -> MakeRustlsConnect {
-        self.0.clone()
+    #[cfg(test)]
+    pub(super) fn mode(&self) -> SslMode {
+        self.mode
+    }
+
+    /// Has the client library leave the question of encryption to this. Nobody encrypts what passes through a file of the machine.
+    pub(super) fn set_up(config: &mut Config) {
+        match config.get_hosts().iter().all(|host| matches!(host, Host::Tcp(_))) {
+            true => config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct),
+            false => config.ssl_mode(SslMode::Disable),
+        };
+    }
+}
+
+impl MakeTlsConnect<Socket> for Tls {
+    type Stream = Merged<Either<Socket, Encrypted>>;
+    type TlsConnect = Connecting;
+    type Error = io::Error;
+
+    fn make_tls_connect(&mut self, host: &str) -> io::Result<Connecting> {
+        let handshake = MakeTlsConnect::<Socket>::make_tls_connect(&mut self.rustls, host);
+        Ok(Connecting { mode: self.mode, handshake: handshake.map_err(io::Error::other)? })
+    }
+}
+
+impl TlsConnect<Socket> for Connecting {
+    type Stream = Merged<Either<Socket, Encrypted>>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Stream>> + Send>>;
+
+    fn connect(self, socket: Socket) -> Self::Future {
+        Box::pin(async move { self.connected(socket).await.map(Merged::new) })
+    }
+}
+
+impl Connecting {
+    async fn connected(self, mut socket: Socket) -> io::Result<Either<Socket, Encrypted>> {
+        if self.mode == SslMode::Disable {
+            return Ok(Either::Left(socket));
+        }
+        socket.write_all(&ASK).await?;
+        // One byte and not more: what a stranger puts behind it must not be taken for a part of what is encrypted.
+        match (socket.read_u8().await?, self.mode) {
+            (YES, _) => self.handshake.connect(socket).await.map(Either::Right),
+            (_, SslMode::Prefer) => Ok(Either::Left(socket)),
+            _ => Err(io::Error::other("the server does not support TLS")),
+        }
+    }
+}
+
+impl TlsStream for Merged<Either<Socket, Encrypted>> {
+    fn channel_binding(&self) -> ChannelBinding {
+        match self.stream() {
+            Either::Left(_) => ChannelBinding::none(),
+            Either::Right(encrypted) => encrypted.channel_binding(),
+        }
     }
 }
 
