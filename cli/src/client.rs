@@ -36,7 +36,9 @@ pub enum ClientError {
 
 /// How long to look for a leader: an election takes as long as the lease of the one before.
 const PATIENCE: Duration = Duration::from_secs(20);
-const PAUSE: Duration = Duration::from_millis(300);
+/// Between two rounds of asking, at first and at most: a coordinator in this process leads in a moment, an election takes longer.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
 impl ClientError {
     /// The code of the catalogue.
@@ -96,6 +98,7 @@ impl Admin {
         F: Future<Output = Result<Response<Res>, Status>>,
     {
         let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut pause = FIRST_PAUSE;
         loop {
             let mut last = None;
             for (_, channel) in &self.coordinators {
@@ -112,7 +115,8 @@ impl Admin {
                 let last = last.map(|status| status.message().to_owned()).unwrap_or_default();
                 return Err(ClientError::Unreachable { tried, last });
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
         }
     }
 }
