@@ -187,6 +187,37 @@ pub enum Retry {
 }
 
 impl Task {
+    /// One that nobody has tried yet, of a stretch that is moved for the first time and as a whole.
+    pub fn new(
+        id: TaskId,
+        (pipeline, sink): (PipelineName, SinkId),
+        lane: Lane,
+        window: Window,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            pipeline,
+            sink,
+            shard: 0,
+            part: None,
+            window,
+            seams: Seams::None,
+            revision: 0,
+            lane,
+            proof: None,
+            loaded: None,
+            declared: None,
+            created: now,
+            attempts: 0,
+            errors: 0,
+            lost_leases: 0,
+            outage: Outage::default(),
+            trace: None,
+            state: TaskState::Pending { not_before: now, last_failure: None },
+        }
+    }
+
     /// The files it rewrites; `None` for a task that moves windows.
     pub fn group(&self) -> Option<GroupRef> {
         let part = self.part.as_ref().filter(|_| self.lane == Lane::Compact)?;

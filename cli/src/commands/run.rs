@@ -28,8 +28,8 @@ pub struct Args {
     patience: Pause,
 }
 
-/// How often the state of the pipelines is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often the state of the pipelines is looked at: what a run takes longer than its last commit, at most.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +52,9 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
         apply::send(local.admin(), &pipelines, false).await?;
         let before = reports(&local, &pipelines).await?;
         let (after, end) = until_settled(&local, &pipelines, args.patience.0).await?;
-        let compacted = if end == End::Settled { compact_all(&local, &pipelines).await? } else { String::new() };
-        io::stdout().write_all(compacted.as_bytes())?;
+        let rewritten = if end == End::Settled { compact_all(&local, &pipelines).await? } else { String::new() };
         let waiting = waiting(&local, &after).await?;
-        anyhow::Ok((before, after, waiting, end))
+        anyhow::Ok((before, after, (waiting, rewritten), end))
     };
     let outcome = tokio::select! {
         outcome = outcome => Some(outcome),
@@ -66,9 +65,10 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
         writeln!(io::stderr(), "interrupted; the same command goes on where it stopped")?;
         return Ok(Exit::Failed);
     };
-    let (before, after, waiting, end) = outcome?;
-    let ended = (&before[..], &after[..], &waiting[..]);
-    let text = summary::render(&args.here.path, &pipelines, ended, started.elapsed(), Style::of(&io::stdout()));
+    let (before, after, (waiting, rewritten), end) = outcome?;
+    let (before, after, waiting) = (&before[..], &after[..], &waiting[..]);
+    let ran = summary::Ran { before, after, waiting, rewritten: &rewritten, took: started.elapsed() };
+    let text = summary::render(&args.here.path, &pipelines, &ran, Style::of(&io::stdout()));
     io::stdout().write_all(text.as_bytes())?;
     let given_up = |pipeline: &v1::Pipeline| pipeline.comparison.as_ref().is_some_and(|found| found.given_up.is_some());
     let failed = after.iter().any(|pipeline| pipeline.quarantined > 0 || given_up(pipeline));

@@ -13,17 +13,24 @@ use super::{
     waits,
 };
 
-/// The summary of a run that began with the reports `before` and ended with those `after`, and with windows that wait.
-pub fn render(
-    path: &Path,
-    pipelines: &[Pipeline],
-    (before, after, waiting): (&[v1::Pipeline], &[v1::Pipeline], &[v1::Task]),
-    took: Duration,
-    style: Style,
-) -> String {
+/// A run that has ended.
+pub struct Ran<'a> {
+    /// What was reported of the pipelines when it began.
+    pub before: &'a [v1::Pipeline],
+    pub after: &'a [v1::Pipeline],
+    /// Windows that wait.
+    pub waiting: &'a [v1::Task],
+    /// A line for each table whose files were rewritten.
+    pub rewritten: &'a str,
+    pub took: Duration,
+}
+
+pub fn render(path: &Path, pipelines: &[Pipeline], ran: &Ran<'_>, style: Style) -> String {
+    let Ran { before, after, waiting, rewritten, took } = *ran;
     let mut text = String::new();
     let rows = after.iter().map(|report| row(before, report, pipelines));
     text.push_str(&table(&["PIPELINE", "WINDOWS", "ROWS", "BYTES", "FILES", "FAILED", "TABLE"], rows));
+    text.push_str(rewritten);
     let moved: u64 = after.iter().map(|report| gained(before, report).rows_written).sum();
     let rejected: u64 = after.iter().map(|report| gained(before, report).rows_rejected).sum();
     let published: u64 = after.iter().map(|report| report.published.saturating_sub(of(before, report).published)).sum();
@@ -34,6 +41,7 @@ pub fn render(
         0 if moved > 0 => {
             writeln!(text, "\n{} rows of windows that were loaded again, {}", grouped(moved), style.green(span(took)))
         }
+        0 if !rewritten.is_empty() => writeln!(text, "\nevery due window is published ({})", span(took)),
         0 => writeln!(text, "\nnothing to do: every due window is published ({})", span(took)),
         _ => writeln!(text, "\n{} rows in {} windows, {}", grouped(moved), grouped(published), style.green(span(took))),
     };

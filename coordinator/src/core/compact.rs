@@ -15,7 +15,7 @@ use windrow_common::{
     id::{SinkId, TaskId, WorkerId},
     manifest::WriteMode,
     pipeline::Pipeline,
-    task::{Failure, Lane, Outage, Part, Seams, Task, TaskPhase, TaskState},
+    task::{Failure, Lane, Part, Task, TaskPhase},
     window::{Axis, Window},
 };
 
@@ -217,27 +217,8 @@ fn is_busy(table: &Table, entry: &PipelineEntry, concerns: impl Fn(&Window) -> b
 
 fn task(entry: &PipelineEntry, id: TaskId, group: &GroupRef, now: Now) -> Option<Task> {
     let what = serde_json::to_string(group).ok().filter(|what| what.len() <= MOST_PART_BYTES)?;
-    Some(Task {
-        id,
-        pipeline: entry.spec().name.clone(),
-        sink: entry.sink.clone(),
-        shard: 0,
-        part: Some(Part { of: 1, what }),
-        window: group.window.unwrap_or(Window::version(0)),
-        seams: Seams::None,
-        revision: 0,
-        lane: Lane::Compact,
-        proof: None,
-        loaded: None,
-        declared: None,
-        created: now.wall,
-        attempts: 0,
-        errors: 0,
-        lost_leases: 0,
-        outage: Outage::default(),
-        trace: None,
-        state: TaskState::Pending { not_before: now.wall, last_failure: None },
-    })
+    let (place, window) = ((entry.spec().name.clone(), entry.sink.clone()), group.window.unwrap_or(Window::version(0)));
+    Some(Task { part: Some(Part { of: 1, what }), ..Task::new(id, place, Lane::Compact, window, now.wall) })
 }
 
 impl Spent {

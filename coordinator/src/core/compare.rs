@@ -14,7 +14,7 @@ use windrow_common::{
     intent::Seq,
     manifest::ManifestRef,
     pipeline::Pipeline,
-    task::{Failure, Lane, Outage, Part, Seams, Task, TaskPhase, TaskState},
+    task::{Failure, Lane, Part, Task, TaskPhase, TaskState},
     window::Window,
 };
 
@@ -159,25 +159,7 @@ fn seq(table: &Table, entry: &PipelineEntry) -> Seq {
 }
 
 fn task(entry: &PipelineEntry, seq: Seq, state: TaskState, now: Now) -> Task {
-    Task {
-        id: TaskId::of_comparison(&entry.spec().name, seq),
-        pipeline: entry.spec().name.clone(),
-        sink: entry.sink.clone(),
-        shard: 0,
-        part: None,
-        window: Window::version(0),
-        seams: Seams::None,
-        revision: 0,
-        lane: Lane::Compare,
-        proof: None,
-        loaded: None,
-        declared: None,
-        created: now.wall,
-        attempts: 0,
-        errors: 0,
-        lost_leases: 0,
-        outage: Outage::default(),
-        trace: None,
-        state,
-    }
+    let pipeline = entry.spec().name.clone();
+    let id = TaskId::of_comparison(&pipeline, seq);
+    Task { state, ..Task::new(id, (pipeline, entry.sink.clone()), Lane::Compare, Window::version(0), now.wall) }
 }

@@ -4,7 +4,7 @@
 use windrow_common::{
     id::TaskId,
     pipeline::{Pattern, WindowSpec},
-    task::{Lane, Outage, Seams, Task, TaskState},
+    task::{Lane, Seams, Task},
     window::{Axis, Window},
 };
 
@@ -115,26 +115,12 @@ pub fn task(
     let (first, last) = (run.first()?, run.last()?);
     let window = Window::new(first.axis(), first.start(), last.end()).ok()?;
     let pipeline = entry.spec().name.clone();
+    let id = TaskId::of(&pipeline, 0, &window, revision);
     Some(Task {
-        id: TaskId::of(&pipeline, 0, &window, revision),
-        pipeline,
-        sink: entry.sink.clone(),
-        shard: 0,
-        part: None,
-        window,
         seams: entry.tiling.as_ref().map_or(Seams::None, |tiling| tiling.seams(run)),
         revision,
-        lane,
-        created: now.wall,
-        attempts: 0,
-        errors: 0,
-        lost_leases: 0,
-        proof: None,
-        loaded: None,
-        declared: None,
-        outage: Outage::default(),
         trace,
-        state: TaskState::Pending { not_before: now.wall, last_failure: None },
+        ..Task::new(id, (pipeline, entry.sink.clone()), lane, window, now.wall)
     })
 }
 

@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use tracing::Instrument;
 use windrow_common::{deletes::ACCEPTED, error, failpoint, manifest::Counts, pipeline::Pipeline, window::Window};
 
-use super::{Draft, Ingest, Leave, Staged, chunks_of, manifest_of, paced, watched, written};
+use super::{Draft, Ingest, Leave, Reading, Staged, chunks_of, manifest_of, watched, written};
 use crate::{
     error::{Result, WorkerError},
     flight::{Part, Pass, Rest},
@@ -53,11 +53,9 @@ impl Ingest {
         };
         let (slices, schema, keys) = source.instrument(read.clone()).await?;
         let inputs = slices.iter().map(|slice| slice.input.clone()).collect();
-        let chunks = chunks_of(keys, slices, (whole, false));
-        let chunks = match reading.source.from.limits.rows_per_s {
-            Some(rate) => paced(chunks, rate, leave.clone()),
-            None => chunks,
-        };
+        let rate = reading.source.from.limits.rows_per_s;
+        let reading = Reading { window: whole, verbatim: false, rate, leave: leave.clone(), span: read.clone() };
+        let chunks = chunks_of(keys, slices, reading);
         let count = Arc::new(AtomicU64::new(0));
         let keys = watched(readable(chunks, (count.clone(), progress.clone())), read);
         let keys = written(keys, progress.clone(), pipeline.name.clone());

@@ -2,6 +2,7 @@
 //! holds no claim and talks to no coordinator; whoever drops it leaves nothing visible behind.
 
 use std::{
+    num::NonZeroU32,
     path::PathBuf,
     sync::{
         Arc,
@@ -15,7 +16,7 @@ use arrow_schema::{Schema, SchemaRef};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use windrow_common::{
     clock::{Clock, SystemClock},
     error, failpoint,
@@ -146,12 +147,14 @@ impl Ingest {
             progress: progress.clone(),
         };
         let found = Arc::new(found);
-        let chunks = chunks_of(source.clone(), slices, (task.window, course.is_verbatim()));
-        let chunks = match pipeline.source.from.limits.rows_per_s {
-            Some(rate) => paced(chunks, rate, leave.clone()),
-            None => chunks,
+        let reading = Reading {
+            window: task.window,
+            verbatim: course.is_verbatim(),
+            rate: pipeline.source.from.limits.rows_per_s,
+            leave: leave.clone(),
+            span: read.clone(),
         };
-        let rows = watched(sorted(ahead(chunks, read.clone()), found.clone()), read);
+        let rows = watched(sorted(chunks_of(source.clone(), slices, reading), found.clone()), read);
         let output = course.output();
         let rows = course.apply(rows, &found).await?;
         let rows = watched(written(rows, progress.clone(), pipeline.name.clone()), tracing::info_span!("transform"));
@@ -255,8 +258,19 @@ struct Found {
     progress: Arc<Progress>,
 }
 
-/// What all slices hold, one slice after the other.
-fn chunks_of(source: Arc<dyn Source>, slices: Vec<Slice>, (window, verbatim): (Window, bool)) -> RowStream {
+/// How a source is read.
+struct Reading {
+    window: Window,
+    verbatim: bool,
+    /// Rows a second that all who read from it may take together.
+    rate: Option<NonZeroU32>,
+    leave: Arc<dyn Leave>,
+    span: Span,
+}
+
+/// What all slices hold, one slice after the other, at the pace of their source and ahead of whoever takes them.
+fn chunks_of(source: Arc<dyn Source>, slices: Vec<Slice>, reading: Reading) -> RowStream {
+    let Reading { window, verbatim, rate, leave, span } = reading;
     let chunks = stream::iter(slices).map(move |slice| {
         let source = source.clone();
         async move {
@@ -266,7 +280,12 @@ fn chunks_of(source: Arc<dyn Source>, slices: Vec<Slice>, (window, verbatim): (W
             }
         }
     });
-    chunks.buffered(OPENED_AHEAD).try_flatten().boxed()
+    let chunks = chunks.buffered(OPENED_AHEAD).try_flatten().boxed();
+    let chunks = match rate {
+        Some(rate) => paced(chunks, rate, leave),
+        None => chunks,
+    };
+    ahead(chunks, span)
 }
 
 /// The rows alone: what is rejected leaves the stream here.
