@@ -25,12 +25,15 @@ use crate::error::{Result, WorkerError};
 
 mod csv;
 mod lines;
+mod pieces;
+
+use pieces::Pieces;
 
 /// One file's encoder.
 pub(super) enum Encoder {
     /// A row group is ended when it reaches so many encoded bytes, so that readers and writers hold little.
     Parquet {
-        writer: Box<ArrowWriter<Vec<u8>>>,
+        writer: Box<ArrowWriter<Pieces>>,
         row_group_bytes: usize,
     },
     Csv {
@@ -54,7 +57,8 @@ impl Encoder {
         check_columns(format, schema)?;
         Ok(match format {
             FileFormat::Parquet { metadata } => {
-                let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties(schema, metadata)));
+                let writer =
+                    ArrowWriter::try_new(Pieces::default(), Arc::clone(schema), Some(properties(schema, metadata)));
                 let writer = writer.map_err(|cause| {
                     WorkerError::never(error::SINK_UNSUPPORTED_TYPE, "Parquet has no form for a column").because(cause)
                 })?;
@@ -105,16 +109,17 @@ impl Encoder {
     }
 
     /// The bytes finished since the last call.
-    pub(super) fn take(&mut self) -> Bytes {
-        let out = match self {
-            Self::Parquet { writer, .. } => writer.inner_mut(),
-            Self::Csv { out, .. } | Self::Json { out } | Self::Lines { out } | Self::Verbatim { out } => out,
-        };
-        Bytes::from(std::mem::take(out))
+    pub(super) fn take(&mut self) -> Vec<Bytes> {
+        match self {
+            Self::Parquet { writer, .. } => writer.inner_mut().take(),
+            Self::Csv { out, .. } | Self::Json { out } | Self::Lines { out } | Self::Verbatim { out } => {
+                vec![std::mem::take(out).into()]
+            }
+        }
     }
 
     /// Ends the file and gives its last bytes.
-    pub(super) fn finish(mut self) -> Result<Bytes> {
+    pub(super) fn finish(mut self) -> Result<Vec<Bytes>> {
         if let Self::Parquet { writer, .. } = &mut self {
             writer.finish().map_err(unencodable)?;
         }

@@ -67,7 +67,7 @@ impl OpenFile {
             text => text.pending() >= HAND_OVER_BYTES,
         };
         if finished {
-            self.upload.write(self.encoder.take()).await?;
+            self.upload.write_all(self.encoder.take()).await?;
         }
         Ok(())
     }
@@ -94,7 +94,7 @@ impl OpenFile {
                 return Err(error.at(self.path));
             }
         };
-        if let Err(error) = self.upload.write(rest).await {
+        if let Err(error) = self.upload.write_all(rest).await {
             self.upload.abort().await;
             return Err(error);
         }

@@ -60,6 +60,13 @@ impl Upload {
         Ok(())
     }
 
+    pub(super) async fn write_all(&mut self, pieces: Vec<Bytes>) -> Result<()> {
+        for piece in pieces {
+            self.write(piece).await?;
+        }
+        Ok(())
+    }
+
     /// Makes the object visible.
     pub(crate) async fn finish(mut self) -> Result<Uploaded> {
         // A writer that was told to shut down must not be aborted after; it aborts by itself when completing fails.
