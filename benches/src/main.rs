@@ -30,7 +30,8 @@ use self::report::Report;
 #[derive(Debug, Parser)]
 #[command(name = "windrow-benches")]
 struct Args {
-    /// Which benches to run: year, windows, database, claims, growth, flight, pg_sink, compaction, beside, scale; all unless given
+    /// Which benches to run: year, windows, database, database_windows, database_memory, claims, growth, flight, pg_sink, compaction,
+    /// beside, scale; all unless given
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Fail when a goal is missed
@@ -59,7 +60,9 @@ struct Settings {
 const BENCHES: &[Bench] = &[
     ("year", year::run),
     ("windows", windows::run),
-    ("database", database::run),
+    ("database", database::whole),
+    ("database_windows", database::by_windows),
+    ("database_memory", database::memory),
     ("claims", claims::run),
     ("growth", growth::run),
     ("flight", flight::run),

@@ -15,14 +15,22 @@ const ROUNDS: usize = 3;
 /// As many as the peers were measured with elsewhere.
 const ROWS: u64 = 5_000_000;
 
-pub(crate) fn run(_: &tokio::runtime::Runtime, settings: &Settings, report: &mut Report) -> Result<()> {
-    let mut table = Table::fill(ROWS)?;
+pub(crate) fn whole(_: &tokio::runtime::Runtime, settings: &Settings, report: &mut Report) -> Result<()> {
+    full::measure(&mut filled(report)?, settings, report)
+}
+
+pub(crate) fn by_windows(_: &tokio::runtime::Runtime, _: &Settings, report: &mut Report) -> Result<()> {
+    windows::measure(&mut filled(report)?, report)
+}
+
+pub(crate) fn memory(_: &tokio::runtime::Runtime, settings: &Settings, report: &mut Report) -> Result<()> {
+    full::growth(settings, report)
+}
+
+fn filled(report: &mut Report) -> Result<Table> {
     report.say(format!(
         "{} rows of 8 columns (int8, int4, float8, numeric(12,2), two of text, timestamptz, bool); medians of {ROUNDS} rounds",
         crate::report::grouped(ROWS)
     ));
-    full::measure(&mut table, settings, report)?;
-    windows::measure(&mut table, report)?;
-    drop(table);
-    full::growth(settings, report)
+    Table::fill(ROWS)
 }

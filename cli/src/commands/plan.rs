@@ -41,6 +41,8 @@ pub struct Args {
 struct Plan {
     pipeline: String,
     target: String,
+    /// Whether it loads anything; where not, the table's small files are rewritten and nothing else.
+    loads: bool,
     write: String,
     delivery: &'static str,
     /// Windows that are closed by now, for a ledger that knows nothing yet.
@@ -91,12 +93,9 @@ async fn plan(pipeline: &Pipeline) -> Plan {
     let windows_due = tiling.as_ref().map_or(whole, |tiling| tiling.count(tiling.origin(), tiling.closed_to(now)));
     let per_task = pipeline.window.as_ref().map_or(1, |window| u64::from(window.run()));
     let next = tiling.as_ref().and_then(|tiling| tiling.closes(tiling.closed_to(now)));
-    let mapped = match compacts {
-        true => Err("it loads nothing: the table's small files are rewritten".to_owned()),
-        false => mapping::of(pipeline).await,
-    };
-    let (mapping, columns_unknown) = match mapped {
-        Ok(mapping) => (Some(mapping), None),
+    let mapped = if compacts { None } else { Some(mapping::of(pipeline).await) };
+    let (mapping, columns_unknown) = match mapped.transpose() {
+        Ok(mapping) => (mapping, None),
         Err(cause) => (None, Some(cause)),
     };
     let verbatim = mapping.as_ref().is_some_and(|mapping| mapping.decoded.is_none());
@@ -108,6 +107,7 @@ async fn plan(pipeline: &Pipeline) -> Plan {
     Plan {
         pipeline: pipeline.name.to_string(),
         target: summary::place(pipeline),
+        loads: !compacts,
         write: serde_json::to_value(pipeline.sink.write)
             .ok()
             .and_then(|value| value.as_str().map(str::to_owned))
@@ -129,19 +129,12 @@ async fn plan(pipeline: &Pipeline) -> Plan {
 
 fn render(plan: &Plan) -> String {
     let style = Style::of(&io::stdout());
-    let mut text = format!(
-        "{} -> {}\n  {}, {} delivery\n  {} windows due now in {} tasks\n",
-        style.bold(&plan.pipeline),
-        plan.target,
-        plan.write,
-        plan.delivery,
-        grouped(plan.windows_due),
-        grouped(plan.tasks)
-    );
-    if let Some(next) = &plan.next_window_closes {
-        text.push_str(&format!("  next window closes {next}\n"));
-    }
-    text.push_str(&format!("  columns that change: new {}, of another type {}\n", plan.new_column, plan.type_change));
+    let mut text = match plan.loads {
+        true => loading(plan, style),
+        false => {
+            format!("{}: {}\n  loads nothing; small files are rewritten\n", style.bold(&plan.pipeline), plan.target)
+        }
+    };
     for sentence in &plan.lifecycle {
         text.push_str(&format!("  {sentence}\n"));
     }
@@ -157,5 +150,23 @@ fn render(plan: &Plan) -> String {
     if let Some(refused) = &plan.refused {
         text.push_str(&format!("  {}\n", style.red(refused)));
     }
+    text
+}
+
+/// What it loads, and when.
+fn loading(plan: &Plan, style: Style) -> String {
+    let mut text = format!(
+        "{} -> {}\n  {}, {} delivery\n  {} windows due now in {} tasks\n",
+        style.bold(&plan.pipeline),
+        plan.target,
+        plan.write,
+        plan.delivery,
+        grouped(plan.windows_due),
+        grouped(plan.tasks)
+    );
+    if let Some(next) = &plan.next_window_closes {
+        text.push_str(&format!("  next window closes {next}\n"));
+    }
+    text.push_str(&format!("  columns that change: new {}, of another type {}\n", plan.new_column, plan.type_change));
     text
 }
