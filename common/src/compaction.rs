@@ -1,6 +1,6 @@
 //! When and how the data files of a table become fewer and larger ones, and what a task is told of the files it is to rewrite.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,9 @@ pub struct Compaction {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub bytes_per_day: Option<ByteSize>,
+    /// Most seconds in a day (of UTC) that workers spend on it, summed over their slots, from claims to seals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_per_day: Option<NonZeroU64>,
     /// Most groups of files that are rewritten at a time, over all workers.
     pub concurrency: NonZeroU32,
 }
@@ -100,6 +103,7 @@ impl Default for Compaction {
             when: When::default(),
             off_hours: None,
             bytes_per_day: None,
+            seconds_per_day: None,
             concurrency: NonZeroU32::MIN.saturating_add(1),
         }
     }

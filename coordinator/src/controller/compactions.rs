@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
 use tracing::{debug, info, warn};
 use windrow_common::{
     compaction::{FileLayout, GroupRef, When},
@@ -18,6 +19,7 @@ use crate::{
     core::{
         commit,
         compact::{self, Asked, Spent},
+        table::{Change, Table},
     },
     ledger::LedgerError,
 };
@@ -83,6 +85,13 @@ impl Compactions {
     pub(super) fn lost(&mut self, gone: &WorkerId) {
         for watch in self.sinks.values_mut() {
             watch.asked.take_if(|question| question.worker == *gone);
+        }
+    }
+
+    /// A change is made: where it ends claims of groups, their time is spent.
+    pub(super) fn count_time(&mut self, table: &Table, change: &Change, now: Timestamp) {
+        for (sink, watch) in &mut self.sinks {
+            watch.spent.take(table, sink, change, now);
         }
     }
 

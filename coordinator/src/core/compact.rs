@@ -6,7 +6,7 @@
 //! list of files, so planning it twice changes nothing, and a group whose files changed meanwhile is another one. It is dropped
 //! where a window is run again: the files it was made of are not there any more, and others will be found.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{Timestamp, tz::TimeZone};
 use windrow_common::{
@@ -39,6 +39,8 @@ pub struct Spent {
     /// Days since 1970.
     day: i64,
     bytes: u64,
+    /// How long claims of groups lasted that ended on that day.
+    time: Duration,
 }
 
 /// Whether a sink's small files may be rewritten now.
@@ -97,7 +99,7 @@ pub fn plan(
         return None;
     }
     spent.turn(now.wall);
-    let mut room = MOST_OPEN.saturating_sub(table.groups_of(sink).count());
+    let mut room = room(table, sink, compaction, (asked, spent), now);
     let mut change = Change::default();
     let mut tasks = Vec::new();
     for group in by_gain(groups) {
@@ -180,6 +182,35 @@ pub fn can_plan(workers: &Workers, committer: &WorkerId) -> bool {
     workers.can_commit(committer) && are_known_to(workers, committer)
 }
 
+/// How many more groups may be open. Nobody knows how long a group takes, so where seconds count no more of them are open than run at
+/// a time, and what goes past the budget is what these take.
+fn room(table: &Table, sink: &SinkId, compaction: &Compaction, (asked, spent): (Asked, &Spent), now: Now) -> usize {
+    let room = MOST_OPEN.saturating_sub(table.groups_of(sink).count());
+    let Some(seconds) = compaction.seconds_per_day.filter(|_| asked == Asked::ByItself) else { return room };
+    if spent.time + running_for(table, sink, now.wall) >= Duration::from_secs(seconds.get()) {
+        return 0;
+    }
+    let open = table.groups_of(sink).filter(|task| is_open(task)).count();
+    room.min((compaction.concurrency.get() as usize).saturating_sub(open))
+}
+
+fn is_open(task: &Versioned<Task>) -> bool {
+    task.value.state.phase() != TaskPhase::Quarantined
+}
+
+/// How long the groups that are rewritten now have been, together.
+fn running_for(table: &Table, sink: &SinkId, now: Timestamp) -> Duration {
+    table.groups_of(sink).filter_map(|task| claimed_for(&task.value, now)).sum()
+}
+
+/// How long a claim has lasted, if the task is claimed. A clock that was set back makes it none.
+fn claimed_for(task: &Task, now: Timestamp) -> Option<Duration> {
+    match &task.state {
+        TaskState::Claimed { since, .. } => Some(Duration::try_from(now.duration_since(*since)).unwrap_or_default()),
+        _ => None,
+    }
+}
+
 fn by_gain(groups: &[GroupRef]) -> Vec<&GroupRef> {
     let mut all: Vec<&GroupRef> = groups.iter().filter(|group| group.files > group.makes).collect();
     all.sort_by(|a, b| b.gain().total_cmp(&a.gain()).then_with(|| a.sha256.cmp(&b.sha256)));
@@ -241,11 +272,31 @@ fn task(entry: &PipelineEntry, id: TaskId, group: &GroupRef, now: Now) -> Option
 }
 
 impl Spent {
+    /// Takes in the claims of a sink's groups that a change ends.
+    pub fn take(&mut self, table: &Table, sink: &SinkId, change: &Change, now: Timestamp) {
+        let put = change.put.iter().filter_map(|record| match record {
+            Record::Task(task) if task.lane == Lane::Compact && task.state.phase() != TaskPhase::Claimed => {
+                Some(task.id)
+            }
+            _ => None,
+        });
+        let gone = change.delete.iter().filter_map(|key| match key {
+            Key::Group(_, id) => Some(*id),
+            _ => None,
+        });
+        let ended = put.chain(gone).filter_map(|id| table.task(&id)).filter(|task| task.value.sink == *sink);
+        let time: Duration = ended.filter_map(|task| claimed_for(&task.value, now)).sum();
+        if !time.is_zero() {
+            self.turn(now);
+            self.time += time;
+        }
+    }
+
     /// A new day begins with nothing spent.
     fn turn(&mut self, now: Timestamp) {
         let day = now.as_second().div_euclid(86_400);
         if day != self.day {
-            *self = Self { day, bytes: 0 };
+            *self = Self { day, ..Self::default() };
         }
     }
 }
