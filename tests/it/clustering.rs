@@ -119,6 +119,8 @@ fn readers_open_few_files_for_a_value() {
     };
     let folder = declare("zorder");
     let (arg, table) = (folder.path().to_str().unwrap(), folder.path().join("lake/events"));
+    // There is no table yet, and nothing to do.
+    windrow(&["run", arg]);
     write(&python, &table, 0, 30);
     let before = look(&python, &table);
     assert!(before.touched("user") > 0.9 && before.touched("amount") > 0.9, "{before:?}");
@@ -131,7 +133,7 @@ fn readers_open_few_files_for_a_value() {
     after.check_same_rows(&before);
     assert_eq!(after.operation, "OPTIMIZE");
     assert!(after.files >= 16, "{after:?}");
-    assert!(after.touched("user") < 0.45 && after.touched("amount") < 0.45, "{after:?}");
+    assert!(after.touched("user") < 0.5 && after.touched("amount") < 0.5, "{after:?}");
     let again = windrow(&["compact", "events", "--major", "--local", arg]);
     assert!(again.contains("nothing to do"), "{again}");
 
@@ -144,7 +146,7 @@ fn readers_open_few_files_for_a_value() {
     assert!(told.contains("CLUSTERED BY") && told.contains("user, amount (zorder)"), "{told}");
     let after = look(&python, &table);
     after.check_same_rows(&before);
-    assert!(after.touched("user") < 0.45 && after.touched("amount") < 0.45, "{after:?}");
+    assert!(after.touched("user") < 0.5 && after.touched("amount") < 0.5, "{after:?}");
 
     // Another order is another clustering: all is due again.
     let file = folder.path().join("pipelines.yaml");

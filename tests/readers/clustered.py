@@ -18,12 +18,12 @@ for column in columns:
         wanted = pc.field(column) == value
         fragments = list(dataset.get_fragments(wanted))
         found = sum(fragment.count_rows(filter=wanted) for fragment in fragments)
-        expected = duckdb.execute(f'select count(*) from everything where "{column}" = ?', [value]).fetchone()[0]
+        expected = duckdb.execute(f'select count(*) from everything where "{column}" = ?', [value]).fetchall()[0][0]
         assert found == expected, (column, value, found, expected)
         shares.append(len(fragments) / len(files))
     touched[column] = sum(shares) / len(shares)
 columns = ", ".join(f'"{name}"' for name in sorted(everything.columns))
-rows, digest = duckdb.sql(f"select count(*), sum(hash({columns})::hugeint) from everything").fetchone()
+rows, digest = duckdb.sql(f"select count(*), sum(hash({columns})::hugeint) from everything").fetchall()[0]
 operation = table.history(1)[0]["operation"]
 print(json.dumps({
     "version": table.version(), "operation": operation, "files": len(files), "rows": rows, "digest": str(digest),

@@ -65,7 +65,7 @@ fn what_makes_no_sense_is_found_where_it_stands() {
         ("    compaction: { cluster_by: { columns: [a, b, c, d, e] } }\n", "error WR-P006 8:42"),
         ("    compaction: { cluster_by: { columns: [a, a] } }\n", "error WR-P006 8:42"),
         ("    compaction: { cluster_by: { columns: [a], order: hilbert } }\n", "error WR-P006 8:54"),
-        ("    compaction: { cluster_by: { order: zorder } }\n", "error WR-P005 8:31"),
+        ("    compaction: { cluster_by: { order: zorder } }\n", "error WR-P006 8:19"),
         ("    compaction: { off_hours: { from: \"22:00\", to: \"22:00\" } }\n", "error WR-P009 8:19"),
         ("    compaction: { off_hours: { from: \"26:00\", to: \"06:00\" } }\n", "error WR-P006 8:38"),
         ("    compaction: { when: inline, off_hours: { from: \"22:00\", to: \"06:00\" } }\n", "error WR-P009 8:25"),

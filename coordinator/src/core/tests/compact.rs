@@ -465,6 +465,7 @@ fn rows_are_put_in_order_by_those_who_know_how_and_as_the_pipeline_says() {
         let mut info = worker("w1", &[Role::Ingest, Role::Sink], 4);
         info.protocol = protocol;
         workers.connect(info, Duration::ZERO);
+        workers.connect(worker("w0", &[Role::Sink], 0), Duration::ZERO);
         workers
     };
     assert_eq!([4, 5].map(|protocol| given(&mut bench.clone(), &mut speaking(protocol)).1), [0, 1]);

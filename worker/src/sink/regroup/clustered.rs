@@ -32,7 +32,7 @@ use crate::{
 /// Batches between reading and sorting.
 const AHEAD: usize = 2;
 /// The column with a row's place on the curve, behind all others while rows are sorted.
-const PLACE: &str = "windrow_place";
+const PLACE: &str = "place on the curve";
 
 /// How a bin's rows are written.
 #[derive(Clone, Copy)]
