@@ -108,7 +108,7 @@ fn windrow(args: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// A table of another writer: along the curve a reader opens few of its files for a value of either column, and by one column after the
+/// Proves CO1. A table of another writer: along the curve a reader opens few of its files for a value of either column, and by one column after the
 /// other for one of the first. No row is another, and what was clustered is left alone until enough has come, or somebody asks.
 #[test]
 fn readers_open_few_files_for_a_value() {
@@ -177,7 +177,7 @@ fn a_folder_of_files_is_not_clustered() {
     assert!(!refused.status.success() && told.contains("WR-K042") && told.contains("--major"), "{told}");
 }
 
-/// The worker that clusters a table of windrow's own is killed at it, and another does it; a window is loaded again afterwards.
+/// Proves CO13. The worker that clusters a table of windrow's own is killed at it, and another does it; a window is loaded again afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_dies_while_it_sorts_leaves_the_table_as_it_was() {
     let test = "a_worker_that_dies_while_it_sorts_leaves_the_table_as_it_was";

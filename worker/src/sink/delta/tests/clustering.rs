@@ -116,7 +116,7 @@ async fn along_the_curve_any_of_the_columns_tells_which_files_to_read() {
     assert!(by_instant / files.len() as f64 > 0.9, "{by_instant} of {}", files.len());
 }
 
-/// A window is replaced afterwards: exactly its rows go, from whatever files they have come to lie in; and what is new is clustered
+/// Proves CO3. A window is replaced afterwards: exactly its rows go, from whatever files they have come to lie in; and what is new is clustered
 /// with the rest when somebody asks.
 #[tokio::test]
 async fn a_window_is_replaced_among_clustered_rows() {
@@ -152,7 +152,7 @@ async fn windows_without_a_cursor_are_clustered_each_by_itself() {
     assert_eq!(world.rows().await, sorted(&kept));
 }
 
-/// A table larger than a task's share becomes sets of that size, neighbours in time first, each with an order of its own.
+/// Proves CO12. A table larger than a task's share becomes sets of that size, neighbours in time first, each with an order of its own.
 #[tokio::test]
 async fn a_large_table_becomes_sets_of_bounded_size() {
     let world = World::new();
