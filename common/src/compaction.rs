@@ -1,6 +1,9 @@
 //! When and how the data files of a table become fewer and larger ones, and what a task is told of the files it is to rewrite.
 
-use std::num::NonZeroU32;
+use std::{
+    fmt,
+    num::{NonZeroU32, NonZeroU64},
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,8 +37,39 @@ pub struct Compaction {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub bytes_per_day: Option<ByteSize>,
+    /// Most seconds in a day (of UTC) that workers spend on it, summed over their slots, from claims to seals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_per_day: Option<NonZeroU64>,
     /// Most groups of files that are rewritten at a time, over all workers.
     pub concurrency: NonZeroU32,
+    /// Large files are rewritten, too, as soon as enough of their rows do not lie as this says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_by: Option<Clustering>,
+}
+
+/// Rows that are alike lie in the same file, so that whoever looks for some of them by these columns reads few files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Clustering {
+    /// At most four, the one that is asked for most first.
+    pub columns: Vec<String>,
+    /// How rows lie when there are several.
+    #[serde(default)]
+    pub order: Order,
+}
+
+/// Most columns that rows are clustered by; with more of them none would tell much of where a row lies.
+pub const MOST_CLUSTERING_COLUMNS: usize = 4;
+
+/// How rows lie that are clustered by several columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// By the first column, and where that is the same by the next. Good for questions that name the first one.
+    #[default]
+    Sort,
+    /// Near each other where they are alike in all of them. Good for questions that name any one.
+    Zorder,
 }
 
 /// When it is looked for small files.
@@ -77,6 +111,9 @@ pub struct GroupRef {
     pub window: Option<Window>,
     /// The partition, in words.
     pub place: String,
+    /// Of a major rewrite: how its rows are clustered; without columns only files become as large as they should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub major: Option<Clustering>,
 }
 
 /// How a table's files lie: what compaction is measured by.
@@ -100,12 +137,35 @@ impl Default for Compaction {
             when: When::default(),
             off_hours: None,
             bytes_per_day: None,
+            seconds_per_day: None,
             concurrency: NonZeroU32::MIN.saturating_add(1),
+            cluster_by: None,
         }
     }
 }
 
+impl fmt::Display for Clustering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.order {
+            Order::Zorder if self.columns.len() > 1 => write!(f, "{} (zorder)", self.columns.join(", ")),
+            _ => f.write_str(&self.columns.join(", ")),
+        }
+    }
+}
+
+/// Most bytes of files that are clustered together, unless one is larger: what one task reads.
+const MOST_CLUSTERED: u64 = 4 << 30;
+/// As how many files those are, if they are not too large.
+const CLUSTERED_FILES: u64 = 16;
+const LEAST_CLUSTERED: u64 = 256 << 20;
+
 impl Compaction {
+    /// Most bytes of files that are clustered together. No more than may be read in a day, or they never would be.
+    pub fn clustered_together(&self) -> u64 {
+        let bytes = self.target_size.0.saturating_mul(CLUSTERED_FILES).clamp(LEAST_CLUSTERED, MOST_CLUSTERED);
+        self.bytes_per_day.map_or(bytes, |most| bytes.min(most.0))
+    }
+
     /// Files of fewer bytes are small.
     pub fn small_below(&self) -> u64 {
         (self.target_size.0 as f64 * self.small) as u64

@@ -67,7 +67,7 @@ catalogue! {
     KEYS_UNKNOWN = "WR-S051": "the keys that the source has cannot be told";
     BAD_SQL = "WR-T001": "the SQL of a transform is not valid";
     NOT_ROW_WISE = "WR-T002": "a transform needs its windows one by one";
-    OUT_OF_MEMORY = "WR-T003": "a transform needs more memory than it may take";
+    OUT_OF_MEMORY = "WR-T003": "a transform or a sort needs more memory than it may take";
     SQL_FAILED = "WR-T004": "the SQL of a transform failed on the data";
     SINK_UNREACHABLE = "WR-K001": "the sink cannot be reached";
     SINK_FORBIDDEN = "WR-K002": "the sink may not be written";

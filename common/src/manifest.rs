@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     claim::Token,
+    compaction::Clustering,
     id::{PipelineName, SinkId, TaskId},
     window::Window,
 };
@@ -71,6 +72,9 @@ pub struct StagedFile {
     /// Column statistics in the sink's own form (Delta's JSON for Delta).
     #[serde(default)]
     pub stats: Option<serde_json::Value>,
+    /// How its rows lie, where a rewrite has put them in order; its name tells with which other files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clustered: Option<Clustering>,
 }
 
 /// One object or table slice an attempt read.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use windrow_common::{
     claim::Token,
     closed::Declared,
-    compaction::{FileLayout, GroupRef},
+    compaction::{Clustering, FileLayout, GroupRef, Order},
     guard::{Guard, Percent},
     id::{InvalidName, TaskId},
     manifest::{Counts, Digest, ManifestRef},
@@ -239,6 +239,7 @@ impl From<&GroupRef> for v1::FileGroup {
             makes: group.makes,
             window: group.window.map(Into::into),
             place: group.place.clone(),
+            major: group.major.as_ref().map(Into::into),
         }
     }
 }
@@ -254,7 +255,21 @@ impl TryFrom<v1::FileGroup> for GroupRef {
             makes: group.makes,
             window: group.window.map(TryInto::try_into).transpose()?,
             place: group.place,
+            major: group.major.map(Into::into),
         })
+    }
+}
+
+impl From<&Clustering> for v1::Clustering {
+    fn from(clustering: &Clustering) -> Self {
+        Self { columns: clustering.columns.clone(), zorder: clustering.order == Order::Zorder }
+    }
+}
+
+impl From<v1::Clustering> for Clustering {
+    fn from(clustering: v1::Clustering) -> Self {
+        let order = if clustering.zorder { Order::Zorder } else { Order::Sort };
+        Self { columns: clustering.columns, order }
     }
 }
 

@@ -323,6 +323,10 @@ mod tests {
             makes: 4,
             window: Some(Window::version(3)),
             place: "day=2013-01-01 and 3 more".to_owned(),
+            major: Some(windrow_common::compaction::Clustering {
+                columns: vec!["a".to_owned(), "b".to_owned()],
+                order: windrow_common::compaction::Order::Zorder,
+            }),
         };
         let pending = TaskState::Pending { not_before: Timestamp::UNIX_EPOCH, last_failure: None };
         let what = serde_json::to_string(&group).unwrap();

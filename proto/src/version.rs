@@ -3,7 +3,7 @@
 //! a cluster is upgraded part by part.
 
 /// The newest version of the session protocol this windrow speaks.
-pub const NEWEST: u32 = 4;
+pub const NEWEST: u32 = 5;
 /// The oldest one.
 pub const OLDEST: u32 = 1;
 

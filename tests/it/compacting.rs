@@ -22,18 +22,18 @@ use crate::{cluster::TURN, visits::Visits};
 
 /// What somebody else found in a version of a table.
 #[derive(Clone, Debug, PartialEq)]
-struct Seen {
+pub(crate) struct Seen {
     version: u64,
-    operation: String,
+    pub(crate) operation: String,
     files: u64,
-    rows: u64,
-    digests: Vec<String>,
+    pub(crate) rows: u64,
+    pub(crate) digests: Vec<String>,
 }
 
 const READER: &str = include_str!("../readers/compacted.py");
 /// Of all columns of the tables below, whatever the rows' order.
 const EVENTS: &str = "select count(*), sum(hash(id, day, name, value, tags, epoch_us(\"at\"))::hugeint) from {}";
-const VISITS: &str = "select count(*), sum(hash(id, epoch_us(\"at\"))::hugeint) from {}";
+pub(crate) const VISITS: &str = "select count(*), sum(hash(id, epoch_us(\"at\"))::hugeint) from {}";
 
 fn look(python: &Path, table: &Path, query: &str, versions: &[String]) -> Vec<Seen> {
     let output = Command::new(python).args(["-c", READER]).arg(table).arg(query).args(versions).output().unwrap();
@@ -54,7 +54,7 @@ fn look(python: &Path, table: &Path, query: &str, versions: &[String]) -> Vec<Se
     text.lines().map(seen).collect()
 }
 
-fn newest(python: &Path, table: &Path, query: &str) -> Seen {
+pub(crate) fn newest(python: &Path, table: &Path, query: &str) -> Seen {
     look(python, table, query, &["-".to_owned()]).remove(0)
 }
 
@@ -258,7 +258,7 @@ async fn windows_are_loaded_and_replaced_while_their_files_are_rewritten() {
 }
 
 /// Waits until something is so.
-fn wait(cluster: &Cluster, mut so: impl FnMut(&Cluster) -> bool) {
+pub(crate) fn wait(cluster: &Cluster, mut so: impl FnMut(&Cluster) -> bool) {
     for _ in 0..1_200 {
         if so(cluster) {
             return;
@@ -269,7 +269,7 @@ fn wait(cluster: &Cluster, mut so: impl FnMut(&Cluster) -> bool) {
 }
 
 /// Waits until a worker's process is gone.
-fn ends(cluster: &mut Cluster, worker: usize) {
+pub(crate) fn ends(cluster: &mut Cluster, worker: usize) {
     for _ in 0..1_200 {
         if cluster.workers[worker].1.ended().unwrap().is_some() {
             return;

@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_sink;
 mod cleaning;
 mod cluster;
+mod clustering;
 mod columns;
 mod compacting;
 mod corpora;

@@ -324,6 +324,7 @@ impl Words {
             | Key::Rollback(_)
             | Key::Pin(..)
             | Key::Told(_)
+            | Key::Spent(_)
             | Key::Backfill(_)
             | Key::Recovery => {
                 panic!("the life cycle does not write {key:?}")
@@ -361,6 +362,7 @@ impl Words {
             | Record::Rollback(..)
             | Record::Pin(..)
             | Record::Told(..)
+            | Record::Spent(..)
             | Record::Backfill(_)
             | Record::Recovery(_) => {
                 panic!("the life cycle does not write {record:?}")

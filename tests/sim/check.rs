@@ -111,6 +111,7 @@ fn records_of(table: &Table) -> Records {
         records.extend(entry.rollback.iter().map(|of| (Record::Rollback(sink.clone(), of.value.clone()), of.revision)));
         records.extend(entry.pins.values().map(|pin| (Record::Pin(sink.clone(), pin.value.clone()), pin.revision)));
         records.extend(entry.told.iter().map(|told| (Record::Told(sink.clone(), told.value), told.revision)));
+        records.extend(entry.spent.iter().map(|spent| (Record::Spent(sink.clone(), spent.value), spent.revision)));
     }
     records.into_iter().map(|(record, revision)| (record.key(), (record, revision))).collect()
 }

@@ -54,7 +54,7 @@ pub struct WorkerConfig {
     pub network: Option<Arc<dyn Network>>,
     /// How other workers' Flight services are reached.
     pub peer_tls: Option<ClientTlsConfig>,
-    /// Where transforms spill; the system's temporary folder if `None`.
+    /// Where transforms and sorts spill; the system's temporary folder if `None`.
     pub spill_dir: Option<PathBuf>,
     /// Most streams staged at a time.
     pub max_puts: usize,
@@ -127,10 +127,10 @@ impl Worker {
         };
         let (session, ends) = session::open_telling(leader_time, identity, config.coordinators, clock.clone());
         let hops = Hops::new(service, endpoint, config.peer_tls).over(config.network);
-        let ingest = Ingest::new(connectors.clone(), hops, config.spill_dir);
+        let ingest = Ingest::new(connectors.clone(), hops, config.spill_dir.clone());
         let slots = usize::try_from(config.slots).unwrap_or(1);
         let who = (config.id.clone(), metrics.clone());
-        let compact = Compact::new(connectors.clone());
+        let compact = Compact::new(connectors.clone(), config.spill_dir);
         let attempts = Arc::new(Attempts::new((ingest, compact), ends.reports, slots, clock.clone(), who));
         let committer = Arc::new(Committer::new(connectors, clock, config.id, metrics));
         let keys = (ends.ticket_keys, keys);

@@ -111,6 +111,7 @@ impl Sink for Discard {
             window: attempt.window,
             partition: Default::default(),
             stats: Some(json!({ "sum": sum })),
+            clustered: None,
         }])
     }
 

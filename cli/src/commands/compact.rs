@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use windrow_common::{error, task::TaskPhase};
+use windrow_common::{compaction::Clustering, error, task::TaskPhase};
 use windrow_proto::v1;
 use windrow_worker::error::WorkerError;
 
@@ -29,6 +29,9 @@ pub struct Args {
     /// Say what would be rewritten and what that gains, and do nothing
     #[arg(long)]
     dry_run: bool,
+    /// Rewrite large files, too, and few ones: whatever does not lie as `cluster_by` says, or has not the target's size
+    #[arg(long)]
+    major: bool,
     /// Form of the result
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -64,8 +67,8 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     let opened = args.target.open()?;
     let done = async {
         match args.dry_run {
-            true => plan(opened.admin(), &args.pipeline).await,
-            false => compact(opened.admin(), &args.pipeline).await,
+            true => plan(opened.admin(), &args.pipeline, args.major).await,
+            false => compact(opened.admin(), &args.pipeline, args.major).await,
         }
     };
     let done = done.await;
@@ -80,18 +83,18 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// What would be rewritten now.
-async fn plan(admin: &Admin, pipeline: &str) -> anyhow::Result<Compacted> {
-    let found = ask(admin, pipeline, true).await?;
+async fn plan(admin: &Admin, pipeline: &str, major: bool) -> anyhow::Result<Compacted> {
+    let found = ask(admin, pipeline, (true, major)).await?;
     let before = found.layout.unwrap_or_default();
     Ok(Compacted { before, after: before, groups: found.groups })
 }
 
 /// Has everything rewritten that is worth it, and stays until that is done: on this machine the work is done by this very
 /// process.
-pub async fn compact(admin: &Admin, pipeline: &str) -> anyhow::Result<Compacted> {
+pub async fn compact(admin: &Admin, pipeline: &str, major: bool) -> anyhow::Result<Compacted> {
     let mut done: Option<Compacted> = None;
     for _ in 0..MOST_ROUNDS {
-        let found = ask(admin, pipeline, false).await?;
+        let found = ask(admin, pipeline, (false, major)).await?;
         let layout = found.layout.unwrap_or_default();
         let done = done.get_or_insert_with(|| Compacted { before: layout, ..Compacted::default() });
         done.after = layout;
@@ -105,8 +108,8 @@ pub async fn compact(admin: &Admin, pipeline: &str) -> anyhow::Result<Compacted>
     Ok(done.unwrap_or_default())
 }
 
-async fn ask(admin: &Admin, pipeline: &str, dry_run: bool) -> anyhow::Result<v1::CompactResponse> {
-    let request = v1::CompactRequest { pipeline: pipeline.to_owned(), dry_run };
+async fn ask(admin: &Admin, pipeline: &str, (dry_run, major): (bool, bool)) -> anyhow::Result<v1::CompactResponse> {
+    let request = v1::CompactRequest { pipeline: pipeline.to_owned(), dry_run, major };
     Ok(admin.call(request, |mut client, request| async move { client.compact(request).await }).await?)
 }
 
@@ -137,12 +140,18 @@ fn value(args: &Args, done: &Compacted) -> serde_json::Value {
     let group = |group: &v1::FileGroup| {
         serde_json::json!({
             "files": group.files, "bytes": group.bytes, "become": group.makes, "partition": group.place,
+            "major": group.major.is_some(), "clustered_by": clustering(group).map(|by| by.columns),
         })
     };
     serde_json::json!({
         "pipeline": args.pipeline, "dry_run": args.dry_run, "before": layout(&done.before), "after": layout(&done.after),
         "groups": done.groups.iter().map(group).collect::<Vec<_>>(),
     })
+}
+
+/// How a group's rows are put in order, if they are.
+fn clustering(group: &v1::FileGroup) -> Option<Clustering> {
+    group.major.clone().map(Clustering::from).filter(|by| !by.columns.is_empty())
 }
 
 fn render(args: &Args, done: &Compacted) -> anyhow::Result<String> {
@@ -161,10 +170,14 @@ fn render(args: &Args, done: &Compacted) -> anyhow::Result<String> {
         writeln!(text, "nothing to do: no files are worth rewriting")?;
         return Ok(text);
     }
+    let headings = ["FILES", "BECOME", "BYTES", "PARTITION", "CLUSTERED BY"];
+    let shown = headings.len() - usize::from(done.groups.iter().all(|group| clustering(group).is_none()));
     let row = |group: &v1::FileGroup| {
-        vec![grouped(group.files), grouped(group.makes), bytes(group.bytes), group.place.clone()]
+        let by = clustering(group).map(|by| by.to_string()).unwrap_or_default();
+        let row = [grouped(group.files), grouped(group.makes), bytes(group.bytes), group.place.clone(), by];
+        row.into_iter().take(shown).collect()
     };
-    text.push_str(&table(&["FILES", "BECOME", "BYTES", "PARTITION"], done.groups.iter().map(row)));
+    text.push_str(&table(&headings[..shown], done.groups.iter().map(row)));
     let sum = |what: fn(&v1::FileGroup) -> u64| done.groups.iter().map(what).sum::<u64>();
     let (files, makes) = (sum(|group| group.files), sum(|group| group.makes));
     let read = bytes(sum(|group| group.bytes));

@@ -84,7 +84,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
 async fn compact_all(local: &Local, pipelines: &[Pipeline]) -> anyhow::Result<String> {
     let mut text = String::new();
     for pipeline in pipelines.iter().filter(|pipeline| pipeline.compaction.is_some()) {
-        let done = compact::compact(local.admin(), pipeline.name.as_str()).await?;
+        let done = compact::compact(local.admin(), pipeline.name.as_str(), false).await?;
         text.push_str(&done.in_words(pipeline.name.as_str()));
     }
     Ok(text)

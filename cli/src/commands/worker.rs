@@ -38,7 +38,7 @@ pub struct Args {
     /// Address other workers reach that at; the one it listens on unless given
     #[arg(long, value_name = "URL", env = "WINDROW_FLIGHT_ADVERTISE")]
     flight_advertise: Option<String>,
-    /// Where transforms spill
+    /// Where transforms and sorts spill
     #[arg(long, value_name = "FOLDER", env = "WINDROW_SPILL")]
     spill: Option<PathBuf>,
     /// Name in lists and logs; a unique part is added at every start

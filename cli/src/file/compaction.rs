@@ -1,8 +1,10 @@
 //! Rules of `compaction` and of `pattern: compact`.
 
+use std::collections::BTreeSet;
+
 use jiff::tz::TimeZone;
 use windrow_common::{
-    compaction::{Compaction, When},
+    compaction::{Clustering, Compaction, MOST_CLUSTERING_COLUMNS, When},
     error,
     pipeline::{Pattern, Pipeline, SinkSpec},
 };
@@ -63,7 +65,14 @@ pub(super) fn check(rules: &mut Rules<'_>, compaction: &Compaction, sink: Option
     if compaction.min_files < 2 {
         bad("min_files", error::BAD_VALUE, "a file alone cannot become fewer", "write 2 or more");
     }
+    if let Some(clustering) = &compaction.cluster_by {
+        check_clustering(rules, clustering, sink);
+    }
     let Some(hours) = &compaction.off_hours else { return };
+    let mut bad = |key: &str, code, message: &str, fix: &str| {
+        let span = rules.span(&["compaction", key]);
+        rules.findings.error(code, span, message.to_owned()).fix(fix);
+    };
     if hours.from == hours.to {
         let message = "`off_hours` end when they begin, so nothing would ever be rewritten, or always";
         bad("off_hours", error::CONTRADICTION, message, "write two times, or remove it");
@@ -75,6 +84,37 @@ pub(super) fn check(rules: &mut Rules<'_>, compaction: &Compaction, sink: Option
     if let Err(cause) = TimeZone::get(&hours.timezone) {
         let span = rules.span(&["compaction", "off_hours", "timezone"]);
         rules::unknown_zone(&cause, span, rules.findings);
+    }
+}
+
+fn check_clustering(rules: &mut Rules<'_>, clustering: &Clustering, sink: Option<&SinkSpec>) {
+    let (whole, columns) =
+        (rules.span(&["compaction", "cluster_by"]), rules.span(&["compaction", "cluster_by", "columns"]));
+    let kind = sink.and_then(sink::find).filter(|kind| kind.capabilities.compaction);
+    if let (Some(sink), Some(kind)) = (sink, kind)
+        && !kind.capabilities.clustering
+    {
+        let message = format!("rows of files of format {:?} cannot be clustered", sink.format);
+        let fix = "remove `cluster_by`, or write `format: delta`";
+        rules.findings.error(error::COMPACTION_UNSUPPORTED, whole, message).fix(fix);
+    }
+    let count = clustering.columns.len();
+    if count == 0 || count > MOST_CLUSTERING_COLUMNS {
+        let message = format!("rows are clustered by 1 to {MOST_CLUSTERING_COLUMNS} columns, not by {count}");
+        let fix = "name the columns that most questions have conditions on, the most frequent first";
+        rules.findings.error(error::BAD_VALUE, columns, message).fix(fix);
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = clustering.columns.iter().find(|column| !seen.insert(*column)) {
+        let message = format!("`cluster_by` names {twice:?} twice");
+        rules.findings.error(error::BAD_VALUE, columns, message).fix("name each column once");
+    }
+    let partitions = sink.and_then(|sink| sink.params.get("partition_by")?.as_array());
+    let is_partition = |column: &&String| partitions.is_some_and(|all| all.iter().any(|one| one == column.as_str()));
+    if let Some(column) = clustering.columns.iter().find(is_partition) {
+        let message =
+            format!("rows of a partition have one value of {column:?} all, so nothing can be clustered by it");
+        rules.findings.error(error::CONTRADICTION, columns, message).fix("name other columns");
     }
 }
 

@@ -291,10 +291,11 @@ impl AdminService for Admin {
     }
 
     async fn compact(&self, request: Request<v1::CompactRequest>) -> Result<Response<v1::CompactResponse>, Status> {
-        let v1::CompactRequest { pipeline, dry_run } = request.into_inner();
+        let v1::CompactRequest { pipeline, dry_run, major } = request.into_inner();
         let pipeline = name_in("pipeline", &pipeline)?;
         let controller = leading(&self.standing)?;
-        let plan = controller.command(|reply| Command::Compact { pipeline, dry_run, reply }).await.map_err(refused)?;
+        let command = |reply| Command::Compact { pipeline, dry_run, major, reply };
+        let plan = controller.command(command).await.map_err(refused)?;
         Ok(Response::new(v1::CompactResponse {
             layout: Some(plan.layout.into()),
             groups: plan.groups.iter().map(Into::into).collect(),

@@ -34,7 +34,9 @@ impl Controller {
                 respond(reply, answer)
             }
             Command::Recover { pipelines, reply } => self.begin_recovery(&pipelines, reply).await,
-            Command::Compact { pipeline, dry_run, reply } => self.wish_for_compaction(&pipeline, dry_run, reply),
+            Command::Compact { pipeline, dry_run, major, reply } => {
+                self.wish_for_compaction(&pipeline, (dry_run, major), reply)
+            }
             Command::Compare { pipeline, accept, reply } => {
                 let answer = self.compare(&pipeline, accept).await;
                 respond(reply, answer)

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
 use tracing::{debug, info, warn};
 use windrow_common::{
     compaction::{FileLayout, GroupRef, When},
@@ -18,6 +19,7 @@ use crate::{
     core::{
         commit,
         compact::{self, Asked, Spent},
+        table::{Change, Record, Table},
     },
     ledger::LedgerError,
 };
@@ -55,6 +57,7 @@ struct Watch {
 /// A question that is under way.
 struct Question {
     request: u64,
+    major: bool,
     worker: WorkerId,
     until: Duration,
 }
@@ -64,6 +67,7 @@ struct Wish {
     sink: SinkId,
     until: Duration,
     dry_run: bool,
+    major: bool,
     reply: Reply<Plan>,
 }
 
@@ -86,6 +90,13 @@ impl Compactions {
         }
     }
 
+    /// A change is made: where it ends claims of groups, their time is spent.
+    pub(super) fn count_time(&mut self, table: &Table, change: &Change, now: Timestamp) {
+        for (sink, watch) in &mut self.sinks {
+            watch.spent.take(table, sink, change, now);
+        }
+    }
+
     fn wants(&self, sink: &SinkId) -> bool {
         self.wishes.iter().any(|wish| wish.sink == *sink)
     }
@@ -96,7 +107,7 @@ impl Controller {
     pub(super) fn wish_for_compaction(
         &mut self,
         pipeline: &PipelineName,
-        dry_run: bool,
+        (dry_run, major): (bool, bool),
         reply: Reply<Plan>,
     ) -> Result<(), LedgerError> {
         let Some(entry) = self.table.pipeline(pipeline) else {
@@ -118,7 +129,7 @@ impl Controller {
             return respond(reply, Err(refused));
         }
         let until = self.clock.elapsed() + PATIENCE;
-        self.compactions.wishes.push(Wish { sink, until, dry_run, reply });
+        self.compactions.wishes.push(Wish { sink, until, dry_run, major, reply });
         Ok(())
     }
 
@@ -159,7 +170,8 @@ impl Controller {
     fn is_to_be_asked(&mut self, sink: &SinkId, (in_time, inline): (bool, bool), now: Duration) -> bool {
         let seq = self.table.sink(sink).and_then(|found| found.head.as_ref()).map_or(0, |head| head.value.seq);
         let wanted = self.compactions.wants(sink);
-        let first = Watch { due: now + FIRST, seq: 0, more: false, asked: None, spent: Spent::default() };
+        let first =
+            Watch { due: now + FIRST, seq: 0, more: false, asked: None, spent: Spent::known(&self.table, sink) };
         let watch = self.compactions.sinks.entry(sink.clone()).or_insert(first);
         watch.asked.take_if(|question| question.until <= now);
         if watch.asked.is_some() {
@@ -173,19 +185,23 @@ impl Controller {
     fn ask_for_groups(&mut self, sink: &SinkId, now: Duration) {
         let entry = self.table.sink(sink);
         let committer = entry.and_then(|entry| entry.committer.as_ref()).map(|found| found.value.clone());
-        let Some(worker) = committer.filter(|worker| compact::can_plan(&self.workers, worker)) else { return };
-        let seq = entry.and_then(|entry| entry.head.as_ref()).map_or(0, |head| head.value.seq);
-        let Some(spec) = compact::owner(&self.table, sink).map(|entry| serde_json::to_vec(entry.spec())) else {
+        let Some(owner) = compact::owner(&self.table, sink).map(|entry| entry.spec()) else { return };
+        // Whoever has waited longest says what for.
+        let major = self.compactions.wishes.iter().find(|wish| wish.sink == *sink).is_some_and(|wish| wish.major);
+        let clusters = major || owner.compaction.as_ref().is_some_and(|rule| rule.cluster_by.is_some());
+        let Some(worker) = committer.filter(|worker| compact::can_plan(&self.workers, worker, clusters)) else {
             return;
         };
-        let Ok(pipeline) = spec else { return };
+        let seq = entry.and_then(|entry| entry.head.as_ref()).map_or(0, |head| head.value.seq);
+        let Ok(pipeline) = serde_json::to_vec(owner) else { return };
         let request = self.next_request();
         let windows_are_replaced = compact::windows_are_replaced(&self.table, sink);
         if let Some(watch) = self.compactions.sinks.get_mut(sink) {
-            watch.asked = Some(Question { request, worker: worker.clone(), until: now + PATIENCE });
+            watch.asked = Some(Question { request, major, worker: worker.clone(), until: now + PATIENCE });
             (watch.seq, watch.due) = (seq, now + EVERY);
         }
-        let plan = v1::PlanCompaction { request, sink: sink.to_string(), pipeline, windows_are_replaced };
+        let open = compact::open(&self.table, sink).filter_map(|task| Some(task.group()?.sha256.0.to_vec())).collect();
+        let plan = v1::PlanCompaction { request, sink: sink.to_string(), pipeline, windows_are_replaced, open, major };
         self.tell(&worker, Out::PlanCompaction(plan));
     }
 
@@ -197,12 +213,11 @@ impl Controller {
         found: Found,
     ) -> Result<(), LedgerError> {
         let Some(watch) = self.compactions.sinks.get_mut(sink) else { return Ok(()) };
-        if watch.asked.take_if(|question| question.request == request).is_none() {
-            return Ok(());
-        }
+        let Some(question) = watch.asked.take_if(|question| question.request == request) else { return Ok(()) };
         let mut spent = watch.spent;
         let all = std::mem::take(&mut self.compactions.wishes);
-        let (wishes, others): (Vec<Wish>, Vec<Wish>) = all.into_iter().partition(|wish| wish.sink == *sink);
+        let (wishes, others): (Vec<Wish>, Vec<Wish>) =
+            all.into_iter().partition(|wish| wish.sink == *sink && wish.major == question.major);
         self.compactions.wishes = others;
         let (layout, groups) = match found {
             Ok(found) => found,
@@ -216,13 +231,13 @@ impl Controller {
         let by_hand = wishes.iter().any(|wish| !wish.dry_run);
         let asked = if by_hand { Asked::ByHand } else { Asked::ByItself };
         // Whoever only wants to know has nothing done.
-        let only_look = !wishes.is_empty() && !by_hand;
+        let only_look = !by_hand && (question.major || !wishes.is_empty());
         let made = match only_look {
             true => None,
             false => compact::plan(&self.table, sink, &groups, (asked, &mut spent), self.now()),
         };
         let (change, tasks) = made.unwrap_or_default();
-        let planned = change.put.len();
+        let planned = change.put.iter().filter(|record| matches!(record, Record::Task(_))).count();
         debug!(%sink, files = layout.files, small = layout.small_files, groups = groups.len(), planned, "looked for small files");
         if !change.is_empty() {
             self.persist(&change).await?;
@@ -233,8 +248,10 @@ impl Controller {
             watch.spent = spent;
             watch.more = tasks.len() < groups.len() && planned > 0;
         }
+        // Files of groups that were open before were not looked at.
+        let open: Vec<TaskId> = compact::open(&self.table, sink).map(|task| task.id).collect();
         wishes.into_iter().try_for_each(|wish| {
-            let tasks = if wish.dry_run { Vec::new() } else { tasks.clone() };
+            let tasks = if wish.dry_run { Vec::new() } else { open.clone() };
             respond(wish.reply, Ok(Plan { layout, groups: groups.clone(), tasks }))
         })
     }

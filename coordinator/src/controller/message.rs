@@ -259,6 +259,8 @@ pub enum Command {
     Compact {
         pipeline: PipelineName,
         dry_run: bool,
+        /// However few and however large they are.
+        major: bool,
         reply: Reply<Plan>,
     },
     /// Has the keys of a pipeline's table compared with those of its source; answers with the task that does so.

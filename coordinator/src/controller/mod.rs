@@ -342,6 +342,7 @@ impl Controller {
     fn take_over(&mut self, change: &Change, revision: i64) {
         self.revoke_withdrawn(change);
         self.count_discarded(change);
+        self.compactions.count_time(&self.table, change, self.clock.now());
         self.may_plan |= change.may_be_followed_by_tasks();
         self.table.apply(change, revision);
         self.changes.send_modify(|count| *count += 1);

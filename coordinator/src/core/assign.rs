@@ -103,7 +103,8 @@ pub fn obstacles(table: &Table, workers: &Workers, task: &Task, now: Now) -> Vec
     }
     let (limit, own) = (pipeline_limit(table, &task.pipeline), limit(table, &task.pipeline, &task.lane));
     if task.lane == Lane::Compact {
-        if !workers.roomiest().any(|(_, worker)| compact::rewrites(workers, worker)) {
+        let protocol = compact::protocol(table, &task.pipeline);
+        if !workers.roomiest().any(|(_, worker)| compact::rewrites(workers, worker, protocol)) {
             found.push("no worker that has the sink's credentials has a free slot: give it the roles `ingest,sink`, or `compact`".to_owned());
         }
         if running(table, &task.pipeline, &task.lane) >= own {
@@ -147,6 +148,8 @@ struct LaneQueue<'a> {
     lane: &'a Lane,
     running: usize,
     limit: usize,
+    /// Of the session, that whoever rewrites files has to speak.
+    protocol: u32,
     /// The turn in which it was last given something.
     served: u64,
     ready: Ready<'a>,
@@ -182,6 +185,7 @@ impl<'a> Lanes<'a> {
                 lane,
                 running: running(table, pipeline, lane),
                 limit: limit(table, pipeline, lane),
+                protocol: if *lane == Lane::Compact { compact::protocol(table, pipeline) } else { 0 },
                 served: workers.last_served(pipeline, lane),
                 ready: Ready::of(table, (pipeline, lane), may_run.clone()),
             })
@@ -194,7 +198,7 @@ impl<'a> Lanes<'a> {
 
     /// The next task by turns that the worker may have, and the turn is taken.
     fn next(&mut self, workers: &mut Workers, worker: &WorkerId) -> Option<TaskId> {
-        let (ingests, rewrites) = (compact::ingests(workers, worker), compact::rewrites(workers, worker));
+        let ingests = compact::ingests(workers, worker);
         let compares = ingests && compare::are_known_to(workers, worker);
         let (room, sources) = (&mut self.room, &mut self.sources);
         let mut wanting: Option<&mut LaneQueue<'a>> = None;
@@ -204,7 +208,7 @@ impl<'a> Lanes<'a> {
                     && sources.get(&lane.source).is_none_or(|room| *room > 0)
             };
             let may = match lane.lane {
-                Lane::Compact => rewrites && lane.running < lane.limit,
+                Lane::Compact => lane.running < lane.limit && compact::rewrites(workers, worker, lane.protocol),
                 Lane::Compare => compares && lane.running < lane.limit && has_room(),
                 Lane::Live | Lane::Backfill(_) | Lane::Recount => ingests && lane.running < lane.limit && has_room(),
             };

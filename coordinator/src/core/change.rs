@@ -67,7 +67,7 @@ impl Change {
         let may = |record: &Record| match record {
             Record::Task(task) => matches!(task.state, TaskState::Quarantined { .. }),
             Record::Head(..) | Record::Intent(..) | Record::Committer(..) => false,
-            Record::Rollback(..) | Record::Pin(..) | Record::Told(..) => false,
+            Record::Rollback(..) | Record::Pin(..) | Record::Told(..) | Record::Spent(..) => false,
             _ => true,
         };
         !self.delete.is_empty() || self.put.iter().any(may)
@@ -98,6 +98,7 @@ impl Record {
             Self::Rollback(sink, _) => Key::Rollback(sink.clone()),
             Self::Pin(sink, pin) => Key::Pin(sink.clone(), pin.id.clone()),
             Self::Told(sink, _) => Key::Told(sink.clone()),
+            Self::Spent(sink, _) => Key::Spent(sink.clone()),
             Self::Backfill(backfill) => Key::Backfill(backfill.id.clone()),
             Self::Recovery(_) => Key::Recovery,
         }

@@ -6,13 +6,13 @@
 //! list of files, so planning it twice changes nothing, and a group whose files changed meanwhile is another one. It is dropped
 //! where a window is run again: the files it was made of are not there any more, and others will be found.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{Timestamp, tz::TimeZone};
 use windrow_common::{
     compaction::{Compaction, GroupRef},
     error,
-    id::{SinkId, TaskId, WorkerId},
+    id::{PipelineName, SinkId, TaskId, WorkerId},
     manifest::WriteMode,
     pipeline::Pipeline,
     task::{Failure, Lane, Part, Task, TaskPhase},
@@ -32,13 +32,18 @@ pub const MOST_OPEN: usize = 64;
 const MOST_PART_BYTES: usize = 2 << 10;
 /// The version of the session protocol that knows them.
 const PROTOCOL: u32 = 3;
+/// The version that knows major ones.
+const MAJOR_PROTOCOL: u32 = 5;
 
-/// What was rewritten on a day, held against the budget. It is in the leader's memory; a new one begins with nothing spent.
+/// What was rewritten on a day, held against the budgets. The leader counts it in memory and writes it down with the groups it
+/// takes up, so the next one misses the seconds of the last few groups at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
     /// Days since 1970.
-    day: i64,
-    bytes: u64,
+    pub day: i64,
+    pub bytes: u64,
+    /// How long claims of groups lasted that ended on that day.
+    pub time: Duration,
 }
 
 /// Whether a sink's small files may be rewritten now.
@@ -97,7 +102,7 @@ pub fn plan(
         return None;
     }
     spent.turn(now.wall);
-    let mut room = MOST_OPEN.saturating_sub(table.groups_of(sink).count());
+    let mut room = room(table, sink, compaction, (asked, spent), now);
     let mut change = Change::default();
     let mut tasks = Vec::new();
     for group in by_gain(groups) {
@@ -128,15 +133,22 @@ pub fn plan(
         });
         tasks.push(id);
     }
+    let is_bounded = compaction.bytes_per_day.is_some() || compaction.seconds_per_day.is_some();
+    if is_bounded && !change.is_empty() {
+        change = change.and(spent.noted(table, sink));
+    }
     Some((change, tasks))
 }
 
-/// Groups that are open although nobody says any more how, or that files be compacted at all. Those an intent names are left
-/// to it.
+/// Groups that are open although nobody says any more how, or that files be compacted at all, or that rows be clustered so. Those
+/// an intent names are left to it.
 pub fn orphans(table: &Table) -> Option<Change> {
     let is_orphan = |task: &&Versioned<Task>| {
         let entry = table.pipeline(&task.value.pipeline);
-        let wanted = entry.is_some_and(|entry| entry.spec().compaction.is_some() && entry.sink == task.value.sink);
+        let wanted = entry.is_some_and(|entry| {
+            let rule = entry.spec().compaction.as_deref();
+            rule.is_some_and(|rule| is_wanted(&task.value, rule)) && entry.sink == task.value.sink
+        });
         let intended = table.sink(&task.value.sink).is_some_and(|sink| sink.intent.is_some());
         !(wanted || intended && task.value.state.phase() == TaskPhase::Sealed)
     };
@@ -149,6 +161,12 @@ pub fn orphans(table: &Table) -> Option<Change> {
     table.groups().find(is_orphan).map(drop)
 }
 
+/// Whether a group's rows are to be clustered as it says, if it does.
+fn is_wanted(task: &Task, rule: &Compaction) -> bool {
+    let clustering = task.group().and_then(|group| group.major);
+    clustering.is_none_or(|clustering| clustering == rule.cluster_by.clone().unwrap_or_default())
+}
+
 /// Whether a failure ends a task that rewrites files: what it was to rewrite is not there any more. It is no error of anybody's.
 pub(super) fn is_over(task: &Task, failure: &Failure) -> bool {
     task.lane == Lane::Compact && failure.code == error::GROUP_GONE.code
@@ -159,10 +177,22 @@ pub(super) fn are_known_to(workers: &Workers, worker: &WorkerId) -> bool {
     workers.speaks(worker, PROTOCOL)
 }
 
-/// Whether a worker may rewrite files: it holds the sinks' credentials, and knows how.
-pub(super) fn rewrites(workers: &Workers, worker: &WorkerId) -> bool {
+/// Whether a worker may rewrite files: it holds the sinks' credentials, and knows how, which whoever speaks that version does.
+pub(super) fn rewrites(workers: &Workers, worker: &WorkerId, protocol: u32) -> bool {
     let holds = |role| workers.get(worker).is_some_and(|state| state.info.roles.contains(&role));
-    are_known_to(workers, worker) && (holds(Role::Sink) || holds(Role::Compact))
+    workers.speaks(worker, protocol) && (holds(Role::Sink) || holds(Role::Compact))
+}
+
+/// The version that whoever rewrites files of a pipeline's table has to speak: an older one would take a major rewrite for one that
+/// leaves rows in their order.
+pub(super) fn protocol(table: &Table, pipeline: &PipelineName) -> u32 {
+    let rule = table.pipeline(pipeline).and_then(|entry| entry.spec().compaction.as_deref());
+    let mut groups = table.groups().filter(|task| task.value.pipeline == *pipeline);
+    let major = |task: &Versioned<Task>| task.value.group().is_some_and(|group| group.major.is_some());
+    match rule.is_some_and(|rule| rule.cluster_by.is_some()) || groups.any(major) {
+        true => MAJOR_PROTOCOL,
+        false => PROTOCOL,
+    }
 }
 
 /// Whether a worker may read sources.
@@ -175,13 +205,48 @@ pub(super) fn concurrency(pipeline: &Pipeline) -> usize {
     pipeline.compaction.as_ref().map_or(1, |compaction| compaction.concurrency.get() as usize)
 }
 
-/// A committer may be asked for groups.
-pub fn can_plan(workers: &Workers, committer: &WorkerId) -> bool {
-    workers.can_commit(committer) && are_known_to(workers, committer)
+/// A committer may be asked for groups, major ones if they are wanted.
+pub fn can_plan(workers: &Workers, committer: &WorkerId, major: bool) -> bool {
+    let protocol = if major { MAJOR_PROTOCOL } else { PROTOCOL };
+    workers.can_commit(committer) && workers.speaks(committer, protocol)
+}
+
+/// Groups of a sink that wait, are rewritten or about to be committed.
+pub fn open<'a>(table: &'a Table, sink: &'a SinkId) -> impl Iterator<Item = &'a Task> {
+    table.groups_of(sink).filter(|task| is_open(task)).map(|task| &task.value)
+}
+
+/// How many more groups may be open. Nobody knows how long a group takes, so where seconds count no more of them are open than run at
+/// a time, and what goes past the budget is what these take.
+fn room(table: &Table, sink: &SinkId, compaction: &Compaction, (asked, spent): (Asked, &Spent), now: Now) -> usize {
+    let room = MOST_OPEN.saturating_sub(table.groups_of(sink).count());
+    let Some(seconds) = compaction.seconds_per_day.filter(|_| asked == Asked::ByItself) else { return room };
+    if spent.time + running_for(table, sink, now.wall) >= Duration::from_secs(seconds.get()) {
+        return 0;
+    }
+    room.min((compaction.concurrency.get() as usize).saturating_sub(open(table, sink).count()))
+}
+
+fn is_open(task: &Versioned<Task>) -> bool {
+    task.value.state.phase() != TaskPhase::Quarantined
+}
+
+/// How long the groups that are rewritten now have been, together.
+fn running_for(table: &Table, sink: &SinkId, now: Timestamp) -> Duration {
+    table.groups_of(sink).filter_map(|task| claimed_for(&task.value, now)).sum()
+}
+
+/// How long a claim has lasted, if the task is claimed. A clock that was set back makes it none.
+fn claimed_for(task: &Task, now: Timestamp) -> Option<Duration> {
+    match &task.state {
+        TaskState::Claimed { since, .. } => Some(Duration::try_from(now.duration_since(*since)).unwrap_or_default()),
+        _ => None,
+    }
 }
 
 fn by_gain(groups: &[GroupRef]) -> Vec<&GroupRef> {
-    let mut all: Vec<&GroupRef> = groups.iter().filter(|group| group.files > group.makes).collect();
+    let is_worth_it = |group: &&GroupRef| group.files > group.makes || group.major.is_some();
+    let mut all: Vec<&GroupRef> = groups.iter().filter(is_worth_it).collect();
     all.sort_by(|a, b| b.gain().total_cmp(&a.gain()).then_with(|| a.sha256.cmp(&b.sha256)));
     // One that was named twice is one task.
     all.dedup_by_key(|group| group.sha256);
@@ -222,11 +287,44 @@ fn task(entry: &PipelineEntry, id: TaskId, group: &GroupRef, now: Now) -> Option
 }
 
 impl Spent {
+    /// As it was noted last.
+    pub fn known(table: &Table, sink: &SinkId) -> Self {
+        table.sink(sink).and_then(|entry| entry.spent.as_ref()).map(|spent| spent.value).unwrap_or_default()
+    }
+
+    fn noted(self, table: &Table, sink: &SinkId) -> Change {
+        let record = Record::Spent(sink.clone(), self);
+        match table.sink(sink).and_then(|entry| entry.spent.as_ref()) {
+            Some(before) => Change::replace(record, before.revision),
+            None => Change::create(record),
+        }
+    }
+
+    /// Takes in the claims of a sink's groups that a change ends.
+    pub fn take(&mut self, table: &Table, sink: &SinkId, change: &Change, now: Timestamp) {
+        let put = change.put.iter().filter_map(|record| match record {
+            Record::Task(task) if task.lane == Lane::Compact && task.state.phase() != TaskPhase::Claimed => {
+                Some(task.id)
+            }
+            _ => None,
+        });
+        let gone = change.delete.iter().filter_map(|key| match key {
+            Key::Group(_, id) => Some(*id),
+            _ => None,
+        });
+        let ended = put.chain(gone).filter_map(|id| table.task(&id)).filter(|task| task.value.sink == *sink);
+        let time: Duration = ended.filter_map(|task| claimed_for(&task.value, now)).sum();
+        if !time.is_zero() {
+            self.turn(now);
+            self.time += time;
+        }
+    }
+
     /// A new day begins with nothing spent.
     fn turn(&mut self, now: Timestamp) {
         let day = now.as_second().div_euclid(86_400);
         if day != self.day {
-            *self = Self { day, bytes: 0 };
+            *self = Self { day, ..Self::default() };
         }
     }
 }

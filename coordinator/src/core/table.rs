@@ -21,6 +21,7 @@ use super::{
     backfill::Backfill,
     calendar::Tiling,
     closed::DeclaredWindow,
+    compact::Spent,
     compare,
     coverage::IntervalSet,
     index::Index,
@@ -54,6 +55,7 @@ pub enum Key {
     Rollback(SinkId),
     Pin(SinkId, PinId),
     Told(SinkId),
+    Spent(SinkId),
     Backfill(BackfillId),
     Recovery,
 }
@@ -71,6 +73,7 @@ pub enum Record {
     Rollback(SinkId, Rollback),
     Pin(SinkId, Pin),
     Told(SinkId, Seq),
+    Spent(SinkId, Spent),
     Backfill(Backfill),
     Recovery(Recovery),
 }
@@ -151,6 +154,8 @@ pub struct SinkEntry {
     pub pins: BTreeMap<PinId, Versioned<Pin>>,
     /// The last commit receivers have heard of; absent where nobody is told.
     pub told: Option<Versioned<Seq>>,
+    /// What compaction has taken on a day, where that is bounded.
+    pub spent: Option<Versioned<Spent>>,
 }
 
 /// The ledger in memory.
@@ -400,6 +405,9 @@ impl Table {
                 pins.insert(value.id.clone(), Versioned { value, revision });
             }
             Record::Told(sink, value) => self.sinks.entry(sink).or_default().told = Some(Versioned { value, revision }),
+            Record::Spent(sink, value) => {
+                self.sinks.entry(sink).or_default().spent = Some(Versioned { value, revision });
+            }
             Record::Backfill(value) => {
                 self.backfills.insert(value.id.clone(), Versioned { value, revision });
             }
@@ -421,6 +429,7 @@ impl Table {
                 self.sinks.entry(sink.clone()).or_default().pins.remove(id);
             }
             Key::Told(sink) => self.sinks.entry(sink.clone()).or_default().told = None,
+            Key::Spent(sink) => self.sinks.entry(sink.clone()).or_default().spent = None,
             Key::Backfill(id) => {
                 self.backfills.remove(id);
             }

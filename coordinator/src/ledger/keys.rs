@@ -49,6 +49,7 @@ impl Keys {
             Key::Rollback(sink) => format!("s/{sink}/rollback"),
             Key::Pin(sink, id) => format!("s/{sink}/pins/{id}"),
             Key::Told(sink) => format!("s/{sink}/told"),
+            Key::Spent(sink) => format!("s/{sink}/spent"),
             Key::Backfill(id) => format!("b/{id}"),
             Key::Recovery => "meta/recovery".to_owned(),
         })
@@ -73,6 +74,7 @@ impl Keys {
             ["s", name, "rollback"] => Some(Key::Rollback(sink(name)?)),
             ["s", name, "pins", id] => Some(Key::Pin(sink(name)?, id.parse::<PinId>().ok()?)),
             ["s", name, "told"] => Some(Key::Told(sink(name)?)),
+            ["s", name, "spent"] => Some(Key::Spent(sink(name)?)),
             ["meta", "recovery"] => Some(Key::Recovery),
             ["b", id] => Some(Key::Backfill(id.parse::<BackfillId>().ok()?)),
             _ => None,
@@ -109,7 +111,8 @@ mod tests {
             Key::Committer(sink.clone()),
             Key::Rollback(sink.clone()),
             Key::Pin(sink.clone(), "pin-1".parse().unwrap()),
-            Key::Told(sink),
+            Key::Told(sink.clone()),
+            Key::Spent(sink),
             Key::Backfill("bf-1".parse().unwrap()),
             Key::Recovery,
         ];

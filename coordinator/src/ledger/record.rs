@@ -1,5 +1,7 @@
 //! The table's records between their stored form and memory.
 
+use std::time::Duration;
+
 use prost::Message;
 use windrow_common::{intent::IntentRef, pipeline::Pipeline, task::Task};
 use windrow_proto::{
@@ -11,6 +13,7 @@ use windrow_proto::{
 use crate::core::{
     backfill::{Backfill, Choice, Order, Phase},
     closed::DeclaredWindow,
+    compact::Spent,
     coverage::IntervalSet,
     pins::{self, Pin},
     revised::Revisions,
@@ -35,6 +38,7 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, Malformed> {
         Record::Rollback(_, rollback) => rollback_out(rollback).encode_to_vec(),
         Record::Pin(_, pin) => pin_out(pin).encode_to_vec(),
         Record::Told(_, seq) => v1::ToldRecord { seq: *seq }.encode_to_vec(),
+        Record::Spent(_, spent) => spent_out(spent).encode_to_vec(),
         Record::Backfill(backfill) => backfill_out(backfill).encode_to_vec(),
         Record::Recovery(recovery) => v1::RecoveryRecord { since_us: recovery.since.as_microsecond() }.encode_to_vec(),
     })
@@ -67,6 +71,7 @@ pub(super) fn decode(key: Key, bytes: &[u8]) -> Result<Record, Malformed> {
         Key::Rollback(sink) => Record::Rollback(sink, rollback_in(decode_message(bytes)?)?),
         Key::Pin(sink, _) => Record::Pin(sink, pin_in(decode_message(bytes)?)?),
         Key::Told(sink) => Record::Told(sink, decode_message::<v1::ToldRecord>(bytes)?.seq),
+        Key::Spent(sink) => Record::Spent(sink, spent_in(&decode_message(bytes)?)),
         Key::Backfill(_) => Record::Backfill(backfill_in(decode_message(bytes)?)?),
         Key::Recovery => {
             let record: v1::RecoveryRecord = decode_message(bytes)?;
@@ -270,6 +275,15 @@ fn pin_in(record: v1::PinRecord) -> Result<Pin, Malformed> {
             },
         },
     })
+}
+
+fn spent_out(spent: &Spent) -> v1::SpentRecord {
+    let time_ms = u64::try_from(spent.time.as_millis()).unwrap_or(u64::MAX);
+    v1::SpentRecord { day: spent.day, bytes: spent.bytes, time_ms }
+}
+
+fn spent_in(record: &v1::SpentRecord) -> Spent {
+    Spent { day: record.day, bytes: record.bytes, time: Duration::from_millis(record.time_ms) }
 }
 
 pub fn choice_out(choice: Choice) -> v1::BackfillChoice {

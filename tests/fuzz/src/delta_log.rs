@@ -135,6 +135,7 @@ fn staged(number: i64) -> StagedFile {
         window: Window::new(Axis::Time, number * HOUR, (number + 1) * HOUR).expect("not empty"),
         partition: Default::default(),
         stats: Some(json!({ "numRecords": 1 })),
+        clustered: None,
     }
 }
 

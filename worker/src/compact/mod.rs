@@ -2,9 +2,12 @@
 //! sealed. As with ingestion, whoever drops it leaves nothing visible behind. It runs where the sink's credentials are, so no
 //! row takes a hop.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tracing::Instrument;
@@ -20,18 +23,20 @@ use crate::{
     ingest::Staged,
     open::Connectors,
     session::{Assignment, Progress},
-    sink::regroup::{Group, Rewritten, get_group},
+    sink::regroup::{Group, Rewritten, Room, Working, get_group},
     stage::{Attempt, manifest},
 };
 
 /// What compaction needs beside the task.
 pub struct Compact {
     connectors: Arc<Connectors>,
+    /// Where rows are put aside that are sorted; the system's temporary folder if `None`.
+    spill: Option<PathBuf>,
 }
 
 impl Compact {
-    pub fn new(connectors: Arc<Connectors>) -> Self {
-        Self { connectors }
+    pub fn new(connectors: Arc<Connectors>, spill: Option<PathBuf>) -> Self {
+        Self { connectors, spill }
     }
 
     /// THE route.
@@ -53,7 +58,9 @@ impl Compact {
             progress.add_written(count);
         };
         let span = tracing::info_span!("rewrite", windrow.files = reference.files, windrow.bytes = reference.bytes);
-        let rewritten = sink.rewrite(&group, &attempt, &read).instrument(span).await?;
+        let room = Room { memory: pipeline.limits.memory, spill: self.spill.clone() };
+        let working = Working { attempt: &attempt, read: &read, room: &room };
+        let rewritten = sink.rewrite(&group, working).instrument(span).await?;
         progress.add_bytes(rewritten.files.iter().map(|file| file.bytes).sum());
 
         let manifest = manifest_of(pipeline, task, &group, rewritten);

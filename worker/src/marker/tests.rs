@@ -46,6 +46,7 @@ fn file(path: &str, window: Window) -> StagedFile {
         window,
         partition: BTreeMap::new(),
         stats: None,
+        clustered: None,
     }
 }
 

@@ -19,7 +19,7 @@ use windrow_common::{
 
 use self::{
     cleaning::{Extent, Object, Stale, Vacuumed, Whole},
-    regroup::{Group, Packed, Packing, Rewritten},
+    regroup::{Group, Packed, Packing, Rewritten, Working},
     versions::Version,
 };
 use crate::{
@@ -114,14 +114,9 @@ pub trait Sink: Send + Sync + 'static {
     async fn small_files(&self, _rule: &Packing) -> Result<Packed> {
         Err(not_compacted())
     }
-    /// Writes the rows of a group's files into fewer ones that nobody sees. `read` is told of rows that were read. Fails with
+    /// Writes the rows of a group's files into others, most often fewer, that nobody sees. Fails with
     /// `GROUP_GONE` where a file is not part of the table any more, and with `GROUP_DIFFERS` where rows would be lost or doubled.
-    async fn rewrite(
-        &self,
-        _group: &Group,
-        _attempt: &Attempt,
-        _read: &(dyn Fn(u64) + Send + Sync),
-    ) -> Result<Rewritten> {
+    async fn rewrite(&self, _group: &Group, _working: Working<'_>) -> Result<Rewritten> {
         Err(not_compacted())
     }
     /// Works out the commit by which rewritten files take the place of those they were made of, which their manifests name as
@@ -274,6 +269,8 @@ pub struct Capabilities {
     pub partitions: bool,
     /// Whether its files can be rewritten as fewer ones.
     pub compaction: bool,
+    /// Whether rows can be put in order across its files.
+    pub clustering: bool,
     /// Whether rows can be found in it whose keys are gone at the source.
     pub compares: bool,
     /// How delivery is to be worded: `atomic`, `idempotent` or `at-least-once`.

@@ -107,6 +107,7 @@ impl OpenFile {
             window,
             partition: self.partition,
             stats: self.stats.map(Stats::into_json),
+            clustered: None,
         })
     }
 

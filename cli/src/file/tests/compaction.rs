@@ -1,9 +1,9 @@
 //! `compaction`, and pipelines that do nothing else.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use windrow_common::{
-    compaction::{Compaction, When},
+    compaction::{Clustering, Compaction, Order, When},
     manifest::WriteMode,
     pipeline::Pattern,
     quantity::ByteSize,
@@ -27,8 +27,11 @@ fn a_table_of_others_needs_its_place_and_nothing_else() {
     assert_eq!((pipeline.pattern, pipeline.sink.write), (Pattern::Compact, WriteMode::Append));
     assert_eq!(pipeline.compaction.as_deref(), Some(&Compaction::default()));
     assert_eq!(pipeline.source.from, pipeline.sink.to, "it reads what it writes");
-    let told = load(&only("    compaction: { target_size: 64MiB, min_files: 3, when: inline, concurrency: 5 }\n"));
+    let more = "concurrency: 5, seconds_per_day: 60, cluster_by: { columns: [a, b], order: zorder }";
+    let told = load(&only(&format!("    compaction: {{ target_size: 64MiB, min_files: 3, when: inline, {more} }}\n")));
     let expected = Compaction {
+        seconds_per_day: NonZeroU64::new(60),
+        cluster_by: Some(Clustering { columns: vec!["a".to_owned(), "b".to_owned()], order: Order::Zorder }),
         target_size: ByteSize(64 << 20),
         min_files: 3,
         when: When::Inline,
@@ -57,6 +60,12 @@ fn what_makes_no_sense_is_found_where_it_stands() {
         ("    compaction: { concurrency: 0 }\n", "error WR-P006 8:32"),
         ("    compaction: { size: 1GiB }\n", "error WR-P003 8:19"),
         ("    compaction: { when: nightly }\n", "error WR-P006 8:25"),
+        ("    compaction: { seconds_per_day: 0 }\n", "error WR-P006 8:36"),
+        ("    compaction: { cluster_by: { columns: [] } }\n", "error WR-P006 8:42"),
+        ("    compaction: { cluster_by: { columns: [a, b, c, d, e] } }\n", "error WR-P006 8:42"),
+        ("    compaction: { cluster_by: { columns: [a, a] } }\n", "error WR-P006 8:42"),
+        ("    compaction: { cluster_by: { columns: [a], order: hilbert } }\n", "error WR-P006 8:54"),
+        ("    compaction: { cluster_by: { order: zorder } }\n", "error WR-P006 8:19"),
         ("    compaction: { off_hours: { from: \"22:00\", to: \"22:00\" } }\n", "error WR-P009 8:19"),
         ("    compaction: { off_hours: { from: \"26:00\", to: \"06:00\" } }\n", "error WR-P006 8:38"),
         ("    compaction: { when: inline, off_hours: { from: \"22:00\", to: \"06:00\" } }\n", "error WR-P009 8:25"),
@@ -66,6 +75,12 @@ fn what_makes_no_sense_is_found_where_it_stands() {
         assert_eq!(found(&loaded), [expected], "{more}");
     }
     assert_eq!(found(&load(&only("").replace("path: old", "path: old, write: append"))), ["error WR-P009 7:56"]);
+    let clustered = only("    compaction: { cluster_by: { columns: [a, day] } }\n");
+    assert_eq!(found(&load(&clustered)), Vec::<String>::new());
+    let partitioned = clustered.replace("path: old", "path: old, partition_by: [day]");
+    assert_eq!(found(&load(&partitioned)), ["error WR-P009 8:42"]);
+    // The fakes serve JSON by a sink of tables; the real one that is asked here keeps files.
+    assert_eq!(found(&load(&clustered.replace("delta", "json"))), ["error WR-K042 8:31"]);
     check(&[("    pattern: full\n", "    pattern: compact\n", &["error WR-P009 13:5"])]);
 }
 

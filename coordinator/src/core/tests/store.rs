@@ -84,6 +84,8 @@ pub(super) fn records_of(table: &Table) -> Records {
         let back = entry.rollback.iter().map(|of| (Record::Rollback(sink.clone(), of.value.clone()), of.revision));
         let pins = entry.pins.values().map(|pin| (Record::Pin(sink.clone(), pin.value.clone()), pin.revision));
         let told = entry.told.iter().map(|told| (Record::Told(sink.clone(), told.value), told.revision));
+        let spent = entry.spent.iter().map(|spent| (Record::Spent(sink.clone(), spent.value), spent.revision));
+        let told = told.chain(spent);
         records.extend(head.chain(intent).chain(com).chain(back).chain(pins).chain(told));
     }
     records.into_iter().map(|(record, revision)| (record.key(), (record, revision))).collect()

@@ -60,7 +60,7 @@ impl Bench {
         let service = Arc::new(StageService::new(resolver, keys.clone(), clock.clone(), 1));
         let ingest = Ingest::new(connectors.clone(), Hops::new(Some(service), None, None), None);
         let attempts = Arc::new(Attempts::new(
-            (ingest, Compact::new(connectors.clone())),
+            (ingest, Compact::new(connectors.clone(), None)),
             ends.reports,
             2,
             clock,

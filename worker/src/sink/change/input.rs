@@ -7,7 +7,7 @@ use futures::{FutureExt, future::BoxFuture};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use parquet::{
     arrow::{
-        ParquetRecordBatchStreamBuilder,
+        ParquetRecordBatchStreamBuilder, ProjectionMask,
         arrow_reader::ArrowReaderOptions,
         async_reader::{AsyncFileReader, ParquetRecordBatchStream},
     },
@@ -32,18 +32,35 @@ pub(in crate::sink) struct Input {
     bytes: u64,
 }
 
-/// The rows of a file of so many bytes.
-pub(in crate::sink) async fn read(
+/// The rows of a file.
+pub(in crate::sink) type FileRows = ParquetRecordBatchStream<Input>;
+
+/// A file of so many bytes, of which the end alone is read.
+pub(in crate::sink) async fn open(
     storage: &Storage,
     path: &str,
     bytes: u64,
-) -> Result<ParquetRecordBatchStream<Input>> {
+) -> Result<ParquetRecordBatchStreamBuilder<Input>> {
     let location = Path::parse(path).map_err(|cause| elsewhere(path).because(cause))?;
     let input = Input { objects: Arc::clone(storage.objects()), path: location, bytes };
-    ParquetRecordBatchStreamBuilder::new(input)
-        .await
-        .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build())
-        .map_err(|cause| failure(cause, path))
+    let file = ParquetRecordBatchStreamBuilder::new(input).await.map_err(|cause| failure(cause, path))?;
+    Ok(file.with_batch_size(BATCH_ROWS))
+}
+
+/// The rows of a file of so many bytes.
+pub(in crate::sink) async fn read(storage: &Storage, path: &str, bytes: u64) -> Result<FileRows> {
+    open(storage, path, bytes).await?.build().map_err(|cause| failure(cause, path))
+}
+
+/// Those of its columns that are named; a file may lack some.
+pub(in crate::sink) async fn columns(
+    storage: &Storage,
+    (path, bytes): (&str, u64),
+    names: &[String],
+) -> Result<FileRows> {
+    let file = open(storage, path, bytes).await?;
+    let mask = ProjectionMask::columns(file.parquet_schema(), names.iter().map(String::as_str));
+    file.with_projection(mask).build().map_err(|cause| failure(cause, path))
 }
 
 /// What Parquet says about a data file: the storage's trouble, or the file's own.

@@ -106,6 +106,7 @@ mod tests {
             window,
             partition: [("p".to_owned(), Some(partition.to_owned()))].into(),
             stats: Some(serde_json::json!({ "nullCount": { "at": 0 } })),
+            clustered: None,
         };
         Taken { task, file }
     }

@@ -18,7 +18,9 @@ mod plan;
 mod rewrite;
 mod union;
 
-pub(in crate::sink) use input::{failure as read_failure, read as read_file};
+pub(in crate::sink) use input::{
+    FileRows, columns as columns_of_file, failure as read_failure, open as open_file, read as read_file,
+};
 pub(in crate::sink) use merge::Rule;
 pub(in crate::sink) use plan::{Plan, Rewrite, Standing, plan};
 pub(in crate::sink) use rewrite::Rewriter;

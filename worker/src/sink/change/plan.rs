@@ -270,6 +270,7 @@ mod tests {
             window,
             partition: BTreeMap::new(),
             stats: None,
+            clustered: None,
         };
         let (task, token) = (TaskId::from_bytes([1; 16]), Token { epoch: 1, revision: 1 });
         let pipeline: PipelineName = "flights".parse().unwrap();

@@ -200,6 +200,9 @@ fn addition(file: &StagedFile, (data_change, now): (bool, i64)) -> Add {
     if let Some(task) = tag::task_of(&file.path) {
         tags.insert(tag::TASK.to_owned(), Some(task.to_owned()));
     }
+    if let Some(clustering) = file.clustered.as_ref().and_then(tag::write_clustering) {
+        tags.insert(tag::CLUSTERED.to_owned(), Some(clustering));
+    }
     Add {
         path: file.path.clone(),
         partition_values: file.partition.clone().into_iter().collect(),

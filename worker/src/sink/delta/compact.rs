@@ -7,25 +7,31 @@ use std::{
     sync::atomic::AtomicU32,
 };
 
-use windrow_common::{error, intent::IntentBody, manifest::Input, marker::Markers};
+use windrow_common::{compaction::Clustering, error, intent::IntentBody, manifest::Input, marker::Markers};
 
 use super::{
     DeltaSink,
     table::{ActiveFile, Table},
+    tag,
 };
 use crate::{
     error::{Result, WorkerError},
     sink::{
         Next,
         change::without,
-        regroup::{Form, Found, Group, Packed, Packing, Regrouper, Rewrites, Rewritten, gone, pack},
+        regroup::{
+            Form, Found, Group, Packed, Packing, Regrouper, Rewrites, Rewritten, Set, Working, check_clustering, gone,
+            pack,
+        },
     },
-    stage::Attempt,
 };
 
 impl DeltaSink {
     pub(super) async fn worth_rewriting(&self, rule: &Packing) -> Result<Packed> {
         let Some(table) = self.newest().await? else { return Ok(Packed::default()) };
+        if let Some(major) = &rule.major {
+            check_clustering(&without(&table.schema, &table.partition_by), &major.clustering)?;
+        }
         let files = table.files.iter().filter(|(path, file)| is_ours(path, file));
         let found = files.map(|(path, file)| Found {
             path,
@@ -36,6 +42,7 @@ impl DeltaSink {
             window: file.window,
             told_apart: file.told_apart,
             modified: file.modified,
+            clustered: set(path, file.clustered.as_deref()),
         });
         Ok(pack(&self.id, found, rule))
     }
@@ -43,8 +50,7 @@ impl DeltaSink {
     pub(super) async fn regroup(
         &self,
         group: &Group,
-        attempt: &Attempt,
-        read: &(dyn Fn(u64) + Send + Sync),
+        Working { attempt, read, room }: Working<'_>,
     ) -> Result<Rewritten> {
         let Some(table) = self.newest().await? else { return Err(gone("the table")) };
         check_members(&table, group)?;
@@ -56,6 +62,7 @@ impl DeltaSink {
             suffix: "",
             attempt,
             read,
+            room,
             count: AtomicU32::new(0),
         };
         match regrouper.rewrite(group).await {
@@ -98,6 +105,11 @@ impl DeltaSink {
             markers: Markers::default(),
         })
     }
+}
+
+/// Files that one task clustered are a set: where rows of a partition and kin were clustered again, another task did so.
+fn set<'a>(path: &'a str, by: Option<&'a Clustering>) -> Option<Set<'a>> {
+    Some(Set { by: by?, of: tag::task_of(path)? })
 }
 
 /// Whether windrow can rewrite a file: it lies in the table's folder, and all of its rows are rows of the table.

@@ -99,6 +99,7 @@ mod tests {
             deletion_vector: None,
             told_apart: false,
             modified: 0,
+            clustered: None,
         };
         Table {
             version: 3,

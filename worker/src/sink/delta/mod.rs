@@ -35,14 +35,14 @@ use super::{
     Again, Applied, Capabilities, Next, Sink, SinkKind,
     cleaning::{Extent, Object, Stale, Whole, played_ms},
     policy::{Policy, SchemaChanges},
-    regroup::{Group, Packed, Packing, Rewritten},
+    regroup::{Group, Packed, Packing, Rewritten, Working},
     versions::Version,
 };
 use crate::{
     error::{Result, WorkerError},
     mapping::Stored,
     source::ParamError,
-    stage::{Attempt, Layout},
+    stage::Layout,
     storage::Storage,
 };
 
@@ -76,6 +76,7 @@ pub const KIND: SinkKind = SinkKind {
         writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
         partitions: true,
         compaction: true,
+        clustering: true,
         compares: false,
         delivery: "atomic",
     },
@@ -177,8 +178,8 @@ impl Sink for DeltaSink {
         self.worth_rewriting(rule).await
     }
 
-    async fn rewrite(&self, group: &Group, attempt: &Attempt, read: &(dyn Fn(u64) + Send + Sync)) -> Result<Rewritten> {
-        self.regroup(group, attempt, read).await
+    async fn rewrite(&self, group: &Group, working: Working<'_>) -> Result<Rewritten> {
+        self.regroup(group, working).await
     }
 
     async fn replace_files(&self, next: Next) -> Result<IntentBody> {

@@ -11,6 +11,7 @@ use deltalake_core::kernel::{Add, DeletionVectorDescriptor};
 use serde::Deserialize;
 use serde_json::Value;
 use windrow_common::{
+    compaction::Clustering,
     id::SinkId,
     intent::{Committed, Fingerprint},
     window::{Axis, Window},
@@ -52,6 +53,8 @@ pub(super) struct ActiveFile {
     pub(super) told_apart: bool,
     /// When it was written, in milliseconds since 1970.
     pub(super) modified: i64,
+    /// How its rows lie, where windrow has put them in order.
+    pub(super) clustered: Option<Arc<Clustering>>,
 }
 
 /// What a store says about a commit object.
@@ -148,6 +151,7 @@ impl ActiveFile {
             deletion_vector: add.deletion_vector.clone().map(Box::new),
             told_apart: window.is_some() && is_told_apart(add, reading.cursor.as_deref()),
             modified: add.modification_time,
+            clustered: tag(tag::CLUSTERED).and_then(tag::read_clustering).map(Arc::new),
         }
     }
 }

@@ -1,11 +1,27 @@
-//! What a data file's `tags` say about its rows: the stretch of the cursor they lie in, and the task that wrote them.
+//! What a data file's `tags` say about its rows: the stretch of the cursor they lie in, the task that wrote them, and how they were put
+//! in order.
 
-use windrow_common::window::{Axis, Window};
+use windrow_common::{
+    compaction::Clustering,
+    window::{Axis, Window},
+};
 
 /// `<axis>:<start>..<end>`.
 pub(super) const WINDOW: &str = "windrow.window";
 /// The first 16 digits of the task's id.
 pub(super) const TASK: &str = "windrow.task";
+
+/// As a pipeline says it, in JSON.
+pub(super) const CLUSTERED: &str = "windrow.clustered";
+
+pub(super) fn write_clustering(clustering: &Clustering) -> Option<String> {
+    serde_json::to_string(clustering).ok()
+}
+
+/// `None` for what is no tag of ours, or of a later version.
+pub(super) fn read_clustering(text: &str) -> Option<Clustering> {
+    serde_json::from_str(text).ok()
+}
 
 pub(super) fn write(window: &Window) -> String {
     let axis = match window.axis() {
@@ -37,6 +53,8 @@ pub(super) fn task_of(path: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use windrow_common::compaction::Order;
+
     use super::*;
 
     #[test]
@@ -47,6 +65,17 @@ mod tests {
         for foreign in ["", "time", "time:5..5", "day:1..2", "time:a..b", "time:1-2"] {
             assert_eq!(read(foreign), None, "{foreign:?}");
         }
+    }
+
+    #[test]
+    fn an_order_survives_its_tag() {
+        let clustering = Clustering { columns: vec!["a".to_owned(), "b, c".to_owned()], order: Order::Zorder };
+        let tag = write_clustering(&clustering).unwrap();
+        assert_eq!(
+            (tag.as_str(), read_clustering(&tag)),
+            (r#"{"columns":["a","b, c"],"order":"zorder"}"#, Some(clustering))
+        );
+        assert_eq!(read_clustering("a, b"), None);
     }
 
     #[test]

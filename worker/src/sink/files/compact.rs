@@ -24,9 +24,11 @@ use crate::{
     sink::{
         Next,
         change::without,
-        regroup::{Form, Found, Group, Packed, Packing, Regrouper, Retiring, Rewrites, Rewritten, Text, gone, pack},
+        regroup::{
+            Form, Found, Group, Packed, Packing, Regrouper, Retiring, Rewrites, Rewritten, Text, Working, gone, pack,
+        },
     },
-    stage::{Attempt, FileFormat, joined},
+    stage::{FileFormat, joined},
 };
 
 /// Files looked at a time.
@@ -56,6 +58,7 @@ pub(super) async fn worth_rewriting(sink: &FilesSink, rule: &Packing) -> Result<
         window: file.known_window(),
         told_apart: file.told_apart,
         modified: file.since,
+        clustered: None,
     });
     Ok(pack(&sink.settings.id, own.chain(others.iter().map(Other::found)), rule))
 }
@@ -63,8 +66,7 @@ pub(super) async fn worth_rewriting(sink: &FilesSink, rule: &Packing) -> Result<
 pub(super) async fn rewrite(
     sink: &FilesSink,
     group: &Group,
-    attempt: &Attempt,
-    read: &(dyn Fn(u64) + Send + Sync),
+    Working { attempt, read, room }: Working<'_>,
 ) -> Result<Rewritten> {
     let inputs = group.inputs();
     let state = sink.log.refresh().await?;
@@ -76,6 +78,7 @@ pub(super) async fn rewrite(
         suffix: SUFFIX,
         attempt,
         read,
+        room,
         count: AtomicU32::new(0),
     };
     match regrouper.rewrite(group).await {

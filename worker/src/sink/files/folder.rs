@@ -49,6 +49,7 @@ impl Other {
             window: None,
             told_apart: false,
             modified: self.modified,
+            clustered: None,
         }
     }
 }

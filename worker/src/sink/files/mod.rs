@@ -35,14 +35,14 @@ use super::{
     cleaning::{Cleaning, Extent, Stale, Whole, played_ms},
     expose::Expose,
     policy::{Policy, SchemaChanges},
-    regroup::{Group, Packed, Packing, Rewritten},
+    regroup::{Group, Packed, Packing, Rewritten, Working},
     versions::Version,
 };
 use crate::{
     error::Result,
     mapping::Stored,
     source::ParamError,
-    stage::{Attempt, FileFormat, Layout},
+    stage::{FileFormat, Layout},
     storage::Storage,
 };
 
@@ -73,6 +73,7 @@ pub const KIND: SinkKind = SinkKind {
         writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll],
         partitions: true,
         compaction: true,
+        clustering: false,
         compares: false,
         delivery: "idempotent",
     },
@@ -249,9 +250,9 @@ impl Sink for FilesSink {
         compact::worth_rewriting(self, rule).await
     }
 
-    async fn rewrite(&self, group: &Group, attempt: &Attempt, read: &(dyn Fn(u64) + Send + Sync)) -> Result<Rewritten> {
+    async fn rewrite(&self, group: &Group, working: Working<'_>) -> Result<Rewritten> {
         self.storage.check_conditional_writes().await?;
-        compact::rewrite(self, group, attempt, read).await
+        compact::rewrite(self, group, working).await
     }
 
     async fn replace_files(&self, next: Next) -> Result<IntentBody> {

@@ -83,6 +83,7 @@ pub const KIND: SinkKind = SinkKind {
         writes: &[WriteMode::Append, WriteMode::ReplaceWindow, WriteMode::ReplaceAll, WriteMode::Upsert],
         partitions: false,
         compaction: false,
+        clustering: false,
         compares: true,
         delivery: "atomic",
     },

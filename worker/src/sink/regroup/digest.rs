@@ -28,6 +28,13 @@ pub(super) struct Seen {
     pub(super) sum: u128,
 }
 
+impl Seen {
+    /// Both together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { rows: self.rows + other.rows, sum: self.sum.wrapping_add(other.sum) }
+    }
+}
+
 impl RowDigest {
     /// All batches have the same columns in the same order.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use windrow_common::{
-    compaction::GroupRef,
+    compaction::{Clustering, GroupRef},
     error,
     id::SinkId,
     manifest::{Digest, Input},
@@ -23,9 +23,21 @@ use crate::{
 pub struct Group {
     pub sink: SinkId,
     pub bins: Vec<Bin>,
+    /// Each bin becomes as many files as its size asks for, and not one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub major: Option<Major>,
 }
 
-/// Files that become one.
+/// What a major rewrite does with the rows of each bin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Major {
+    /// Without columns rows stay in the order of their files.
+    pub clustering: Clustering,
+    /// Bytes each file is to reach.
+    pub target: u64,
+}
+
+/// Files that become one, or as many as their size asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bin {
     /// Partition columns and their values as text; `None` is null.
@@ -50,7 +62,23 @@ pub struct Member {
     pub version: Option<String>,
 }
 
+impl Major {
+    /// How many files become of a bin.
+    pub(super) fn makes(&self, bin: &Bin) -> u64 {
+        ((bin.bytes() + self.target / 2) / self.target.max(1)).max(1)
+    }
+
+    /// Whether files get another size.
+    pub(super) fn changes(&self, bin: &Bin) -> bool {
+        bin.files.len() > 1 || self.makes(bin) > 1
+    }
+}
+
 impl Bin {
+    pub(super) fn bytes(&self) -> u64 {
+        self.files.iter().map(|member| member.bytes).sum()
+    }
+
     /// The stretch its rows are said to lie in.
     pub(super) fn told_window(&self) -> Window {
         self.window.unwrap_or_else(everywhere)
@@ -75,11 +103,12 @@ impl Group {
     /// What a manifest says was read for it, file by file.
     pub fn inputs(&self) -> Vec<Input> {
         let of_bin = |(number, bin): (u32, &Bin)| {
+            let into = self.major.is_none().then_some(number);
             let input = move |member: &Member| Input {
                 name: member.path.clone(),
                 bytes: member.bytes,
                 version: member.version.clone(),
-                into: Some(number),
+                into,
             };
             bin.files.iter().map(input).collect::<Vec<_>>()
         };
@@ -92,9 +121,10 @@ impl Group {
             sha256,
             files: self.members().count() as u64,
             bytes: self.bytes(),
-            makes: self.bins.len() as u64,
+            makes: self.bins.iter().map(|bin| self.major.as_ref().map_or(1, |major| major.makes(bin))).sum(),
             window: self.window(),
             place: self.place(),
+            major: self.major.as_ref().map(|major| major.clustering.clone()),
         }
     }
 

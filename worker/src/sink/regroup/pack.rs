@@ -4,27 +4,30 @@
 //! more than twice as large as all the others together waits until they have grown, and each row is rewritten a number of times that grows with the
 //! logarithm of the file it ends in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use windrow_common::{
-    compaction::FileLayout,
+    compaction::{Clustering, FileLayout},
     id::SinkId,
     window::{Axis, Window},
 };
 
-use super::group::{Bin, Group, Member, join};
+use super::{
+    group::{Bin, Group, Major, Member, join},
+    major::{self, MajorRule},
+};
 
 /// A group that has come to so many bytes is full: one task reads about so much.
 const GROUP_BYTES: u64 = 256 << 20;
 /// Most files of a group.
-const GROUP_FILES: usize = 1_000;
+pub(super) const GROUP_FILES: usize = 1_000;
 /// Most files made by one task.
 const GROUP_BINS: usize = 64;
 /// Most groups of one answer; it has to fit a message.
 const MOST_GROUPS: usize = 100;
 
 /// What makes files worth rewriting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Packing {
     /// Bytes a rewritten file is to reach.
     pub target: u64,
@@ -36,6 +39,10 @@ pub struct Packing {
     pub stale_before: i64,
     /// Rows of different windows have to be told apart later.
     pub windows_are_replaced: bool,
+    /// Paths of files that are rewritten already.
+    pub busy: BTreeSet<String>,
+    /// Large files are rewritten, too.
+    pub major: Option<MajorRule>,
 }
 
 /// A file that is part of the table.
@@ -52,6 +59,16 @@ pub(in crate::sink) struct Found<'a> {
     pub(in crate::sink) told_apart: bool,
     /// When it was written, in milliseconds since 1970.
     pub(in crate::sink) modified: i64,
+    /// What a rewrite made of it, if one did.
+    pub(in crate::sink) clustered: Option<Set<'a>>,
+}
+
+/// Files that were clustered together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::sink) struct Set<'a> {
+    pub(in crate::sink) by: &'a Clustering,
+    /// What tells this set from others.
+    pub(in crate::sink) of: &'a str,
 }
 
 /// What a look at a table came to.
@@ -73,7 +90,7 @@ enum Kin {
     Apart(Window),
 }
 
-/// Gathers small files into bins up to the target, and bins into groups.
+/// Gathers small files into bins up to the target, or all files of a kin whose rows are to be clustered; and bins into groups.
 pub(in crate::sink) fn pack<'a>(sink: &SinkId, files: impl Iterator<Item = Found<'a>>, rule: &Packing) -> Packed {
     let mut layout = FileLayout::default();
     let mut partitions: BTreeMap<_, (u64, BTreeMap<Kin, Vec<Found<'a>>>)> = BTreeMap::new();
@@ -82,16 +99,42 @@ pub(in crate::sink) fn pack<'a>(sink: &SinkId, files: impl Iterator<Item = Found
         layout.bytes += file.bytes;
         let (count, kins) = partitions.entry(file.partition).or_default();
         *count += 1;
-        if file.bytes < rule.small_below {
-            layout.small_files += 1;
+        layout.small_files += u64::from(rule.is_small(&file));
+        if (rule.is_small(&file) || rule.major.is_some()) && !rule.busy.contains(file.path) {
             kins.entry(kin(&file, rule)).or_default().push(file);
         }
     }
     layout.partitions = partitions.len() as u64;
     layout.most_in_partition = partitions.values().map(|(count, _)| *count).max().unwrap_or(0);
-    let kins = partitions.into_values().flat_map(|(_, kins)| kins.into_values());
-    let bins = kins.flat_map(|kin| bins(kin, rule));
-    Packed { layout, groups: groups(sink, bins) }
+    let (mut minor, mut major) = (Vec::new(), Vec::new());
+    for files in partitions.into_values().flat_map(|(_, kins)| kins.into_values()) {
+        match rule.major.as_ref().and_then(|wanted| major::due(&files, wanted, rule)) {
+            Some(bins) => major.extend(bins),
+            None => minor.extend(bins(files, rule)),
+        }
+    }
+    let mut all = groups(sink, minor, (None, GROUP_BYTES));
+    if let Some(wanted) = &rule.major {
+        all.extend(groups(sink, major, (Some(wanted.does(rule.target)), wanted.most)));
+    }
+    all.truncate(MOST_GROUPS);
+    Packed { layout, groups: all }
+}
+
+impl Packing {
+    fn is_small(&self, file: &Found<'_>) -> bool {
+        file.bytes < self.small_below
+    }
+
+    /// Whether a file has waited for others long enough.
+    pub(super) fn is_stale(&self, file: &Found<'_>) -> bool {
+        file.modified < self.stale_before
+    }
+
+    /// Whether a file may be merged with others as it is: clustered ones would lose their order.
+    fn may_be_merged(&self, file: &Found<'_>) -> bool {
+        self.is_small(file) && !self.major.as_ref().is_some_and(|major| major.is_done(file))
+    }
 }
 
 fn kin(file: &Found<'_>, rule: &Packing) -> Kin {
@@ -106,7 +149,8 @@ fn kin(file: &Found<'_>, rule: &Packing) -> Kin {
 
 /// The bins worth making of files of one kin.
 fn bins(mut files: Vec<Found<'_>>, rule: &Packing) -> Vec<Bin> {
-    let is_stale = |file: &Found<'_>| file.modified < rule.stale_before;
+    files.retain(|file| rule.may_be_merged(file));
+    let is_stale = |file: &Found<'_>| rule.is_stale(file);
     let stale = files.iter().any(is_stale);
     if !stale {
         leave_large(&mut files);
@@ -116,11 +160,21 @@ fn bins(mut files: Vec<Found<'_>>, rule: &Packing) -> Vec<Bin> {
     }
     // Neighbours in time become neighbours in a file.
     files.sort_by(|a, b| order(a).cmp(&order(b)));
-    let mut cut: Vec<Vec<Found<'_>>> = Vec::new();
+    let worth = |bin: &Vec<Found<'_>>| {
+        let bytes: u64 = bin.iter().map(|file| file.bytes).sum();
+        bin.len() > 1 && (bin.len() >= rule.min_files || bytes >= rule.small_below || bin.iter().any(is_stale))
+    };
+    let cut = cut(files, |_, bytes| bytes <= rule.target);
+    cut.into_iter().filter(worth).filter_map(|bin| bin_of(&bin)).collect()
+}
+
+/// One file after the other, into one bin for as long as it fits with so many bytes.
+pub(super) fn cut<'a>(files: Vec<Found<'a>>, fits: impl Fn(&[Found<'a>], u64) -> bool) -> Vec<Vec<Found<'a>>> {
+    let mut cut: Vec<Vec<Found<'a>>> = Vec::new();
     let mut bytes = 0;
     for file in files {
         match cut.last_mut() {
-            Some(bin) if bytes + file.bytes <= rule.target => {
+            Some(bin) if fits(bin, bytes + file.bytes) => {
                 bytes += file.bytes;
                 bin.push(file);
             }
@@ -130,11 +184,7 @@ fn bins(mut files: Vec<Found<'_>>, rule: &Packing) -> Vec<Bin> {
             }
         }
     }
-    let worth = |bin: &Vec<Found<'_>>| {
-        let bytes: u64 = bin.iter().map(|file| file.bytes).sum();
-        bin.len() > 1 && (bin.len() >= rule.min_files || bytes >= rule.small_below || bin.iter().any(is_stale))
-    };
-    cut.into_iter().filter(worth).filter_map(|bin| bin_of(&bin)).collect()
+    cut
 }
 
 /// Leaves out the largest for as long as it is more than twice as large as the others together.
@@ -150,11 +200,11 @@ fn leave_large(files: &mut Vec<Found<'_>>) {
     }
 }
 
-fn order<'a>(file: &'a Found<'_>) -> (Option<Window>, &'a str) {
+pub(super) fn order<'a>(file: &'a Found<'_>) -> (Option<Window>, &'a str) {
     (file.window, file.path)
 }
 
-fn bin_of(files: &[Found<'_>]) -> Option<Bin> {
+pub(super) fn bin_of(files: &[Found<'_>]) -> Option<Bin> {
     let first = files.first()?;
     let window = match first.window {
         None => None,
@@ -169,14 +219,14 @@ fn bin_of(files: &[Found<'_>]) -> Option<Bin> {
     Some(Bin { partition: first.partition.clone(), window, files: files.iter().map(member).collect() })
 }
 
-/// Bins one after the other, until a group is full.
-fn groups(sink: &SinkId, bins: impl Iterator<Item = Bin>) -> Vec<Group> {
+/// Bins one after the other, until a group has come to so many bytes; those worth most first.
+fn groups(sink: &SinkId, bins: Vec<Bin>, (major, most): (Option<Major>, u64)) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let (mut bytes, mut files) = (0_u64, 0_usize);
     for bin in bins {
-        let size: u64 = bin.files.iter().map(|member| member.bytes).sum();
+        let size = bin.bytes();
         let fits = |group: &Group| {
-            bytes + size <= GROUP_BYTES && files + bin.files.len() <= GROUP_FILES && group.bins.len() < GROUP_BINS
+            bytes + size <= most && files + bin.files.len() <= GROUP_FILES && group.bins.len() < GROUP_BINS
         };
         match groups.last_mut().filter(|group| fits(group)) {
             Some(group) => {
@@ -185,13 +235,12 @@ fn groups(sink: &SinkId, bins: impl Iterator<Item = Bin>) -> Vec<Group> {
             }
             None => {
                 (bytes, files) = (size, bin.files.len());
-                groups.push(Group { sink: sink.clone(), bins: vec![bin] });
+                groups.push(Group { sink: sink.clone(), bins: vec![bin], major: major.clone() });
             }
         }
     }
     let gain = |group: &Group| (group.members().count() - group.bins.len()) as f64 / group.bytes().max(1) as f64;
     groups.sort_by(|a, b| gain(b).total_cmp(&gain(a)));
-    groups.truncate(MOST_GROUPS);
     groups
 }
 
@@ -202,8 +251,15 @@ mod tests {
 
     use super::*;
 
-    const RULE: Packing =
-        Packing { target: 100, small_below: 50, min_files: 3, stale_before: 0, windows_are_replaced: true };
+    const RULE: Packing = Packing {
+        target: 100,
+        small_below: 50,
+        min_files: 3,
+        stale_before: 0,
+        windows_are_replaced: true,
+        busy: BTreeSet::new(),
+        major: None,
+    };
 
     fn time(start: i64, end: i64) -> Window {
         Window::new(Axis::Time, start, end).unwrap()
@@ -224,6 +280,7 @@ mod tests {
             window: file.2,
             told_apart: file.3,
             modified: file.5,
+            clustered: None,
         });
         let packed = pack(&"lake".parse().unwrap(), found, &rule);
         let paths = |bin: &Bin| bin.files.iter().map(|file| file.path.clone()).collect();
@@ -241,6 +298,36 @@ mod tests {
         assert_eq!(packed(&files, RULE), [["a", "b", "c"]]);
         let two = [told("a", 30, 0), told("b", 30, 1)];
         assert!(packed(&two, RULE).is_empty(), "two are too few");
+        let busy = Packing { busy: ["a".to_owned()].into(), ..RULE };
+        assert_eq!(packed(&files, busy), [["b", "c", "d"]], "what another group rewrites is left to it");
+    }
+
+    /// Where rows are clustered, small files that are not yet become one until there are enough of them.
+    #[test]
+    fn small_files_are_merged_while_they_wait_to_be_clustered() {
+        let partition = BTreeMap::new();
+        let clustering = Clustering { columns: vec!["a".to_owned()], ..Clustering::default() };
+        let rule =
+            Packing { major: Some(MajorRule { clustering: clustering.clone(), asked: false, most: 1_000 }), ..RULE };
+        let file = |path, bytes, set| Found {
+            path,
+            bytes,
+            rows: None,
+            version: None,
+            partition: &partition,
+            window: None,
+            told_apart: false,
+            modified: 1,
+            clustered: set,
+        };
+        let set = Some(Set { by: &clustering, of: "s" });
+        let few =
+            [file("s1", 90, set), file("s2", 40, set), file("x", 20, None), file("y", 20, None), file("z", 20, None)];
+        let packed = |files: &[Found<'_>]| pack(&"lake".parse().unwrap(), files.iter().cloned(), &rule).groups;
+        let found = packed(&few);
+        assert_eq!((found.len(), found[0].major.is_some(), found[0].members().count()), (1, false, 3));
+        let found = packed(&[few.as_slice(), &[file("big", 80, None)]].concat());
+        assert_eq!((found.len(), found[0].major.is_some(), found[0].members().count()), (1, true, 6));
     }
 
     /// Proves CO14.
@@ -298,6 +385,7 @@ mod tests {
             window: None,
             told_apart: false,
             modified: 1,
+            clustered: None,
         });
         let packed = pack(&"lake".parse().unwrap(), found, &rule);
         assert!(packed.groups.len() >= 5_000 / 256, "{}", packed.groups.len());
@@ -326,6 +414,7 @@ mod tests {
                 window: (*hour > 0).then(|| time(*hour, hour + 1)),
                 told_apart: *told_apart,
                 modified: *modified,
+                clustered: None,
             }).collect();
             let rule = Packing { stale_before, ..RULE };
             let packed = pack(&"lake".parse().unwrap(), found.iter().cloned(), &rule);

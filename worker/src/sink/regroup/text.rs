@@ -99,6 +99,7 @@ pub(super) async fn join(regrouper: &Regrouper<'_>, bin: &Bin, text: Text) -> Re
         window: bin.told_window(),
         partition: bin.partition.clone(),
         stats: None,
+        clustered: None,
     })
 }
 

@@ -6,16 +6,17 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use arrow_array::{RecordBatch, new_null_array};
-use arrow_cast::{CastOptions, cast_with_options};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::SchemaRef;
 use futures::TryStreamExt;
 use windrow_common::{error, manifest::StagedFile};
 
 use super::{
+    clustered::{self, How},
     columns,
     digest::{RowDigest, Seen},
     group::{Bin, Group},
+    rows::{Rows, shape},
+    sort::Room,
     text::{self, Text},
 };
 use crate::{
@@ -41,6 +42,7 @@ pub(in crate::sink) struct Regrouper<'a> {
     pub(in crate::sink) attempt: &'a Attempt,
     /// Is told of rows that were read.
     pub(in crate::sink) read: &'a (dyn Fn(u64) + Send + Sync),
+    pub(in crate::sink) room: &'a Room,
     /// Files named so far.
     pub(in crate::sink) count: AtomicU32,
 }
@@ -56,11 +58,18 @@ pub(in crate::sink) enum Form {
 }
 
 impl Regrouper<'_> {
-    /// Writes a file for each bin. Nobody sees them, and they hold the rows of the group's files, each as often as those do.
+    /// Writes a file for each bin, or several if it is a major rewrite. Nobody sees them, and they hold the rows of the group's files,
+    /// each as often as those do.
     pub(in crate::sink) async fn rewrite(&self, group: &Group) -> Result<Vec<StagedFile>> {
         let mut files = Vec::with_capacity(group.bins.len());
         for bin in &group.bins {
-            files.push(self.one(bin).await?);
+            match (&group.major, &self.form) {
+                (None, _) => files.push(self.one(bin).await?),
+                (Some(major), Form::Table(schema)) => {
+                    files.extend(clustered::write(self, bin, How { schema, major, room: self.room }).await?);
+                }
+                (Some(_), Form::Parquet | Form::Text(_)) => return Err(not_clustered()),
+            }
         }
         Ok(files)
     }
@@ -85,24 +94,12 @@ impl Regrouper<'_> {
 
     async fn parquet(&self, bin: &Bin, schema: &SchemaRef) -> Result<StagedFile> {
         let mut output = self.create(bin, schema)?;
-        let mut digest = RowDigest::default();
-        for member in &bin.files {
-            let before = digest.seen().rows;
-            let mut batches = read_file(self.storage, &member.path, member.bytes).await?;
-            while let Some(batch) = batches.try_next().await.map_err(|cause| read_failure(cause, &member.path))? {
-                let batch = shape(&batch, schema, &member.path)?;
-                digest.add(&batch)?;
-                output.write(&batch).await?;
-                (self.read)(batch.num_rows() as u64);
-            }
-            let found = digest.seen().rows - before;
-            if member.rows.is_some_and(|rows| rows != found) {
-                let message = format!("a file holds {found} rows, and the table says {:?}", member.rows.unwrap_or(0));
-                return Err(differs(message, &member.path));
-            }
+        let mut rows = Rows::new(self, bin, schema);
+        while let Some(batch) = rows.next().await? {
+            output.write(&batch).await?;
         }
         let staged = output.finish(bin.told_window()).await?;
-        let (read, written) = (digest.seen(), self.again(&staged, schema).await?);
+        let (read, written) = (rows.seen(), self.again(&staged, schema).await?);
         match read == written {
             true => Ok(staged),
             false => {
@@ -112,7 +109,7 @@ impl Regrouper<'_> {
     }
 
     /// What a reader finds in a file.
-    async fn again(&self, staged: &StagedFile, schema: &SchemaRef) -> Result<Seen> {
+    pub(super) async fn again(&self, staged: &StagedFile, schema: &SchemaRef) -> Result<Seen> {
         let mut digest = RowDigest::default();
         let mut batches = read_file(self.storage, &staged.path, staged.bytes).await?;
         while let Some(batch) = batches.try_next().await.map_err(|cause| read_failure(cause, &staged.path))? {
@@ -121,7 +118,7 @@ impl Regrouper<'_> {
         Ok(digest.seen())
     }
 
-    fn create(&self, bin: &Bin, schema: &SchemaRef) -> Result<OpenFile> {
+    pub(super) fn create(&self, bin: &Bin, schema: &SchemaRef) -> Result<OpenFile> {
         let plan = FilePlan {
             path: self.place(bin, "parquet")?,
             partition: bin.partition.clone(),
@@ -146,24 +143,10 @@ impl Regrouper<'_> {
     }
 }
 
-/// The rows in the table's types and order; columns the file lacks are null. A value that has no place in its column's type
-/// is an error and never a null.
-fn shape(batch: &RecordBatch, schema: &SchemaRef, path: &str) -> Result<RecordBatch> {
-    let strict = CastOptions { safe: false, ..CastOptions::default() };
-    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
-        Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
-        Some(column) => cast_with_options(column, field.data_type(), &strict),
-        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
-    });
-    columns
-        .collect::<Result<Vec<_>, ArrowError>>()
-        .and_then(|columns| RecordBatch::try_new(schema.clone(), columns))
-        .map_err(|cause| {
-            WorkerError::never(error::COMPACTION_UNSUPPORTED, "a data file does not have the table's columns")
-                .at(path.to_owned())
-                .fix("rewrite that file by the engine that wrote it, or leave its partition alone")
-                .because(cause)
-        })
+/// Rows of files that no log tells the order of.
+pub(crate) fn not_clustered() -> WorkerError {
+    WorkerError::never(error::COMPACTION_UNSUPPORTED, "the files of this sink cannot be clustered")
+        .fix("remove `cluster_by`, and leave out `--major`; or write a Delta table")
 }
 
 pub(super) fn differs(message: String, path: &str) -> WorkerError {

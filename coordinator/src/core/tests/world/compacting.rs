@@ -127,5 +127,5 @@ impl World {
 }
 
 fn told(sha256: Digest, files: usize) -> GroupRef {
-    GroupRef { sha256, files: files as u64, bytes: 100, makes: 1, window: None, place: String::new() }
+    GroupRef { sha256, files: files as u64, bytes: 100, makes: 1, window: None, place: String::new(), major: None }
 }

@@ -1,18 +1,28 @@
 //! Small files that become few large ones, beside everything else that may happen to a table. What a reader that is not ours
 //! finds is compared row by row.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use windrow_common::error;
+use windrow_common::{error, quantity::ByteSize};
 
 use super::*;
 use crate::sink::{
     Refusal,
-    regroup::{Bin, Group, Packing},
+    regroup::{Bin, Group, Packing, Room, Working},
 };
 
-pub(super) const RULE: Packing =
-    Packing { target: 1 << 20, small_below: 1 << 19, min_files: 2, stale_before: 0, windows_are_replaced: true };
+pub(super) const RULE: Packing = Packing {
+    target: 1 << 20,
+    small_below: 1 << 19,
+    min_files: 2,
+    stale_before: 0,
+    windows_are_replaced: true,
+    busy: BTreeSet::new(),
+    major: None,
+};
 
 fn rows(hour: i64, count: i64) -> Vec<Row> {
     (0..count).map(|id| (Some(10 * hour + id % 10), 100 * hour + id, if id % 2 == 0 { "a" } else { "b" })).collect()
@@ -35,6 +45,11 @@ pub(super) async fn groups(sink: &DeltaSink, rule: Packing) -> Vec<Group> {
     sink.small_files(&rule).await.unwrap().groups
 }
 
+/// As much as a small worker has.
+fn room() -> Room {
+    Room { memory: ByteSize(8 << 20), spill: None }
+}
+
 /// A group rewritten as a worker would, in the name of a task of that number.
 pub(super) async fn rewritten(sink: &DeltaSink, group: &Group, number: u8) -> Result<(IntentTask, Manifest)> {
     let (task, token) = (TaskId::from_bytes([number; 16]), Token { epoch: 1, revision: 900 + i64::from(number) });
@@ -43,7 +58,7 @@ pub(super) async fn rewritten(sink: &DeltaSink, group: &Group, number: u8) -> Re
     let count = |rows: u64| {
         read.fetch_add(rows, Ordering::Relaxed);
     };
-    let done = sink.rewrite(group, &attempt, &count).await?;
+    let done = sink.rewrite(group, Working { attempt: &attempt, read: &count, room: &room() }).await?;
     let counts = Counts { rows_read: read.load(Ordering::Relaxed), ..Counts::default() };
     let reference = ManifestRef { path: format!("_windrow/{task}"), sha256: Digest([1; 32]), counts, proof: None };
     let pipeline: windrow_common::id::PipelineName = "flights".parse().unwrap();
@@ -67,14 +82,14 @@ pub(super) async fn rewritten(sink: &DeltaSink, group: &Group, number: u8) -> Re
     Ok((intent, manifest))
 }
 
-async fn replacing(sink: &DeltaSink, seq: Seq, tasks: Vec<(IntentTask, Manifest)>) -> Result<Recorded> {
+pub(super) async fn replacing(sink: &DeltaSink, seq: Seq, tasks: Vec<(IntentTask, Manifest)>) -> Result<Recorded> {
     let body = sink.replace_files(Next { seq, previous: None, previous_aborted: false, tasks }).await?;
     let digest = Digest(Sha256::digest(serde_json::to_vec(&body).unwrap()).into());
     Ok(Recorded { body, digest })
 }
 
 /// Everything worth it is rewritten and committed.
-async fn compact(world: &World, seq: Seq, rule: Packing) -> Recorded {
+pub(super) async fn compact(world: &World, seq: Seq, rule: Packing) -> Recorded {
     let sink = world.sink();
     let mut tasks = Vec::new();
     for (number, group) in (0..).zip(&groups(&sink, rule).await) {
@@ -86,7 +101,7 @@ async fn compact(world: &World, seq: Seq, rule: Packing) -> Recorded {
 }
 
 /// The lines of a commit.
-fn commit(world: &World, version: u64) -> Vec<serde_json::Value> {
+pub(super) fn commit(world: &World, version: u64) -> Vec<serde_json::Value> {
     let path = world.folder.path().join(format!("_delta_log/{version:020}.json"));
     std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

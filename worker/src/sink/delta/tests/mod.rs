@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod cleaning;
+mod clustering;
 mod commits;
 mod compacting;
 mod evolving;

@@ -3,20 +3,27 @@
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use serde_json::Value;
-use windrow_common::error;
+use windrow_common::{error, quantity::ByteSize};
 
 use super::*;
 use crate::{
     sink::{
         Refusal,
         cleaning::Extent,
-        regroup::{Group, Packing, Rewrites},
+        regroup::{Group, Packing, Rewrites, Room, Working},
     },
     sweep::{self, LiveSet},
 };
 
-const RULE: Packing =
-    Packing { target: 1 << 20, small_below: 1 << 19, min_files: 2, stale_before: 0, windows_are_replaced: true };
+const RULE: Packing = Packing {
+    target: 1 << 20,
+    small_below: 1 << 19,
+    min_files: 2,
+    stale_before: 0,
+    windows_are_replaced: true,
+    busy: BTreeSet::new(),
+    major: None,
+};
 const DAY: i64 = 86_400_000;
 
 /// A folder that others fill.
@@ -30,11 +37,16 @@ async fn groups(sink: &FilesSink, rule: Packing) -> Vec<Group> {
     sink.small_files(&rule).await.unwrap().groups
 }
 
+/// As much as a small worker has.
+fn room() -> Room {
+    Room { memory: ByteSize(8 << 20), spill: None }
+}
+
 /// A group rewritten as a worker would, in the name of a task of that number.
 async fn rewritten(sink: &FilesSink, group: &Group, number: u8) -> Result<(IntentTask, Manifest)> {
     let (task, token) = (TaskId::from_bytes([number; 16]), Token { epoch: 1, revision: 900 + i64::from(number) });
     let attempt = Attempt { task, token, window: Window::version(0) };
-    let done = sink.rewrite(group, &attempt, &|_| {}).await?;
+    let done = sink.rewrite(group, Working { attempt: &attempt, read: &|_| {}, room: &room() }).await?;
     let manifest = Manifest {
         task,
         token,
