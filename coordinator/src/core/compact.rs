@@ -15,7 +15,7 @@ use windrow_common::{
     id::{PipelineName, SinkId, TaskId, WorkerId},
     manifest::WriteMode,
     pipeline::Pipeline,
-    task::{Failure, Lane, Part, Task, TaskPhase},
+    task::{Failure, Lane, Part, Task, TaskPhase, TaskState},
     window::{Axis, Window},
 };
 
