@@ -80,7 +80,7 @@ fn what_makes_no_sense_is_found_where_it_stands() {
     let partitioned = clustered.replace("path: old", "path: old, partition_by: [day]");
     assert_eq!(found(&load(&partitioned)), ["error WR-P009 8:42"]);
     // The fakes serve JSON by a sink of tables; the real one that is asked here keeps files.
-    assert_eq!(found(&load(&clustered.replace("delta", "json"))), ["error WR-K042 8:31"]);
+    assert_eq!(found(&load(&clustered.replace("delta", "json"))), ["error WR-K042 8:19"]);
     check(&[("    pattern: full\n", "    pattern: compact\n", &["error WR-P009 13:5"])]);
 }
 
