@@ -80,7 +80,8 @@ def to_read():
     seq, files = 0, {}
     for entry in log():
         seq = entry["seq"]
-        files = {path: places for path, places in files.items() if path not in entry["remove"]}
+        gone = {*entry["remove"], *(file["path"] for file in entry.get("retire", []))}
+        files = {path: places for path, places in files.items() if path not in gone}
         files |= {file["path"]: [file["path"], file["staged"]] for file in entry["add"]}
     return seq, list(files.values())
 

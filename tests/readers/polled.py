@@ -81,7 +81,7 @@ class Seen:
         self.faults = []
 
     def poll(self):
-        duck = duckdb.connect()
+        duck = duckdb.connect(config={"threads": 1})
         ways = [by_log] if FORMAT == "parquet" else [by_delta_rs, by_duckdb]
         for way in itertools.cycle(ways):
             try:

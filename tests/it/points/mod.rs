@@ -150,17 +150,18 @@ connections:
     fn betray(&self) {
         match &self.postgres {
             Some(postgres) => drop(postgres.psql("DELETE FROM rows WHERE id = 7").unwrap()),
-            None => remove_a_file(&self.path().join("rows")),
+            None => remove_files(&self.path().join("rows")),
         }
     }
 }
 
-/// Of those that readers are shown.
-fn remove_a_file(folder: &Path) {
+/// Those that are shown, and what they were staged as.
+fn remove_files(folder: &Path) {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     for file in files.filter(|path| path.extension().is_some_and(|extension| extension == "parquet")) {
         fs::remove_file(file).unwrap();
     }
+    let _ = fs::remove_dir_all(folder.join("_windrow/stage"));
 }
 
 /// A full load and its rollback.
