@@ -111,6 +111,16 @@ pub struct Counts {
     pub rows_deleted: u64,
 }
 
+/// What a source was proven to hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Digest", into = "Digest")]
+pub struct Proof {
+    /// Of all of it.
+    pub whole: Digest,
+    /// Of each window of a run, in their order; empty for one window. The ledger alone has them.
+    pub windows: Vec<Digest>,
+}
+
 /// Where a manifest lies and what it must hash to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestRef {
@@ -118,9 +128,21 @@ pub struct ManifestRef {
     pub path: String,
     pub sha256: Digest,
     pub counts: Counts,
-    /// The digest of what the source was proven to hold for it; later the source is held against it.
+    /// What the source was proven to hold for it; later the source is held against it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proof: Option<Digest>,
+    pub proof: Option<Proof>,
+}
+
+impl From<Digest> for Proof {
+    fn from(whole: Digest) -> Self {
+        Self { whole, windows: Vec::new() }
+    }
+}
+
+impl From<Proof> for Digest {
+    fn from(proof: Proof) -> Self {
+        proof.whole
+    }
 }
 
 fn is_zero(count: &u64) -> bool {

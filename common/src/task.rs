@@ -27,7 +27,7 @@ use crate::{
     closed::Declared,
     compaction::GroupRef,
     id::{BackfillId, PipelineName, SinkId, TaskId, WorkerId},
-    manifest::{Digest, ManifestRef},
+    manifest::{Digest, ManifestRef, Proof},
     window::Window,
 };
 
@@ -50,8 +50,8 @@ pub struct Task {
     /// 0 for the first time a window is moved; one more for each time it is moved again.
     pub revision: u32,
     pub lane: Lane,
-    /// Of a recount: what the source was proven to hold when the window was loaded.
-    pub proof: Option<Digest>,
+    /// Of a recount: what the source was proven to hold when the windows were loaded.
+    pub proof: Option<Proof>,
     /// Of a recount of a window that is closed, and of a load of what came late to it: the manifest it was loaded with.
     pub loaded: Option<Digest>,
     /// Whoever has declared its window complete: nothing is read for it.
@@ -283,7 +283,8 @@ impl Task {
         starts.zip(ends).filter_map(|(from, to)| Window::new(self.window.axis(), from, to).ok()).collect()
     }
 
-    fn inner_bounds(&self) -> Vec<i64> {
+    /// The starts of the windows behind the first.
+    pub fn inner_bounds(&self) -> Vec<i64> {
         let (start, end) = (self.window.start(), self.window.end());
         match &self.seams {
             Seams::None => Vec::new(),

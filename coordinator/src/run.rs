@@ -66,6 +66,11 @@ pub async fn run(
 ) {
     let keys = Keys::of_cluster(&config.cluster);
     let mut config = config;
+    if config.timing.claims_are_orphans
+        && let Err(error) = leader::vacate(&store, &keys).await
+    {
+        warn!(%error, "waits until the lease of a leader that is gone runs out");
+    }
     while !shutdown.has_begun() {
         let context = (&standing.leader, &shutdown);
         match leader::campaign(&store, &keys, &config.address, &clock, context).await {

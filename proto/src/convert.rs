@@ -10,7 +10,7 @@ use windrow_common::{
     compaction::{Clustering, FileLayout, GroupRef, Order},
     guard::{Guard, Percent},
     id::{InvalidName, TaskId},
-    manifest::{Counts, Digest, ManifestRef},
+    manifest::{Counts, Digest, ManifestRef, Proof},
     pin,
     task::{Failure, Retry},
     window::{Axis, EmptyWindow, Window},
@@ -65,6 +65,18 @@ pub fn optional_digest(bytes: &[u8]) -> Result<Option<Digest>, Malformed> {
 
 pub fn digest_bytes(digest: Option<&Digest>) -> Vec<u8> {
     digest.map(|digest| digest.0.to_vec()).unwrap_or_default()
+}
+
+/// A proof as messages have it: of all, and of each window.
+pub fn proof_out(proof: Option<&Proof>) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let windows = proof.map(|proof| proof.windows.iter().map(|digest| digest.0.to_vec()).collect());
+    (digest_bytes(proof.map(|proof| &proof.whole)), windows.unwrap_or_default())
+}
+
+pub fn proof_in(whole: &[u8], windows: &[Vec<u8>]) -> Result<Option<Proof>, Malformed> {
+    let Some(whole) = optional_digest(whole)? else { return Ok(None) };
+    let windows = windows.iter().map(|bytes| digest(bytes)).collect::<Result<_, _>>()?;
+    Ok(Some(Proof { whole, windows }))
 }
 
 /// An empty text stands for nothing.
@@ -208,11 +220,13 @@ impl TryFrom<v1::Declared> for Declared {
 
 impl From<&ManifestRef> for v1::ManifestRef {
     fn from(manifest: &ManifestRef) -> Self {
+        let (proof, window_proofs) = proof_out(manifest.proof.as_ref());
         Self {
             path: manifest.path.clone(),
             sha256: manifest.sha256.0.to_vec(),
             counts: Some(manifest.counts.into()),
-            proof: digest_bytes(manifest.proof.as_ref()),
+            proof,
+            window_proofs,
         }
     }
 }
@@ -225,7 +239,7 @@ impl TryFrom<v1::ManifestRef> for ManifestRef {
             path: manifest.path,
             sha256: digest(&manifest.sha256)?,
             counts: manifest.counts.unwrap_or_default().into(),
-            proof: optional_digest(&manifest.proof)?,
+            proof: proof_in(&manifest.proof, &manifest.window_proofs)?,
         })
     }
 }

@@ -9,7 +9,10 @@ use windrow_common::{
 };
 
 use crate::{
-    convert::{Malformed, digest, digest_bytes, instant, optional_digest, optional_text, required, task_id},
+    convert::{
+        Malformed, digest, digest_bytes, instant, optional_digest, optional_text, proof_in, proof_out, required,
+        task_id,
+    },
     v1::{self, task_record::State},
 };
 
@@ -30,7 +33,7 @@ impl From<&Task> for v1::TaskRecord {
             seams: seams_out(&task.seams),
             revision: task.revision,
             backfill: task.lane.backfill().map(ToString::to_string).unwrap_or_default(),
-            recount: (task.lane == Lane::Recount).then(|| v1::TaskRecount { proof: digest_bytes(task.proof.as_ref()) }),
+            recount: (task.lane == Lane::Recount).then(|| recount_out(task)),
             compaction: task.lane == Lane::Compact,
             comparison: task.lane == Lane::Compare,
             loaded: digest_bytes(task.loaded.as_ref()),
@@ -49,6 +52,11 @@ impl From<&Task> for v1::TaskRecord {
             state: Some(state_out(&task.state)),
         }
     }
+}
+
+fn recount_out(task: &Task) -> v1::TaskRecount {
+    let (proof, window_proofs) = proof_out(task.proof.as_ref());
+    v1::TaskRecount { proof, window_proofs }
 }
 
 impl TryFrom<v1::TaskRecord> for Task {
@@ -73,7 +81,7 @@ impl TryFrom<v1::TaskRecord> for Task {
                 (None, None) => Lane::Live,
                 (None, Some(id)) => Lane::Backfill(id.parse()?),
             },
-            proof: record.recount.map_or(Ok(None), |recount| optional_digest(&recount.proof))?,
+            proof: record.recount.map_or(Ok(None), |recount| proof_in(&recount.proof, &recount.window_proofs))?,
             loaded: optional_digest(&record.loaded)?,
             declared: record.declared.map(TryInto::try_into).transpose()?.map(Box::new),
             created: instant(record.created_us)?,
@@ -216,7 +224,7 @@ mod tests {
         claim::Token,
         closed::Declared,
         id::TaskId,
-        manifest::{Counts, Digest, ManifestRef},
+        manifest::{Counts, Digest, ManifestRef, Proof},
         task::{Failure, Retry},
         window::Axis,
     };
@@ -299,10 +307,13 @@ mod tests {
     fn a_recount_keeps_what_it_is_held_against() {
         let waiting = TaskState::Waiting { until: Timestamp::UNIX_EPOCH, reason: "six hours".to_owned() };
         let loaded = Some(Digest([9; 32]));
-        let before = Task { proof: Some(Digest([8; 32])), loaded, ..task(waiting, Seams::None, Lane::Recount) };
-        let bytes = v1::TaskRecord::from(&before).encode_to_vec();
-        let after: Task = decode::<v1::TaskRecord>(&bytes).unwrap().try_into().unwrap();
-        assert_eq!(after, before);
+        for windows in [vec![], vec![Digest([1; 32]), Digest([2; 32])]] {
+            let proof = Some(Proof { whole: Digest([8; 32]), windows });
+            let before = Task { proof, loaded, ..task(waiting.clone(), Seams::None, Lane::Recount) };
+            let bytes = v1::TaskRecord::from(&before).encode_to_vec();
+            let after: Task = decode::<v1::TaskRecord>(&bytes).unwrap().try_into().unwrap();
+            assert_eq!(after, before);
+        }
     }
 
     #[test]

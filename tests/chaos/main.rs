@@ -51,6 +51,14 @@ async fn one_table_is_loaded_rewritten_and_cleaned_beside_other_writers_whoever_
     course::run("one_table_is_loaded_rewritten_and_cleaned_beside_other_writers_whoever_dies", &works).await;
 }
 
+/// Proves CO8, CO9, CO13, IL3, IL4. The same minute of a folder of files, read by its list all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_folder_is_loaded_rewritten_and_cleaned_before_a_reader_by_its_list_whoever_dies() {
+    let works: Vec<Work> = course::all().into_iter().filter(|work| work.name() == "one-folder-1m").collect();
+    assert_eq!(works.len(), 1);
+    course::run("one_folder_is_loaded_rewritten_and_cleaned_before_a_reader_by_its_list_whoever_dies", &works).await;
+}
+
 /// The whole matrix, for `make chaos`: `CELLS=F3-*-delta` chooses, `FRESH=1` begins anew, `SEED=n` varies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes an hour; `make chaos` runs it"]

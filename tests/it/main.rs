@@ -22,6 +22,7 @@ mod joining;
 mod lake;
 mod many;
 mod metrics;
+mod points;
 mod postgres;
 mod postgres_copy;
 mod postgres_sink;

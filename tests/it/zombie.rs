@@ -103,6 +103,7 @@ fn seal(claim: &v1::HeldClaim, request: u64) -> Say {
         sha256: vec![7; 32],
         counts: Some(counts),
         proof: Vec::new(),
+        window_proofs: Vec::new(),
     };
     let (task, manifest) = (claim.task.clone(), Some(manifest));
     Say::Seal(v1::Seal { request, task, token: claim.token, manifest, trace: String::new() })

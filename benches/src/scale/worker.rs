@@ -262,6 +262,7 @@ impl Worker {
             sha256: claim.task.as_bytes().repeat(2),
             counts: Some(counts),
             proof: Vec::new(),
+            window_proofs: Vec::new(),
         };
         let v1::HeldClaim { task, token } = claim.held;
         self.free = Instant::now();

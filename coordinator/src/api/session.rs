@@ -14,7 +14,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::warn;
 use windrow_common::{error, id::WorkerId, shutdown::Shutdown, task::Failure};
 use windrow_proto::{
-    convert::{Malformed, digest, optional_digest, required, task_id},
+    convert::{Malformed, digest, optional_digest, proof_in, required, task_id},
     status::status,
     v1::{
         self, Hello, NotLeader, SessionRequest, SessionResponse, session_request::Message as In,
@@ -176,7 +176,7 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
         In::Proven(proven) => SessionEvent::Proven {
             request: proven.request,
             claim: claim_in(&proven.task, proven.token)?,
-            proof: digest(&proven.proof)?,
+            proof: required(proof_in(&proven.proof, &proven.window_proofs)?, "proof")?,
             seq: proven.seq,
             found: proven.found,
         },

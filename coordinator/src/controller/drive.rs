@@ -277,6 +277,7 @@ impl Controller {
             expires_unix_ms: expiry(self.tickets.now(self.clock.elapsed()), deadline),
         };
         let Ok(ticket) = self.tickets.signer.sign(&ticket) else { return };
+        let prove = unchanged::is_proven(entry, &task, self.now());
         let assign = v1::Assign {
             task: task.id.as_bytes().to_vec(),
             token: Some(token.into()),
@@ -292,9 +293,10 @@ impl Controller {
             claim_trace: claim_trace.to_owned(),
             previous_trace: self.attempts.of(&task.id).unwrap_or_default().to_owned(),
             detail_apart: self.is_apart(&task),
-            prove: unchanged::is_proven(entry, &task, self.now()),
+            prove,
             published: self.published(&task),
             recount: task.lane == Lane::Recount,
+            seams: if prove { task.inner_bounds() } else { Vec::new() },
             waited_enough: task.declared.is_some() || upstream::goes_anyway(&self.table, &task, self.now()),
             loaded: digest_bytes(task.loaded.as_ref()),
             declared: task.declared.is_some(),

@@ -5,7 +5,7 @@ use windrow_common::{
     error::{self, ErrorCode},
     id::{BackfillId, PinId, PipelineName, TaskId, WorkerId},
     intent::Seq,
-    manifest::{Digest, ManifestRef},
+    manifest::{Digest, ManifestRef, Proof},
     pipeline::Pipeline,
     task::Failure,
 };
@@ -119,7 +119,7 @@ pub enum SessionEvent {
     Proven {
         request: u64,
         claim: HeldClaim,
-        proof: Digest,
+        proof: Proof,
         seq: u64,
         /// What a recount found beside what was loaded, in words.
         found: String,

@@ -77,7 +77,7 @@ pub struct Timing {
     pub first_sweep: Duration,
     /// How long a staged file is left alone.
     pub sweep_grace: Duration,
-    /// Whether claims found at the start are of workers that are gone for certain: on one machine the worker is part of
+    /// Whether claims and the leadership found at the start are of those who are gone for certain: on one machine the worker is part of
     /// this very process, and the store belongs to one process at a time.
     pub claims_are_orphans: bool,
 }

@@ -4,7 +4,7 @@
 use tracing::info;
 use windrow_common::{
     id::WorkerId,
-    manifest::Digest,
+    manifest::{Digest, Proof},
     task::{Lane, Task},
 };
 use windrow_proto::v1::{self, session_response::Message as Out};
@@ -28,12 +28,12 @@ impl Controller {
         worker: &WorkerId,
         request: u64,
         claim: &HeldClaim,
-        (found, words): ((Digest, u64), &str),
+        (found, words): ((Proof, u64), &str),
     ) -> Result<(), LedgerError> {
         let task = self.table.task(&claim.task).map(|entry| entry.value.clone());
         let done = match task {
-            Some(task) if task.lane == Lane::Recount => self.counted(&task, claim, (found.0, words)).await?,
-            Some(task) => self.found_unchanged(&task, claim, found).await?,
+            Some(task) if task.lane == Lane::Recount => self.counted(&task, claim, (&found.0, words)).await?,
+            Some(task) => self.found_unchanged(&task, claim, (found.0.whole, found.1)).await?,
             // It is done with: this answer was lost, or somebody else was faster.
             None => true,
         };
@@ -62,7 +62,7 @@ impl Controller {
         }
     }
 
-    async fn counted(&mut self, task: &Task, claim: &HeldClaim, found: (Digest, &str)) -> Result<bool, LedgerError> {
+    async fn counted(&mut self, task: &Task, claim: &HeldClaim, found: (&Proof, &str)) -> Result<bool, LedgerError> {
         let counted = recount::counted(&self.table, self.ledger.epoch(), claim, found, self.now());
         match counted {
             Ok(Counted::Same(change)) => {

@@ -276,7 +276,7 @@ pub fn finalize(table: &Table, sink: &SinkId, now: Now) -> Option<Change> {
 /// they see.
 fn loaded(tasks: &[&Versioned<Task>], task: &Task, seq: Seq) -> Option<Loaded> {
     let alone = tasks.iter().all(|other| other.value.first() == task.id);
-    let proof = manifest(task)?.proof.filter(|_| alone)?;
+    let proof = manifest(task)?.proof.as_ref().filter(|_| alone)?.whole;
     let rows = tasks.iter().filter_map(|other| manifest(&other.value)).map(|manifest| manifest.counts.rows_written);
     Some(Loaded { proof, seq, rows: rows.sum() })
 }

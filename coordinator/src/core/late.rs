@@ -48,12 +48,18 @@ pub enum BadRelease {
     NothingHeld(Window),
 }
 
-/// What becomes of a published window that was counted again, in vain or not: `found` says what is otherwise than it was.
-pub(super) fn found(table: &Table, entry: &Versioned<Task>, found: Failure, now: Now) -> Counted {
+/// What becomes of published windows that were counted again, in vain or not: `changed` are those that are otherwise than they were, and
+/// `found` says how. Windows that stay as they are go alone.
+pub(super) fn found(
+    table: &Table,
+    entry: &Versioned<Task>,
+    changed: Vec<Window>,
+    (found, now): (Failure, Now),
+) -> Counted {
     let task = &entry.value;
     let late = table.pipeline(&task.pipeline).map(|entry| &entry.spec().readiness.late);
     match late {
-        None | Some(Late::Reopen) => Counted::Stale(recount::stale(table, entry, found, now)),
+        None | Some(Late::Reopen) => Counted::Stale(recount::stale(table, entry, changed, (found, now))),
         Some(Late::Refuse) => Counted::Late(gone(entry), "refused"),
         Some(Late::Quarantine) => Counted::Late(held(entry, found), "held"),
         Some(Late::Aside(_)) if found.code != error::WINDOW_STALE.code => Counted::Late(held(entry, found), "held"),
@@ -108,7 +114,7 @@ pub fn release(table: &Table, request: &Release, now: Now) -> Result<Change, Bad
     if let Some((recount, _)) = held_of(table, pipeline).find(|(task, _)| concerns(task)) {
         return Ok(match drop {
             true => gone(recount),
-            false => recount::stale(table, recount, released(by, now), now),
+            false => recount::stale(table, recount, recount.value.each_window(), (released(by, now), now)),
         });
     }
     let side = match closed::is_beside(entry) {

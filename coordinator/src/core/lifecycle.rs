@@ -270,7 +270,7 @@ fn split_or_quarantine(table: &Table, entry: &Versioned<Task>, mut task: Task, f
     }
     // Nobody is to look into a window that is published because it cannot be counted; loading it shows what is wrong.
     if task.lane == Lane::Recount {
-        return late::found(table, entry, failure, now).into_change();
+        return late::found(table, entry, task.each_window(), (failure, now)).into_change();
     }
     if matches!(task.lane, Lane::Compact | Lane::Compare) {
         task.state = TaskState::Quarantined { failure };

@@ -3,15 +3,17 @@
 //!
 //! The load proves what its source held. When it is published, its record becomes that of the recount, in the same
 //! transaction: it waits until the window's end lies `audit_after` back, is claimed like any task, and is done with one word,
-//! which is held against the proof. It moves no rows and is no load: windows stand as published all the while. A recount that
-//! cannot be had, however often it was tried, says nothing good of its window either, and that is loaded again too.
+//! which is held against the proof. Of a run each window has a proof of its own, so that the word says which of them have
+//! changed. It moves no rows and is no load: windows stand as published all the while. A recount that cannot be had, however
+//! often it was tried, says nothing good of its windows either, and they are loaded again too.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use windrow_common::{
+    closed::Late,
     error,
-    manifest::{Digest, ManifestRef},
+    manifest::{ManifestRef, Proof},
     task::{Failure, Lane, Outage, Task, TaskState},
     window::{Axis, Window},
 };
@@ -29,6 +31,8 @@ use super::{
 const MAX_DROPPED: usize = plan::MAX_PLANNED;
 /// Most recounts of a pipeline at a time: windows that are loaded come first.
 pub const MOST_AT_A_TIME: usize = 1;
+/// Most windows of a run that is counted again: its record holds a proof of each, and a transaction a hundred records.
+const MOST_IN_A_RUN: usize = 100;
 /// Most characters of what a worker says is otherwise.
 const MOST_WORDS: usize = 1_000;
 /// The version of the session protocol that knows them.
@@ -39,7 +43,7 @@ const PROTOCOL: u32 = 3;
 pub enum Counted {
     /// The source holds what was loaded.
     Same(Change),
-    /// It does not: the window is loaded again.
+    /// It does not: what has changed is loaded again.
     Stale(Change),
     /// It does not, and the window is closed: what its pipeline says of that, in a word.
     Late(Change, &'static str),
@@ -69,13 +73,14 @@ pub(super) fn lies_ahead(entry: &PipelineEntry, window: &Window, now: Now) -> bo
 /// Whether an attempt at the task is to prove what its source holds, for a recount.
 pub(super) fn is_asked_for(entry: &PipelineEntry, task: &Task, now: Now) -> bool {
     // Of a window that was declared complete nothing was read that could be proven again.
-    let is_load = task.lane != Lane::Recount && task.shard == 0 && task.windows() == 1 && task.declared.is_none();
+    let fits = task.windows() <= longest_run(entry);
+    let is_load = task.lane != Lane::Recount && task.shard == 0 && fits && task.declared.is_none();
     task.lane == Lane::Recount || is_load && lies_ahead(entry, &task.window, now)
 }
 
 /// What becomes of the record of a window that is published: a recount, if the source was proven for one.
 pub(super) fn follows(entry: &PipelineEntry, task: &Task, manifest: Option<&ManifestRef>) -> Option<Task> {
-    let proof = manifest?.proof?;
+    let proof = manifest?.proof.clone()?;
     let until = due(entry, &task.window).filter(|_| task.window.axis() == Axis::Time && task.shard == 0)?;
     Some(Task {
         lane: Lane::Recount,
@@ -96,28 +101,64 @@ pub fn counted(
     table: &Table,
     epoch: i64,
     claim: &HeldClaim,
-    (proof, words): (Digest, &str),
+    (proof, words): (&Proof, &str),
     now: Now,
 ) -> Result<Counted, Refused> {
     let entry = table.task(&claim.task).ok_or(Refused::Gone(claim.task))?;
     lifecycle::holder(entry, epoch, &claim.token)?;
-    match entry.value.proof == Some(proof) {
+    let known = entry.value.proof.as_ref();
+    match known.is_some_and(|known| known.whole == proof.whole) {
         true => Ok(Counted::Same(gone(entry))),
-        false => Ok(late::found(table, entry, changed(words, now), now)),
+        false => {
+            let windows = changed_of(entry.value.each_window(), known, proof);
+            Ok(late::found(table, entry, windows, (changed(words, now), now)))
+        }
     }
 }
 
-/// The window is loaded again, unless that is under way or another recount of it stands.
-pub(super) fn stale(table: &Table, entry: &Versioned<Task>, failure: Failure, now: Now) -> Change {
+/// The windows of which another digest was found; all of them where nobody told one from the other.
+fn changed_of(windows: Vec<Window>, known: Option<&Proof>, found: &Proof) -> Vec<Window> {
+    let known = known.map_or(&[][..], |known| known.windows.as_slice());
+    if known.len() != windows.len() || found.windows.len() != windows.len() {
+        return windows;
+    }
+    let digests = known.iter().zip(&found.windows);
+    windows.into_iter().zip(digests).filter(|(_, (known, found))| known != found).map(|(window, _)| window).collect()
+}
+
+/// Those of its windows are loaded again, unless that is under way or another recount of them stands.
+pub(super) fn stale(
+    table: &Table,
+    entry: &Versioned<Task>,
+    windows: Vec<Window>,
+    (failure, now): (Failure, Now),
+) -> Change {
     let (task, gone) = (&entry.value, gone(entry));
     let Some(pipeline) = table.pipeline(&task.pipeline) else { return gone };
-    let published = Timeline::of(table, pipeline).standing(&task.window) == Standing::Published;
+    let timeline = Timeline::of(table, pipeline);
+    let newer: Vec<Window> = newer_than(table, task).map(|recount| recount.window).collect();
+    let is_stale = |window: &Window| {
+        timeline.standing(window) == Standing::Published && !newer.iter().any(|newer| newer.overlaps(window))
+    };
+    let stale: Vec<Window> = windows.into_iter().filter(is_stale).collect();
     let revision = pipeline.cursor.value.revision + 1;
-    let again = plan::task(pipeline, &task.each_window(), revision, Lane::Live, None, now);
-    let Some(mut again) = again.filter(|_| published) else { return gone };
-    again.state = TaskState::Pending { not_before: now.wall, last_failure: Some(failure) };
+    let load = |run: &[Window]| {
+        let state = TaskState::Pending { not_before: now.wall, last_failure: Some(failure.clone()) };
+        Some(Task { state, ..plan::task(pipeline, run, revision, Lane::Live, None, now)? })
+    };
+    let again: Vec<Task> = stretches(&stale).filter_map(load).collect();
+    if again.is_empty() {
+        return gone;
+    }
     let cursor = Record::Cursor(task.pipeline.clone(), Cursor { revision, ..pipeline.cursor.value });
-    gone.and(Change::replace(cursor, pipeline.cursor.revision)).and(Change::create(Record::Task(again)))
+    let advance = gone.and(Change::replace(cursor, pipeline.cursor.revision));
+    again.into_iter().fold(advance, |change, task| change.and(Change::create(Record::Task(task))))
+}
+
+/// Recounts of windows of a recount that were loaded again since.
+fn newer_than<'a>(table: &'a Table, task: &'a Task) -> impl Iterator<Item = &'a Task> {
+    let recounts = table.recounts_of(&task.pipeline).map(|recount| &recount.value);
+    recounts.filter(move |other| other.revision > task.revision && other.window.overlaps(&task.window))
 }
 
 /// Takes away recounts that nobody waits for: of windows that were loaded again since, and of pipelines that want none.
@@ -126,10 +167,14 @@ pub fn clear(table: &Table) -> Option<Change> {
         let wanted = entry.spec().window.as_ref().is_some_and(|window| window.audit_after.is_some());
         let mut newest: BTreeMap<i64, u32> = BTreeMap::new();
         for task in table.recounts_of(name).map(|recount| &recount.value) {
-            let known = newest.entry(task.window.start()).or_default();
-            *known = task.revision.max(*known);
+            for window in task.each_window() {
+                let known = newest.entry(window.start()).or_default();
+                *known = task.revision.max(*known);
+            }
         }
-        let is_newest = move |task: &Task| newest.get(&task.window.start()) == Some(&task.revision);
+        let is_newest = move |task: &Task| {
+            task.each_window().iter().any(|window| newest.get(&window.start()) == Some(&task.revision))
+        };
         table.recounts_of(name).filter(move |recount| !wanted || !is_newest(&recount.value))
     });
     Change::up_to(MAX_DROPPED, unwanted.map(gone))
@@ -145,8 +190,13 @@ pub(super) fn are_known_to_all(workers: &Workers) -> bool {
     workers.all_speak(PROTOCOL)
 }
 
-/// Windows in the order they are to be loaded in, cut into runs of at most `per_task`. What is to be counted again goes alone:
-/// a run that has changed would be loaded again as a whole.
+/// How many windows may go in one if each is to be counted again. What becomes of a window that stays as it is somebody decides for it
+/// alone.
+fn longest_run(entry: &PipelineEntry) -> usize {
+    if matches!(entry.spec().readiness.late, Late::Reopen) { MOST_IN_A_RUN } else { 1 }
+}
+
+/// Windows in the order they are to be loaded in, cut into runs of at most `per_task`; of what is to be counted again into shorter ones.
 pub(super) fn in_runs<'w>(
     entry: &PipelineEntry,
     windows: &'w [Window],
@@ -154,8 +204,13 @@ pub(super) fn in_runs<'w>(
     now: Now,
 ) -> impl Iterator<Item = &'w [Window]> + use<'w> {
     let (old, young) = windows.split_at(windows.partition_point(|window| !lies_ahead(entry, window, now)));
-    let stretches = old.chunk_by(|left, right| left.end() == right.start());
-    stretches.flat_map(move |stretch| stretch.chunks(per_task)).chain(young.chunks(1))
+    let runs = |windows: &'w [Window], most: usize| stretches(windows).flat_map(move |stretch| stretch.chunks(most));
+    runs(old, per_task).chain(runs(young, per_task.min(longest_run(entry))))
+}
+
+/// Where windows meet they are one stretch.
+fn stretches(windows: &[Window]) -> impl Iterator<Item = &[Window]> {
+    windows.chunk_by(|left, right| left.end() == right.start())
 }
 
 fn changed(words: &str, now: Now) -> Failure {

@@ -68,7 +68,8 @@ impl PipelineReport {
 
 /// Where a pipeline stands.
 pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineReport {
-    let held = late::held_of(table, &entry.spec().name).count() as u64;
+    let windows_of = |task: &Versioned<Task>| task.value.windows() as u64;
+    let held: u64 = late::held_of(table, &entry.spec().name).map(|(task, _)| windows_of(task)).sum();
     let recounts = || table.recounts_of(&entry.spec().name);
     let mut report = PipelineReport {
         published: entry.windows_published(),
@@ -78,8 +79,8 @@ pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineRepor
         complete_to: complete_to(entry),
         unchanged: entry.windows_in(&entry.coverage.value.unchanged),
         held,
-        recounts: recounts().count() as u64 - held,
-        recounts_due: recounts().filter(|task| recount::has_come(&task.value, now)).count() as u64 - held,
+        recounts: recounts().map(windows_of).sum::<u64>() - held,
+        recounts_due: recounts().filter(|task| recount::has_come(&task.value, now)).map(windows_of).sum::<u64>() - held,
         comparison: compare::standing(table, entry, now),
         ..PipelineReport::default()
     };
@@ -183,10 +184,7 @@ pub fn windows<'a>(
     let closed_to = entry.tiling.as_ref().map(|tiling| tiling.closed_to(now.wall));
     let held: BTreeMap<i64, &Failure> =
         late::held_of(table, &entry.spec().name).map(|(task, why)| (task.value.window.start(), why)).collect();
-    let recount = |task: &Task| Some((task.window.start(), recount::due(entry, &task.window)?));
-    let recounts = table.recounts_of(&entry.spec().name).map(|task| &task.value);
-    let recounts: BTreeMap<i64, Timestamp> =
-        recounts.filter(|task| !held.contains_key(&task.window.start())).filter_map(recount).collect();
+    let recounts = recounts(table, entry, &held);
     let declared: BTreeMap<i64, &Declared> =
         entry.coverage.value.declared.iter().map(|found| (found.window.start(), &found.declared)).collect();
     let unchanged = &entry.coverage.value.unchanged;
@@ -209,6 +207,16 @@ pub fn windows<'a>(
         }
     };
     windows.into_iter().map(report).collect()
+}
+
+/// When windows are counted again, by their starts: a run when its last one is to be, and what was loaded again with its newest load.
+fn recounts(table: &Table, entry: &PipelineEntry, held: &BTreeMap<i64, &Failure>) -> BTreeMap<i64, Timestamp> {
+    let recounts = table.recounts_of(&entry.spec().name).map(|task| &task.value);
+    let mut recounts: Vec<&Task> = recounts.filter(|task| !held.contains_key(&task.window.start())).collect();
+    recounts.sort_by_key(|task| task.revision);
+    let due = |task: &&Task| Some((task.each_window(), recount::due(entry, &task.window)?));
+    let due = recounts.iter().filter_map(due);
+    due.flat_map(|(windows, at)| windows.into_iter().map(move |window| (window.start(), at))).collect()
 }
 
 /// A backfill's windows that run now, and of those the ones that failed before.

@@ -68,6 +68,12 @@ pub async fn campaign(
     Ok(None)
 }
 
+/// Ends whatever leadership the store knows of, for one who is certain that nobody has it any more: its process is gone, and no other may
+/// open the store.
+pub async fn vacate(store: &Arc<dyn MetaStore>, keys: &Keys) -> Result<(), StoreError> {
+    store.txn(Vec::new(), vec![Op::Delete { key: keys.leader() }]).await.map(drop)
+}
+
 /// Makes the epoch and the schema known if the cluster is new; returns the epoch.
 async fn prepare(store: &Arc<dyn MetaStore>, keys: &Keys) -> Result<i64, CampaignError> {
     let absent = |key: Vec<u8>| Compare::CreateRevision { key, equals: Revision(0) };

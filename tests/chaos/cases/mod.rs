@@ -49,6 +49,7 @@ pub(crate) const CASES: &[Case] = &[
     poison::TASK,
     one_table::MINUTE,
     one_table::TEN_MINUTES,
+    one_table::FOLDER,
     upgrade::COORDINATORS_FIRST,
     upgrade::WORKERS_FIRST,
     upgrade::STRANGERS,

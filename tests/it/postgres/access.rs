@@ -122,11 +122,6 @@ async fn what_is_not_there_and_who_is_not_let_in_is_told_at_once() {
     assert_eq!(told(&read(&writes, &full()).await.unwrap_err()).0, "WR-S013");
     let divided = at(postgres.url(), json!({ "query": "SELECT 1 / (g - 3) AS x FROM generate_series(1, 9) g" }));
     assert_eq!(told(&read(&divided, &full()).await.unwrap_err()).0, error::VALUE_MALFORMED.code);
-    let slow = json!({ "statement_timeout": "200ms" });
-    let slow =
-        source_over(slow, &postgres.url(), folder.path(), json!({ "query": "SELECT pg_sleep(5)::text AS x" }), None);
-    let timed_out = read(&slow, &full()).await.unwrap_err();
-    assert_eq!((told(&timed_out).0, told(&timed_out).2), ("WR-N005", false));
 }
 
 /// As a user meets it: the window is quarantined at once, with the statement, and loaded when the grant is there.

@@ -186,6 +186,6 @@ fn wait(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Waits for the end of a process.
-fn wait_for_end(process: &mut Process) {
+pub(crate) fn wait_for_end(process: &mut Process) {
     wait("a process to end", || process.ended().unwrap().is_some());
 }

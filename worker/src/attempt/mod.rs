@@ -12,7 +12,7 @@ use windrow_common::{
     error, failpoint,
     id::{TaskId, WorkerId},
     intent::Seq,
-    manifest::Digest,
+    manifest::Proof,
     pipeline::Pipeline,
     task::Failure,
 };
@@ -213,7 +213,7 @@ impl Leave for Asked {
         cut.ok_or_else(|| WorkerError::later(error::SESSION_LOST, "nobody said who reads which part of the input"))
     }
 
-    async fn proven(&self, proof: Digest, seq: Seq, found: String) -> Result<bool> {
+    async fn proven(&self, proof: Proof, seq: Seq, found: String) -> Result<bool> {
         let (task, token) = self.claim;
         let done = self.reports.proven(task, token, (proof, seq, found)).await;
         done.ok_or_else(|| WorkerError::later(error::SESSION_LOST, "nobody heard what the source holds"))

@@ -48,7 +48,7 @@ mod tests {
     use arrow_array::{Int64Array, RecordBatch};
     use arrow_schema::{DataType, Field, Schema};
     use async_trait::async_trait;
-    use windrow_common::{intent::Seq, manifest::Digest};
+    use windrow_common::{intent::Seq, manifest::Proof};
 
     use super::*;
     use crate::error::Result;
@@ -69,7 +69,7 @@ mod tests {
             Ok(false)
         }
 
-        async fn proven(&self, _: Digest, _: Seq, _: String) -> Result<bool> {
+        async fn proven(&self, _: Proof, _: Seq, _: String) -> Result<bool> {
             Ok(false)
         }
     }

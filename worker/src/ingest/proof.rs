@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use windrow_common::{
     error,
-    manifest::Digest,
+    manifest::{Digest, Proof},
     pipeline::{Pattern, Pipeline, SourceLimits, SourceSpec},
 };
 
@@ -17,22 +17,29 @@ use crate::{
     source::{Slice, Source},
 };
 
-/// The proof of what was resolved, if one is wanted and the source has one.
+/// The proof of what was resolved, if one is wanted and the source has one. Of a run each window is proven, in one question.
 pub(super) async fn of(
     source: &dyn Source,
     slices: &[Slice],
     (pipeline, task): (&Pipeline, &Assignment),
-) -> Result<Option<Digest>> {
+) -> Result<Option<Proof>> {
     if !task.prove || task.part.is_some() {
         return Ok(None);
     }
-    let state = source.prove(slices, &task.window).await?;
-    state.map(|state| digest(pipeline, &state)).transpose()
+    if task.seams.is_empty() {
+        let state = source.prove(slices, &task.window).await?;
+        return state.map(|state| digest(pipeline, &state).map(Proof::from)).transpose();
+    }
+    let Some(states) = source.prove_each(slices, &task.each_window()).await? else { return Ok(None) };
+    let windows = states.iter().map(|state| digest(pipeline, state)).collect::<Result<Vec<_>>>()?;
+    let mut whole = Sha256::new();
+    windows.iter().for_each(|window| whole.update(window.0));
+    Ok(Some(Proof { whole: Digest(whole.finalize().into()), windows }))
 }
 
 /// Whether the proof ends the task: it was all that was asked for, or it shows that there is nothing to move.
 pub(super) async fn is_all(
-    proof: Option<Digest>,
+    proof: Option<Proof>,
     (shown, found): (Option<Published>, String),
     task: &Assignment,
     leave: &dyn Leave,
@@ -43,7 +50,7 @@ pub(super) async fn is_all(
             false => Err(WorkerError::later(error::FENCED, "nobody waits for this recount any more")),
         },
         (true, None, _) => Err(nothing_proves()),
-        (false, Some(proof), Some(shown)) if shown.proof == proof => {
+        (false, Some(proof), Some(shown)) if shown.proof == proof.whole => {
             leave.proven(proof, shown.seq, String::new()).await
         }
         (false, ..) => Ok(false),

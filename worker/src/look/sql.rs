@@ -19,8 +19,7 @@ pub(super) async fn look(connection: &Connection, query: &str) -> Result<Seen> {
     let failed = |cause| source_error(cause, settings.place());
     let mut session = Session::open(&settings).await.map_err(failed)?;
     session.set_busy(true);
-    let bound = format!("SET statement_timeout = {}", STATEMENT.as_millis());
-    session.client().batch_execute(&bound).await.map_err(failed)?;
+    session.bound_statements(Some(STATEMENT)).await.map_err(failed)?;
     let transaction = session.client_mut().build_transaction().read_only(true).start().await.map_err(failed)?;
     // One statement, whatever is written: a prepared one takes no second.
     let rows = transaction.query_opt(query, &[]).await.map_err(failed)?;

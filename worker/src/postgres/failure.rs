@@ -70,8 +70,9 @@ pub fn source_error(cause: Error, place: impl Into<String>) -> WorkerError {
         Kind::NoColumn => WorkerError::never(error::SCHEMA_MISMATCH, "there is no such column")
             .fix("correct `columns`, `cursor` or `query`"),
         Kind::Conflict => WorkerError::later(error::SOURCE_UNREADABLE, "the database had to give the statement up"),
-        Kind::Cancelled => WorkerError::later(error::DEADLINE, "the database ended the statement early")
-            .fix("raise the connection's `statement_timeout`, or read less at a time"),
+        Kind::Cancelled => WorkerError::later(error::DEADLINE, "the database ended the statement early").fix(
+            "let a statement read less: smaller windows, or `shards` of a full load; or raise the connection's `statement_timeout`",
+        ),
         Kind::Full => WorkerError::later(error::SOURCE_UNREADABLE, "the database has no space or memory left"),
         Kind::Data => WorkerError::never(error::VALUE_MALFORMED, "a value makes the query fail")
             .fix("correct the value, or the expression in `query`"),

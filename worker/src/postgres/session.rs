@@ -70,6 +70,12 @@ impl Session {
         &self.settings.place
     }
 
+    /// From here on a statement may take so long, or as long as the connection lets it if that is less; `None`: as long as that again.
+    pub async fn bound_statements(&self, most: Option<Duration>) -> Result<(), Error> {
+        let own = self.settings.statement_timeout;
+        self.client.batch_execute(&statement_timeout(most.into_iter().chain(own).min())).await
+    }
+
     /// Says whether dropping the session would leave a statement running.
     pub fn set_busy(&mut self, busy: bool) {
         self.busy = busy;
@@ -111,10 +117,15 @@ fn preamble(settings: &Settings) -> String {
         format!("SET idle_in_transaction_session_timeout = {}", IDLE_IN_TRANSACTION.as_millis()),
         format!("SET lock_timeout = {}", LOCK.as_millis()),
     ];
-    let statement = settings.statement_timeout.unwrap_or_default().as_millis().min(i32::MAX as u128);
-    sets.push(format!("SET statement_timeout = {statement}"));
+    sets.push(statement_timeout(settings.statement_timeout));
     if let Some(role) = &settings.role {
         sets.push(format!("SET ROLE {}", quote::identifier(role)));
     }
     sets.join("; ")
+}
+
+/// Without a bound it is said too: a role may have one of its own.
+fn statement_timeout(most: Option<Duration>) -> String {
+    let millis = most.unwrap_or_default().as_millis().min(i32::MAX as u128);
+    format!("SET statement_timeout = {millis}")
 }

@@ -78,6 +78,8 @@ pub struct Assignment {
     pub prove: bool,
     /// What readers see of a full load; if the source is proven to hold the same, nothing is to be moved.
     pub published: Option<Published>,
+    /// Where the windows of a run meet, if each of them is to be proven; none otherwise.
+    pub seams: Vec<i64>,
     /// Whether proving is all there is to do: the window is published, and counted again.
     pub recount: bool,
     /// The manifest the window was loaded with: what is in it is told apart from what came late.
@@ -103,6 +105,15 @@ pub(super) fn claim_of(assign: &v1::Assign) -> Result<(TaskId, Token), Malformed
 
 fn published_in(published: v1::Published) -> Result<Published, Malformed> {
     Ok(Published { proof: digest(&published.proof)?, seq: published.seq, rows: published.rows })
+}
+
+impl Assignment {
+    /// Its windows, as far as they are told apart.
+    pub fn each_window(&self) -> Vec<Window> {
+        let starts = std::iter::once(self.window.start()).chain(self.seams.iter().copied());
+        let ends = self.seams.iter().copied().chain(std::iter::once(self.window.end()));
+        starts.zip(ends).filter_map(|(from, to)| Window::new(self.window.axis(), from, to).ok()).collect()
+    }
 }
 
 impl TryFrom<v1::Assign> for Assignment {
@@ -131,6 +142,7 @@ impl TryFrom<v1::Assign> for Assignment {
             prove: assign.prove,
             published: assign.published.map(published_in).transpose()?,
             recount: assign.recount,
+            seams: assign.seams,
             loaded: optional_digest(&assign.loaded)?,
             declared: assign.declared,
             compaction: assign.compaction,

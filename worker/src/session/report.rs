@@ -7,10 +7,13 @@ use windrow_common::{
     claim::Token,
     id::TaskId,
     intent::Seq,
-    manifest::{Digest, ManifestRef},
+    manifest::{ManifestRef, Proof},
     task::Failure,
 };
-use windrow_proto::v1::{self, session_request::Message};
+use windrow_proto::{
+    convert::proof_out,
+    v1::{self, session_request::Message},
+};
 
 use crate::telemetry;
 
@@ -86,7 +89,7 @@ pub(super) enum Outcome {
     Proven {
         task: TaskId,
         token: Token,
-        proof: Digest,
+        proof: Proof,
         seq: Seq,
         /// What a recount found beside what was loaded, in words.
         found: String,
@@ -135,7 +138,7 @@ impl Reports {
     }
 
     /// Tells what an attempt has proven its source to hold: whether its task is done with. `None` if nobody answers.
-    pub async fn proven(&self, task: TaskId, token: Token, (proof, seq, found): (Digest, Seq, String)) -> Option<bool> {
+    pub async fn proven(&self, task: TaskId, token: Token, (proof, seq, found): (Proof, Seq, String)) -> Option<bool> {
         match self.ask(Outcome::Proven { task, token, proof, seq, found }).await {
             Answer::Accepted => Some(true),
             Answer::Refused => Some(false),
@@ -254,14 +257,18 @@ impl Outcome {
                 token: Some((*token).into()),
                 rows: *rows,
             }),
-            Self::Proven { task, token, proof, seq, found } => Message::Proven(v1::Proven {
-                request,
-                task: task.as_bytes().to_vec(),
-                token: Some((*token).into()),
-                proof: proof.0.to_vec(),
-                seq: *seq,
-                found: found.clone(),
-            }),
+            Self::Proven { task, token, proof, seq, found } => {
+                let (proof, window_proofs) = proof_out(Some(proof));
+                Message::Proven(v1::Proven {
+                    request,
+                    task: task.as_bytes().to_vec(),
+                    token: Some((*token).into()),
+                    proof,
+                    window_proofs,
+                    seq: *seq,
+                    found: found.clone(),
+                })
+            }
             Self::Cut { task, token, parts } => Message::Cut(v1::Cut {
                 request,
                 task: task.as_bytes().to_vec(),

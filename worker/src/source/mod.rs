@@ -59,6 +59,13 @@ pub trait Source: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// The same of each window of a run, in their order. A source that cannot tell what is whose says the same of all.
+    async fn prove_each(&self, slices: &[Slice], windows: &[Window]) -> Result<Option<Vec<String>>> {
+        let Some(first) = windows.first() else { return Ok(None) };
+        let state = self.prove(slices, first).await?;
+        Ok(state.map(|state| vec![state; windows.len()]))
+    }
+
     /// What is missing for a condition to hold for a window, in words; `None` if it holds. Asked before the window is
     /// resolved, of sources alone that can tell.
     async fn lacks(&self, condition: &Condition, _window: &Window) -> Result<Option<String>> {

@@ -7,7 +7,7 @@ use windrow_common::{
     claim::Token,
     error::{self, ErrorCode},
     id::{BackfillId, PipelineName, SinkId, TaskId, WorkerId},
-    manifest::{Counts, Digest, ManifestRef},
+    manifest::{Counts, Digest, ManifestRef, Proof},
     pipeline::{Pipeline, WindowSpec},
     task::{Failure, Lane, Retry, Task, TaskPhase},
     window::{Axis, Window},
@@ -227,8 +227,8 @@ impl Bench {
     }
 
     /// Seals what was proven of the source.
-    pub(super) fn seal_proven(&mut self, claim: &HeldClaim, proof: Digest) {
-        let manifest = ManifestRef { proof: Some(proof), ..manifest(self.task(&claim.task), claim.token) };
+    pub(super) fn seal_proven(&mut self, claim: &HeldClaim, proof: impl Into<Proof>) {
+        let manifest = ManifestRef { proof: Some(proof.into()), ..manifest(self.task(&claim.task), claim.token) };
         match lifecycle::seal(&self.table, EPOCH, claim, manifest).unwrap() {
             Seal::Change(change) => self.apply(&change),
             other => panic!("expected a change, found {other:?}"),

@@ -64,7 +64,7 @@ fn changes(bench: &mut Bench, start: i64) -> Counted {
     let name = "flights".parse().unwrap();
     let found = bench.table.recounts_of(&name).find(|task| task.value.window.start() == hour(start)).unwrap();
     let claim = bench.claim(&found.value.id.clone());
-    let counted = recount::counted(&bench.table, EPOCH, &claim, (CHANGED, "\"b.csv\" came late"), bench.now());
+    let counted = recount::counted(&bench.table, EPOCH, &claim, (&CHANGED.into(), "\"b.csv\" came late"), bench.now());
     let counted = counted.unwrap();
     bench.apply(&counted.clone().into_change());
     counted

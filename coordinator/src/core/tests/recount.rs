@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use windrow_common::{
+    closed::Late,
     error,
-    manifest::Digest,
+    manifest::{Digest, Proof},
     pipeline::Pipeline,
     quantity::Pause,
     task::{Lane, Retry, Task, TaskPhase, TaskState},
@@ -50,9 +51,9 @@ fn recounts(bench: &Bench) -> Vec<Task> {
     found
 }
 
-fn count(bench: &mut Bench, task: &Task, found: Digest) -> Counted {
+fn count(bench: &mut Bench, task: &Task, found: impl Into<Proof>) -> Counted {
     let claim = bench.claim(&task.id);
-    let counted = recount::counted(&bench.table, EPOCH, &claim, (found, ""), bench.now()).unwrap();
+    let counted = recount::counted(&bench.table, EPOCH, &claim, (&found.into(), ""), bench.now()).unwrap();
     bench.apply(&counted.clone().into_change());
     counted
 }
@@ -67,7 +68,7 @@ fn a_published_window_waits_for_its_recount_and_stands_as_published() {
     let bench = published(2);
     let waiting = recounts(&bench);
     assert_eq!(waiting.len(), 2);
-    assert_eq!((waiting[0].proof, waiting[0].attempts, &waiting[0].lane), (Some(LOADED), 0, &Lane::Recount));
+    assert_eq!((&waiting[0].proof, waiting[0].attempts, &waiting[0].lane), (&Some(LOADED.into()), 0, &Lane::Recount));
     let TaskState::Waiting { until, .. } = &waiting[1].state else { panic!("{:?}", waiting[1].state) };
     assert_eq!(until.as_microsecond(), hour(8), "the second window ends at two");
     assert_eq!(standing(&bench, 0), Standing::Published);
@@ -111,7 +112,7 @@ fn a_window_that_has_changed_is_loaded_again_and_counted_again_no_more() {
     assert!(matches!(count(&mut bench, &task, CHANGED), Counted::Stale(_)));
     assert!(recounts(&bench).is_empty());
     let again = bench.tasks("flights", TaskPhase::Pending).into_iter().find(|task| task.revision > 0).unwrap();
-    assert_eq!((again.window, &again.lane, again.proof), (task.window, &Lane::Live, None));
+    assert_eq!((again.window, &again.lane, &again.proof), (task.window, &Lane::Live, &None));
     let TaskState::Pending { last_failure: Some(why), .. } = &again.state else { panic!("{:?}", again.state) };
     assert_eq!(why.code, error::WINDOW_STALE.code);
     let claim = bench.claim(&again.id);
@@ -134,9 +135,9 @@ fn a_zombie_counts_nothing_and_a_recount_is_never_sealed() {
     let old = bench.claim(&task.id);
     bench.apply(&lifecycle::reap(&bench.table, &task.id, bench.now()).unwrap());
     let new = bench.claim(&task.id);
-    assert!(recount::counted(&bench.table, EPOCH, &old, (CHANGED, ""), bench.now()).is_err());
+    assert!(recount::counted(&bench.table, EPOCH, &old, (&CHANGED.into(), ""), bench.now()).is_err());
     assert!(bench.seal(&new).is_err());
-    assert!(recount::counted(&bench.table, EPOCH, &new, (LOADED, ""), bench.now()).is_ok());
+    assert!(recount::counted(&bench.table, EPOCH, &new, (&LOADED.into(), ""), bench.now()).is_ok());
 }
 
 #[test]
@@ -155,21 +156,123 @@ fn a_window_that_cannot_be_counted_is_loaded_again_where_everybody_sees_what_is_
 }
 
 #[test]
-fn what_is_loaded_after_its_time_is_not_proven_and_goes_in_runs() {
+fn what_is_counted_again_goes_in_runs_of_its_own() {
     let mut pipeline = audited("flights");
     pipeline.window.as_mut().unwrap().per_task = 100;
     let mut bench = Bench::new(24, [pipeline]);
     bench.plan();
     let tasks = bench.tasks("flights", TaskPhase::Pending);
     let windows: Vec<usize> = tasks.iter().map(Task::windows).collect();
-    assert_eq!(windows, [18, 1, 1, 1, 1, 1, 1], "those that end up to six hours ago go alone");
+    assert_eq!(windows, [18, 6], "those that end up to six hours ago are counted again");
     let asked: Vec<bool> = tasks.iter().map(|task| recount_is_asked_for(&bench, task)).collect();
-    assert_eq!(asked, [false, true, true, true, true, true, true]);
+    assert_eq!(asked, [false, true]);
     bench.publish_all("flights");
     bench.backfill("b1", &request("flights", None, Choice::All));
     bench.advance();
     let windows: Vec<usize> = bench.tasks("flights", TaskPhase::Pending).iter().map(Task::windows).collect();
-    assert_eq!(windows, [18, 1, 1, 1, 1, 1, 1]);
+    assert_eq!(windows, [18, 6]);
+}
+
+/// What windows that stay as they are hold late somebody decides for each; and a run is no longer than its record may be.
+#[test]
+fn runs_that_are_counted_again_are_short_and_of_windows_that_may_change() {
+    let mut pipeline = audited("flights");
+    pipeline.readiness.late = Late::Refuse;
+    let window = pipeline.window.as_mut().unwrap();
+    (window.per_task, window.audit_after) = (1_000, Some(Pause(Duration::from_secs(1_000 * 3_600))));
+    let mut bench = Bench::new(250, [pipeline.clone()]);
+    bench.plan();
+    let windows =
+        |bench: &Bench| bench.tasks("flights", TaskPhase::Pending).iter().map(Task::windows).collect::<Vec<_>>();
+    assert!(windows(&bench).iter().all(|windows| *windows == 1));
+    pipeline.readiness.late = Late::Reopen;
+    let mut bench = Bench::new(250, [pipeline]);
+    bench.plan();
+    assert_eq!(windows(&bench), [100, 100, 50]);
+}
+
+/// Six windows loaded by one task, their time come to be counted again, and the digest of each.
+fn run_of_six() -> (Bench, Task, Vec<Digest>) {
+    let mut pipeline = audited("flights");
+    pipeline.window.as_mut().unwrap().per_task = 6;
+    let mut bench = Bench::new(6, [pipeline]);
+    bench.plan();
+    let run = bench.tasks("flights", TaskPhase::Pending).remove(0);
+    let windows: Vec<Digest> = (1..=6).map(|n| Digest([n; 32])).collect();
+    let claim = bench.claim(&run.id);
+    bench.seal_proven(&claim, proof(&windows));
+    bench.publish_sealed(&run.sink);
+    let counted = recounts(&bench).remove(0);
+    assert_eq!((counted.windows(), recounts(&bench).len()), (6, 1));
+    bench.pass(13 * 3_600);
+    (bench, counted, windows)
+}
+
+fn proof(windows: &[Digest]) -> Proof {
+    let whole: Vec<u8> = windows.iter().flat_map(|digest| digest.0).collect();
+    Proof { whole: Digest(*blake3::hash(&whole).as_bytes()), windows: windows.to_vec() }
+}
+
+fn loaded_again(bench: &Bench) -> Vec<(i64, i64)> {
+    let hours = |at: i64| (at - hour(0)) / (hour(1) - hour(0));
+    let again = bench.tasks("flights", TaskPhase::Pending).into_iter().filter(|task| task.revision > 0);
+    again.map(|task| (hours(task.window.start()), hours(task.window.end()))).collect()
+}
+
+#[test]
+fn of_a_run_the_windows_that_have_changed_are_loaded_again_and_no_others() {
+    let (mut bench, run, mut windows) = run_of_six();
+    for changed in [0, 3, 4] {
+        windows[changed] = CHANGED;
+    }
+    let report = |bench: &Bench| {
+        let entry = bench.table.pipeline(&"flights".parse().unwrap()).unwrap();
+        report::pipeline(&bench.table, entry, bench.now())
+    };
+    assert_eq!((report(&bench).recounts, report(&bench).recounts_due), (6, 6));
+    assert!(matches!(count(&mut bench, &run, proof(&windows)), Counted::Stale(_)));
+    assert_eq!(loaded_again(&bench), [(0, 1), (3, 5)]);
+    assert_eq!((report(&bench).recounts, standing(&bench, 1)), (0, Standing::Published));
+
+    let (mut bench, run, windows) = run_of_six();
+    assert!(matches!(count(&mut bench, &run, proof(&windows)), Counted::Same(_)));
+    assert!(loaded_again(&bench).is_empty() && recounts(&bench).is_empty());
+}
+
+/// An older worker knows of one proof for all of them.
+#[test]
+fn a_run_of_which_nobody_tells_the_windows_apart_is_loaded_again_whole() {
+    let (mut bench, run, _) = run_of_six();
+    assert!(matches!(count(&mut bench, &run, CHANGED), Counted::Stale(_)));
+    assert_eq!(loaded_again(&bench), [(0, 6)]);
+}
+
+#[test]
+fn a_window_of_a_run_that_was_loaded_again_meanwhile_is_held_against_its_newest_load() {
+    let mut pipeline = audited("flights");
+    pipeline.window.as_mut().unwrap().per_task = 6;
+    let mut bench = Bench::new(6, [pipeline]);
+    bench.plan();
+    let run = bench.tasks("flights", TaskPhase::Pending).remove(0);
+    let windows: Vec<Digest> = (1..=6).map(|n| Digest([n; 32])).collect();
+    let claim = bench.claim(&run.id);
+    bench.seal_proven(&claim, proof(&windows));
+    bench.publish_sealed(&run.sink);
+    bench.backfill("b1", &request("flights", Some(hours(2, 4)), Choice::All));
+    bench.advance();
+    let again = bench.tasks("flights", TaskPhase::Pending).remove(0);
+    assert_eq!(again.windows(), 2);
+    let claim = bench.claim(&again.id);
+    bench.seal_proven(&claim, proof(&[CHANGED, Digest([4; 32])]));
+    bench.publish_sealed(&again.sink);
+    assert_eq!(recount::clear(&bench.table), None, "the run stands for four windows yet");
+    bench.pass(13 * 3_600);
+    let found = recounts(&bench);
+    let run = found.iter().find(|task| task.revision == 0).unwrap();
+    let mut now = windows;
+    (now[2], now[5]) = (CHANGED, CHANGED);
+    assert!(matches!(count(&mut bench, run, proof(&now)), Counted::Stale(_)));
+    assert_eq!(loaded_again(&bench), [(5, 6)]);
 }
 
 #[test]
@@ -180,7 +283,7 @@ fn more_windows_than_a_transaction_takes_are_planned_one_after_the_other() {
     let mut bench = Bench::new(250, [pipeline]);
     bench.plan();
     let tasks = bench.tasks("flights", TaskPhase::Pending);
-    assert_eq!((tasks.len(), tasks.last().unwrap().window.end()), (250, hour(250)));
+    assert_eq!((tasks.len(), tasks.last().unwrap().window.end()), (25, hour(250)));
 }
 
 #[test]
@@ -195,8 +298,8 @@ fn recounts_nobody_waits_for_are_taken_away() {
     assert_eq!(recounts(&bench).len(), 3);
     let change: Change = recount::clear(&bench.table).unwrap();
     bench.apply(&change);
-    let left: Vec<_> = recounts(&bench).iter().map(|task| (task.window.start(), task.proof)).collect();
-    assert_eq!(left, [(hour(0), Some(CHANGED)), (hour(1), Some(LOADED))]);
+    let left: Vec<_> = recounts(&bench).iter().map(|task| (task.window.start(), task.proof.clone())).collect();
+    assert_eq!(left, [(hour(0), Some(CHANGED.into())), (hour(1), Some(LOADED.into()))]);
     assert_eq!(recount::clear(&bench.table), None);
     let mut changed = bench.table.pipeline(&"flights".parse().unwrap()).unwrap().state.clone();
     changed.value.pipeline = edit(audited("flights"), |window| window.audit_after = None);

@@ -70,7 +70,8 @@ impl Walk {
             (window.per_task, window.lookback, window.end) = (self.per_task, self.lookback, end);
         });
         let weather = edit(hourly("weather", "lake"), |window| {
-            (window.end, window.audit_after) = (end, Some(Pause(Duration::from_secs(2 * 3_600))));
+            (window.per_task, window.end) = (self.per_task, end);
+            window.audit_after = Some(Pause(Duration::from_secs(2 * 3_600)));
         });
         // Windows of the table two of them share are added, and their files are compacted.
         let (mut flights, mut weather) = (flights, weather);

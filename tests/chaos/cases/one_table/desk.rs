@@ -28,6 +28,8 @@ pub(super) struct Desk {
     /// Where the pipeline and its sources are.
     pub(super) folder: PathBuf,
     pub(super) table: PathBuf,
+    /// Where in it a file stands for each commit.
+    log: &'static str,
     pub(super) python: PathBuf,
     /// Of all coordinators; whoever takes a dead one's place takes its address.
     pub(super) addresses: String,
@@ -51,7 +53,7 @@ pub(super) struct Seen {
 impl Desk {
     pub(super) fn new(
         timeline: Timeline,
-        (folder, table): (PathBuf, PathBuf),
+        (folder, table, log): (PathBuf, PathBuf, &'static str),
         (python, addresses): (PathBuf, String),
         seed: u64,
     ) -> Self {
@@ -59,6 +61,7 @@ impl Desk {
             timeline,
             folder,
             table,
+            log,
             python,
             addresses,
             seed,
@@ -101,9 +104,9 @@ impl Desk {
         run(&[args, &["--coordinator", &self.addresses]].concat())
     }
 
-    /// The newest version of the table, by its log; 0 before there is one with rows.
+    /// The newest commit of the table, by its log; 0 before there is one with rows.
     pub(super) fn newest(&self) -> u64 {
-        let names = fs::read_dir(self.table.join("_delta_log")).into_iter().flatten().flatten();
+        let names = fs::read_dir(self.table.join(self.log)).into_iter().flatten().flatten();
         let version = |name: std::ffi::OsString| name.to_string_lossy().strip_suffix(".json")?.parse().ok();
         names.filter_map(|entry| version(entry.file_name())).max().unwrap_or(0)
     }

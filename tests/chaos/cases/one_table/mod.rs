@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::{task::JoinHandle, time::Instant};
 use windrow_tests::peer::Peer;
 
+pub(super) use self::folder::MINUTE as FOLDER;
 use self::{
     desk::{Desk, employ},
     strikes::Crew,
@@ -25,6 +26,7 @@ use crate::{
 };
 
 mod desk;
+mod folder;
 mod strikes;
 mod timeline;
 mod watch;
@@ -52,28 +54,46 @@ const MOST_FILES: u64 = 150;
 /// Most files when all is done: of each kin one, and a small one that waits for others.
 const MOST_LEFT: usize = 6;
 
+/// What is kept, of which kind it is and how it says so.
+struct Kept {
+    format: &'static str,
+    sink: &'static str,
+    /// Where in it a file stands for each commit.
+    log: &'static str,
+    /// Whether workers have to believe that days have passed for it to be cleaned.
+    ages: bool,
+}
+
+/// Files stay for longer than the case lasts, and are made to look old enough.
+const TABLE: Kept = Kept {
+    format: "delta",
+    sink: "to: lake, format: delta, path: rows, cleaning: { keep: 2h, log: 2h, accept_short: true }",
+    log: "_delta_log",
+    ages: false,
+};
+
 async fn run(ground: &Ground, seed: u64, lasts: Duration) -> Result<Outcome> {
-    let mut site = Site::new(ground, "delta", seed)?;
-    let (desk, crew) = open(&mut site, seed, lasts).await?;
+    let mut site = Site::new(ground, TABLE.format, seed)?;
+    let (desk, crew) = open(&mut site, &TABLE, (seed, lasts)).await?;
     let ran = course(&mut site, &desk, crew, lasts).await;
     desk.close();
     ran.with_context(|| site.logs())
 }
 
 /// The cluster, the pipeline and all that it will ever load, and the first version of the table.
-async fn open(site: &mut Site<'_>, seed: u64, lasts: Duration) -> Result<(Arc<Desk>, Crew)> {
+async fn open(site: &mut Site<'_>, kept: &Kept, (seed, lasts): (u64, Duration)) -> Result<(Arc<Desk>, Crew)> {
     let folder = site.plot.path().to_owned();
     fs::create_dir(folder.join("in"))?;
     for _ in 0..2 {
         site.add_coordinator(Special::default()).await?;
     }
-    let crew = Crew::hire(site)?;
+    let crew = Crew::hire(site, kept.ages)?;
     let timeline = Timeline::lasting(lasts)?;
     (0..timeline.windows).try_for_each(|window| timeline.deliver(&folder, window, 1))?;
-    fs::write(folder.join("rows.yaml"), timeline.pipeline())?;
+    fs::write(folder.join("rows.yaml"), timeline.pipeline(kept.sink))?;
     site.apply()?;
-    let desk =
-        Desk::new(timeline, (folder, site.plot.table("rows")), (site.ground.python.clone(), site.addresses()), seed);
+    let places = (folder, site.plot.table("rows"), kept.log);
+    let desk = Desk::new(timeline, places, (site.ground.python.clone(), site.addresses()), seed);
     site.wait("the first window", |_| Ok(desk.newest() > 0)).await?;
     Ok((Arc::new(desk), crew))
 }
@@ -109,7 +129,7 @@ async fn course(site: &mut Site<'_>, desk: &Arc<Desk>, mut crew: Crew, lasts: Du
 }
 
 /// What somebody has done, unless the watcher has given up: then why.
-async fn unless_seen<T>(work: JoinHandle<Result<T>>, watcher: &mut JoinHandle<Result<Watcher>>) -> Result<T> {
+async fn unless_seen<T, W>(work: JoinHandle<Result<T>>, watcher: &mut JoinHandle<Result<W>>) -> Result<T> {
     let done = work.await?;
     if watcher.is_finished() {
         watcher.await??;

@@ -30,11 +30,13 @@ pub(super) struct Crew {
     /// Roles, and where the site has who has them.
     workers: Vec<(&'static str, usize)>,
     hired: usize,
+    /// Whether each of them believes that it is days later than those before it did: what they gave up is old enough to go then.
+    ages: bool,
 }
 
 impl Crew {
-    pub(super) fn hire(site: &mut Site<'_>) -> Result<Self> {
-        let mut crew = Self { workers: Vec::new(), hired: 0 };
+    pub(super) fn hire(site: &mut Site<'_>, ages: bool) -> Result<Self> {
+        let mut crew = Self { workers: Vec::new(), hired: 0, ages };
         for role in ["sink", "sink", "ingest", "ingest", "compact", "compact"] {
             let worker = crew.start(site, role)?;
             crew.workers.push((role, worker));
@@ -44,7 +46,11 @@ impl Crew {
 
     fn start(&mut self, site: &mut Site<'_>, role: &str) -> Result<usize> {
         self.hired += 1;
-        site.add_worker(&format!("w{}", self.hired), role, Special::default())
+        let mut special = Special::default();
+        if self.ages {
+            special.surroundings = special.surroundings.with_env("WINDROW_PLAY_DAYS_LATER", self.hired.to_string());
+        }
+        site.add_worker(&format!("w{}", self.hired), role, special)
     }
 
     /// The place of the next victim; any of its role where nobody says who commits.

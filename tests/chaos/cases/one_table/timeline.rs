@@ -34,8 +34,8 @@ impl Timeline {
         self.start + EVERY * u32::try_from(window).unwrap_or(u32::MAX)
     }
 
-    /// The pipeline, as the file that has it says it. Files stay for longer than the case lasts, and are made to look old enough.
-    pub(super) fn pipeline(&self) -> String {
+    /// The pipeline into a sink, as the file that has it says it.
+    pub(super) fn pipeline(&self, sink: &str) -> String {
         let at = |time: Timestamp| time.strftime("%Y-%m-%dT%H:%M:%S").to_string();
         let (start, end) = (at(self.start), at(self.start_of(self.windows)));
         format!(
@@ -52,7 +52,7 @@ pipelines:
       schema: {{ w: int, rev: int, id: int, at: timestamp, name: string }}
       cursor: at
     window: {{ every: {}s, start: {start}, end: {end} }}
-    sink: {{ to: lake, format: delta, path: rows, cleaning: {{ keep: 2h, log: 2h, accept_short: true }} }}
+    sink: {{ {sink} }}
     compaction: {{ when: inline, min_files: 2, target_size: 1MiB }}
     retries: {{ attempts: 100, lost_leases: 100, backoff: 200ms, max_backoff: 2s }}
     limits: {{ deadline: 1m }}

@@ -106,7 +106,7 @@ impl Watcher {
 }
 
 /// Fails with the first rows that are wrong.
-fn check(said: &Value) -> Result<()> {
+pub(super) fn check(said: &Value) -> Result<()> {
     let faults = said["faults"].as_array().context("the watcher says nothing of faults")?;
     let first: Vec<&str> = faults.iter().filter_map(Value::as_str).collect();
     ensure!(faults.is_empty(), "{} ({})", first.join("; "), said["count"]);

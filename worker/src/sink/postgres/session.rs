@@ -77,6 +77,10 @@ impl Open {
         self.session.client()
     }
 
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// `host:port/database`.
     pub(super) fn place(&self) -> &str {
         self.session.place()

@@ -151,9 +151,9 @@ async fn one(open: &Open, table: &str, found: Rows, (reached, extent): (bool, Ex
     }
     let began = Instant::now();
     let client = open.client();
-    client.batch_execute(&format!("SET statement_timeout = {}", MOST_TIME.as_millis())).await?;
+    open.session().bound_statements(Some(MOST_TIME)).await?;
     let done = client.batch_execute(&format!("VACUUM (ANALYZE, SKIP_LOCKED) {table}")).await;
-    client.batch_execute("RESET statement_timeout").await?;
+    open.session().bound_statements(None).await?;
     if let Err(cause) = done {
         tracing::warn!(table, error = %in_one_line(&cause), "a vacuum ended early; the next one makes up for it");
         return Ok(untouched("it took too long, or failed"));

@@ -146,11 +146,20 @@ impl Source for DeltaSource {
         if slices.is_empty() && !snapshot.files.is_empty() {
             return Ok(None);
         }
-        let files: Vec<(&str, u64)> =
-            slices.iter().map(|slice| (slice.input.name.as_str(), slice.input.bytes)).collect();
-        let columns =
-            snapshot.schema.fields().iter().map(|field| (field.name(), field.data_type(), field.is_nullable()));
-        Ok(Some(format!("table {} {:?} {files:?}", snapshot.id, columns.collect::<Vec<_>>())))
+        Ok(Some(state(&snapshot, slices.iter())))
+    }
+
+    /// Of each window the files that may hold some of it.
+    async fn prove_each(&self, slices: &[Slice], windows: &[Window]) -> Result<Option<Vec<String>>> {
+        // Where there is nothing, there is nothing of any window.
+        let Some(first) = slices.first() else { return Ok(None) };
+        let snapshot = self.of_version(&first.input).await?;
+        let files = slices.iter().map(|slice| Ok((slice, snapshot.file(&slice.input)?)));
+        let files = files.collect::<Result<Vec<_>>>()?;
+        let of_window = |window: &Window| {
+            state(&snapshot, files.iter().filter(|(_, file)| file.may_hold(window)).map(|(slice, _)| *slice))
+        };
+        Ok(Some(windows.iter().map(of_window).collect()))
     }
 
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream> {
@@ -162,6 +171,13 @@ impl Source for DeltaSource {
         let objects = self.storage()?.objects().clone();
         parquet::read(objects, &pin, &wanted, window, |stored| snapshot.places(file, stored)).await
     }
+}
+
+/// What a version's files hold, in words that another file changes.
+fn state<'a>(snapshot: &Snapshot, slices: impl Iterator<Item = &'a Slice>) -> String {
+    let files: Vec<(&str, u64)> = slices.map(|slice| (slice.input.name.as_str(), slice.input.bytes)).collect();
+    let columns = snapshot.schema.fields().iter().map(|field| (field.name(), field.data_type(), field.is_nullable()));
+    format!("table {} {:?} {files:?}", snapshot.id, columns.collect::<Vec<_>>())
 }
 
 impl DeltaSource {

@@ -121,17 +121,17 @@ impl Source for PostgresSource {
     /// The rows themselves are counted and hashed by the server, in the snapshot they are read in afterwards: no counter of a
     /// server's is a proof.
     async fn prove(&self, slices: &[Slice], window: &Window) -> Result<Option<String>> {
-        let [slice] = slices else { return Ok(None) };
-        let Some(desk) = Desk::of(slice) else { return Ok(None) };
-        let Some(Lying { mut session, began: false }) = desk.take() else { return Ok(None) };
-        read::begin(&session, None).await?;
-        let layout = self.find_layout(&session).await?;
-        if !is_pinned(slice, &layout) {
-            return Err(changed(&slice.input.name));
-        }
+        let Some((desk, mut session, layout)) = self.begin(slices).await? else { return Ok(None) };
         let state = prove::state(&mut session, (&layout, &self.config), window).await?;
         desk.lay(Lying { session, began: true });
         Ok(Some(state))
+    }
+
+    async fn prove_each(&self, slices: &[Slice], windows: &[Window]) -> Result<Option<Vec<String>>> {
+        let Some((desk, mut session, layout)) = self.begin(slices).await? else { return Ok(None) };
+        let states = prove::states(&mut session, (&layout, &self.config), windows).await?;
+        desk.lay(Lying { session, began: true });
+        Ok(Some(states))
     }
 
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream> {
@@ -229,6 +229,19 @@ impl PostgresSource {
         }
         let what = read::What { input: &slice.input.name, window, part: part.as_ref(), values };
         read::read(session, &self.config, layout, what, keep).await
+    }
+
+    /// Begins the transaction in which the slice is proven and read; `None` where it has begun, or nobody keeps a session for it.
+    async fn begin(&self, slices: &[Slice]) -> Result<Option<(Arc<Desk>, Session, Arc<Layout>)>> {
+        let [slice] = slices else { return Ok(None) };
+        let Some(desk) = Desk::of(slice) else { return Ok(None) };
+        let Some(Lying { session, began: false }) = desk.take() else { return Ok(None) };
+        read::begin(&session, None).await?;
+        let layout = self.find_layout(&session).await?;
+        match is_pinned(slice, &layout) {
+            true => Ok(Some((desk, session, layout))),
+            false => Err(changed(&slice.input.name)),
+        }
     }
 
     async fn session(&self) -> Result<Session> {

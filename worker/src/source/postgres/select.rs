@@ -45,17 +45,40 @@ pub(super) fn copy(
 
 /// The same rows as one text: how many, and the sums of two hashes of each.
 pub(super) fn counted(layout: &Layout, config: &Config, window: &Window) -> Result<String> {
+    Ok(format!("SELECT {} FROM ({}) AS windrow_row", sums(), rows((layout, Values::Decoded), config, window, None)?))
+}
+
+/// The same text for each window of a run whose rows those are, with the window's number from 0 on; rows without a cursor have none. Windows
+/// without rows are left out.
+pub(super) fn counted_each(layout: &Layout, config: &Config, windows: &[Window]) -> Result<String> {
+    let (Some(first), Some(last)) = (windows.first(), windows.last()) else {
+        return Err(WorkerError::never(error::INTERNAL, "a run has windows"));
+    };
+    let run = Window::new(first.axis(), first.start(), last.end())
+        .map_err(|cause| WorkerError::never(error::BAD_WINDOW, "a run is no window").because(cause))?;
+    let cursor = Cursor::of(layout, config)?;
+    let starts = windows[1..].iter().map(|window| cursor.bound(window.start())).collect::<Result<Vec<_>>>()?;
+    let columns: Vec<String> = layout.columns.iter().map(|chosen| chosen.expression.clone()).collect();
+    let which = which(layout, config, &run, None)?;
+    Ok(format!(
+        "SELECT windrow_window, {} FROM (SELECT ROW({}) AS windrow_row, pg_catalog.width_bucket({}, ARRAY[{}]) AS windrow_window FROM {}{which}) AS windrow_rows \
+         GROUP BY windrow_window",
+        sums(),
+        columns.join(", "),
+        cursor.exact,
+        starts.join(", "),
+        from(config),
+    ))
+}
+
+/// How many rows, and the sums of two hashes of each.
+fn sums() -> String {
     let hash = |seed: u8| {
         let text = "windrow_row::pg_catalog.text COLLATE pg_catalog.\"C\"";
         let sum = format!("pg_catalog.sum(pg_catalog.hashtextextended({text}, {seed}))");
         format!("coalesce({sum}, 0)::pg_catalog.text")
     };
-    Ok(format!(
-        "SELECT pg_catalog.concat_ws(' ', pg_catalog.count(*), {}, {}) FROM ({}) AS windrow_row",
-        hash(0),
-        hash(1),
-        rows((layout, Values::Decoded), config, window, None)?
-    ))
+    format!("pg_catalog.concat_ws(' ', pg_catalog.count(*), {}, {})", hash(0), hash(1))
 }
 
 fn rows((layout, values): (&Layout, Values), config: &Config, window: &Window, part: Option<&Part>) -> Result<String> {
@@ -113,47 +136,72 @@ fn from(config: &Config) -> String {
 
 /// Which rows lie in `[start, end)`: exactly, and so that an index on the cursor can be used.
 pub(super) fn predicate(layout: &Layout, config: &Config, window: &Window) -> Result<String> {
-    let Some(name) = &config.cursor else {
-        let message = "nothing tells the rows of one window from those of another";
-        return Err(WorkerError::never(error::CURSOR_MISSING, message).fix("name the column of time in `cursor`"));
-    };
-    let Some(chosen) = layout.column(name) else {
-        return Err(WorkerError::never(error::CURSOR_MISSING, format!("the cursor column {name:?} is not read"))
-            .fix("add it to `columns`"));
-    };
-    let column = identifier(name);
+    let cursor = Cursor::of(layout, config)?;
     let between = |value: &str, start: String, end: String| format!("{value} >= {start} AND {value} < {end}");
-    let instants = window.instants().ok_or_else(|| beyond(window))?;
-    let (start, end) = (instant(instants.0), instant(instants.1));
-    match chosen.column.data_type.oid {
-        TIMESTAMPTZ => Ok(between(&column, start, end)),
-        BIGINT => Ok(between(&column, format!("{}::bigint", window.start()), format!("{}::bigint", window.end()))),
-        TIMESTAMP => {
-            let zone = config.cursor_zone.as_ref().ok_or_else(|| {
-                WorkerError::never(
-                    error::CURSOR_MISSING,
-                    format!("the cursor column {name:?} is of type timestamp without time zone"),
-                )
-                .fix("declare the zone its values are in with `cursor_timezone`")
-            })?;
-            let exact = format!("({column} AT TIME ZONE {})", literal(zone));
-            // The server gives each local time one instant, so that each row is in one window; the wider bounds are for its index.
-            let wide =
-                between(&column, local(instants.0, -WIDEST_OFFSET_HOURS)?, local(instants.1, WIDEST_OFFSET_HOURS)?);
-            Ok(format!("{} AND {wide}", between(&exact, start, end)))
+    let exact = between(&cursor.exact, cursor.bound(window.start())?, cursor.bound(window.end())?);
+    if !cursor.is_local {
+        return Ok(exact);
+    }
+    let (start, end) = window.instants().ok_or_else(|| beyond(window))?;
+    let wide = between(&cursor.column, local(start, -WIDEST_OFFSET_HOURS)?, local(end, WIDEST_OFFSET_HOURS)?);
+    Ok(format!("{exact} AND {wide}"))
+}
+
+/// What tells the rows of one window from those of another.
+struct Cursor {
+    column: String,
+    /// An instant of each row, or microseconds as a number.
+    exact: String,
+    is_number: bool,
+    /// The server gives each local time one instant, so that each row is in one window; wider bounds are for its index.
+    is_local: bool,
+}
+
+impl Cursor {
+    fn of(layout: &Layout, config: &Config) -> Result<Self> {
+        let Some(name) = &config.cursor else {
+            let message = "nothing tells the rows of one window from those of another";
+            return Err(WorkerError::never(error::CURSOR_MISSING, message).fix("name the column of time in `cursor`"));
+        };
+        let Some(chosen) = layout.column(name) else {
+            return Err(WorkerError::never(error::CURSOR_MISSING, format!("the cursor column {name:?} is not read"))
+                .fix("add it to `columns`"));
+        };
+        let column = identifier(name);
+        let oid = chosen.column.data_type.oid;
+        let exact = match oid {
+            TIMESTAMPTZ | BIGINT => column.clone(),
+            TIMESTAMP => {
+                let zone = config.cursor_zone.as_ref().ok_or_else(|| {
+                    WorkerError::never(
+                        error::CURSOR_MISSING,
+                        format!("the cursor column {name:?} is of type timestamp without time zone"),
+                    )
+                    .fix("declare the zone its values are in with `cursor_timezone`")
+                })?;
+                format!("({column} AT TIME ZONE {})", literal(zone))
+            }
+            DATE => {
+                let zone = literal(config.cursor_zone.as_deref().unwrap_or("UTC"));
+                format!("({column}::timestamp AT TIME ZONE {zone})")
+            }
+            _ => {
+                let message = format!("the cursor column {name:?} is of type {}", chosen.column.data_type.name);
+                return Err(WorkerError::never(error::CURSOR_MISSING, message)
+                    .fix("a cursor is a timestamp, a date or a bigint of microseconds; cast it in `query`"));
+            }
+        };
+        Ok(Self { column, exact, is_number: oid == BIGINT, is_local: matches!(oid, TIMESTAMP | DATE) })
+    }
+
+    /// A bound of a window, in microseconds since 1970, as a value to hold `exact` against.
+    fn bound(&self, at: i64) -> Result<String> {
+        if self.is_number {
+            return Ok(format!("{at}::bigint"));
         }
-        DATE => {
-            let zone = literal(config.cursor_zone.as_deref().unwrap_or("UTC"));
-            let exact = format!("({column}::timestamp AT TIME ZONE {zone})");
-            let wide =
-                between(&column, local(instants.0, -WIDEST_OFFSET_HOURS)?, local(instants.1, WIDEST_OFFSET_HOURS)?);
-            Ok(format!("{} AND {wide}", between(&exact, start, end)))
-        }
-        _ => {
-            let message = format!("the cursor column {name:?} is of type {}", chosen.column.data_type.name);
-            Err(WorkerError::never(error::CURSOR_MISSING, message)
-                .fix("a cursor is a timestamp, a date or a bigint of microseconds; cast it in `query`"))
-        }
+        let at = Timestamp::from_microsecond(at)
+            .map_err(|cause| WorkerError::never(error::BAD_WINDOW, "a window ends beyond all times").because(cause))?;
+        Ok(instant(at))
     }
 }
 

@@ -72,7 +72,7 @@ impl World {
             counts: manifest.counts,
             shard: task.shard,
             of: task.part.as_ref().map_or(1, |part| part.of),
-            proof: manifest.proof,
+            proof: manifest.proof.clone(),
         }
     }
 
@@ -95,7 +95,7 @@ impl World {
             Mail::Settled { from, request, sink, answer } if self.has_session(&from) => {
                 self.take_settled(&sink, request, answer)
             }
-            Mail::Proven { from, claim, proof, seq } if self.has_session(&from) => self.take_proof(&claim, proof, seq),
+            Mail::Proven { from, claim, proof, seq } if self.has_session(&from) => self.take_proof(&claim, &proof, seq),
             Mail::Prepared { .. } | Mail::Settled { .. } | Mail::Proven { .. } => Ok(()),
         }
     }

@@ -10,7 +10,7 @@ use windrow_common::{
     id::{PipelineName, SinkId, TaskId, WorkerId},
     intent::{IntentRef, Seq},
     invariant::Violation,
-    manifest::Digest,
+    manifest::{Digest, Proof},
     pipeline::Pipeline,
 };
 
@@ -146,7 +146,7 @@ enum Mail {
     Prepared { from: WorkerId, request: u64, sink: SinkId, outcome: Result<Digest, Unprepared> },
     Commit { to: WorkerId, request: u64, sink: SinkId, seq: Seq, digest: Digest, abort: bool },
     Settled { from: WorkerId, request: u64, sink: SinkId, answer: crate::core::commit::Answer },
-    Proven { from: WorkerId, claim: HeldClaim, proof: Digest, seq: Seq },
+    Proven { from: WorkerId, claim: HeldClaim, proof: Proof, seq: Seq },
 }
 
 /// What the tasks of a draft do: move windows, or rewrite files.

@@ -6,7 +6,7 @@ use windrow_common::{
     id::{PipelineName, TaskId},
     intent::{self, Committed, Effect, Fingerprint, Seq, Verdict},
     invariant::{self, Link, Violation},
-    manifest::{Counts, Digest},
+    manifest::{Counts, Digest, Proof},
     window::{Axis, Window},
 };
 
@@ -28,7 +28,7 @@ pub(super) struct Moved {
     /// How many shards its window was cut into; 1 if it was not.
     pub of: u32,
     /// What its source was proven to hold.
-    pub proof: Option<Digest>,
+    pub proof: Option<Proof>,
 }
 
 /// What a committer worked out; whoever knows its digest finds it.
@@ -147,7 +147,12 @@ impl ModelSink {
         let moved = self.log.iter().rev().flat_map(|entry| entry.2.iter().rev());
         let mut of_window =
             moved.filter(|moved| moved.pipeline == *pipeline && moved.shard == 0 && moved.windows.contains(window));
-        of_window.next().map(|moved| (moved.revision, moved.proof))
+        let proof_of = |moved: &Moved| {
+            let proof = moved.proof.as_ref()?;
+            let at = moved.windows.iter().position(|moved| moved == window)?;
+            proof.windows.get(at).copied().or(Some(proof.whole))
+        };
+        of_window.next().map(|moved| (moved.revision, proof_of(moved)))
     }
 
     pub(super) fn has_rolled_back(&self, request: &str) -> bool {
