@@ -10,7 +10,7 @@ each answered by one of JSON:
 
     look                        checks what is to be read now
     end                         what the log says of commits and files
-    betray double|lose|resurrect    a list is written that shows a file twice, or not at all, or one of a window's former rows
+    betray double|lose|resurrect    a list is written that shows a file twice, or one not at all, or one of a window's former rows
 """
 
 import itertools
@@ -92,6 +92,7 @@ class Lister:
         self.revisions = {}
         self.faults = []
         self.count = Counter()
+        self.honest = None
 
     def look(self):
         for _ in range(TRIES):
@@ -151,14 +152,14 @@ class Lister:
 
     def betray(self, how):
         newest = names("files", ".list")[-1]
-        told = load(newest)
+        self.honest = self.honest or load(newest)
+        told = {**self.honest, "files": list(self.honest["files"]), "seq": load(newest)["seq"] + 1}
         if how == "double":
             told["files"].append(told["files"][0])
         elif how == "lose":
             told["files"].pop()
         else:
             told["files"].append(self.former(told["files"][0]))
-        told["seq"] += 1
         with open(os.path.join(os.path.dirname(newest), f"{told['seq']:020}.list"), "w") as text:
             json.dump(told, text)
         return {}

@@ -3,7 +3,7 @@
 //! cluster is killed and stopped. A reader that is not ours goes by the list of files (`tests/readers/lister.py`), and finds each row
 //! once at all times.
 
-use std::{collections::BTreeMap, thread::sleep, time::Duration};
+use std::{collections::BTreeMap, fs, thread::sleep, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -74,6 +74,8 @@ async fn run(ground: &Ground, seed: u64, lasts: Duration) -> Result<Outcome> {
         let revisions = unless_seen(replaced, &mut lister).await?;
         let strikes = struck?;
         settle(&mut site, &desk).await?;
+        crew.renew(&mut site)?;
+        site.wait("the last cleaning", |_| Ok(replaced_files(&desk)? == 0)).await?;
         desk.close();
         let mut lister = lister.await??;
         let end = lister.end(&desk)?;
@@ -90,6 +92,15 @@ async fn run(ground: &Ground, seed: u64, lasts: Duration) -> Result<Outcome> {
     let ran: Result<Outcome> = ran.await;
     desk.close();
     ran.with_context(|| site.logs())
+}
+
+/// Files that are still there although others stand for them.
+fn replaced_files(desk: &Desk) -> Result<usize> {
+    let lists = fs::read_dir(desk.table.join("_windrow/files"))?.map(|entry| Ok(entry?.path()));
+    let newest = lists.collect::<Result<Vec<_>>>()?.into_iter().max().context("there is a list")?;
+    let list: Value = serde_json::from_slice(&fs::read(newest)?)?;
+    let files = list["instead_of"].as_array().context("a list says what it stands for")?.iter();
+    Ok(files.filter_map(Value::as_str).filter(|path| desk.table.join(path).exists()).count())
 }
 
 impl Lister {

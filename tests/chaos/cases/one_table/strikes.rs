@@ -53,6 +53,18 @@ impl Crew {
         site.add_worker(&format!("w{}", self.hired), role, special)
     }
 
+    /// All who write are killed at once; those who take their places are days later.
+    pub(super) fn renew(&mut self, site: &mut Site<'_>) -> Result<()> {
+        let sinks: Vec<usize> = (0..self.workers.len()).filter(|place| self.workers[*place].0 == "sink").collect();
+        for place in &sinks {
+            site.workers[self.workers[*place].1].process.kill()?;
+        }
+        for place in sinks {
+            self.workers[place].1 = self.start(site, "sink")?;
+        }
+        Ok(())
+    }
+
     /// The place of the next victim; any of its role where nobody says who commits.
     fn place_of(&self, site: &Site<'_>, victim: Victim) -> usize {
         let role = match victim {
@@ -99,6 +111,7 @@ pub(super) async fn strike(site: &mut Site<'_>, crew: &mut Crew, desk: &Desk, un
         match (victim, dies) {
             (Victim::Leader, true) => kill_leader(site).await?,
             (Victim::Leader, false) => stop_leader(site, &mut random).await?,
+            (Victim::Committer, true) if crew.ages => crew.renew(site)?,
             (_, true) => {
                 let place = crew.place_of(site, victim);
                 let (role, worker) = crew.workers[place];
