@@ -190,17 +190,22 @@ fn reading(path: &Path, pipelines: &[Pipeline]) -> String {
     }
     if let Some(pipeline) = pipelines.first() {
         let table = place(pipeline);
+        let partitions =
+            pipeline.sink.params.get("partition_by").and_then(|columns| columns.as_array()).map_or(0, Vec::len);
+        // `**` would find what is staged below `_windrow`, too, and count its rows twice.
+        let files = |extension: &str| format!("{table}{}/part-*.{extension}", "/*=*".repeat(partitions));
         let read = match pipeline.sink.format.as_str() {
             "delta" => format!(
                 "duckdb -c \"INSTALL delta; LOAD delta; SELECT count(*) FROM delta_scan('{table}')\"   or   polars.scan_delta('{table}')"
             ),
-            "parquet" => format!("duckdb -c \"SELECT count(*) FROM read_parquet('{table}/**/part-*.parquet')\""),
+            "parquet" => format!("duckdb -c \"SELECT count(*) FROM read_parquet('{}')\"", files("parquet")),
             "postgres" => {
                 let table = pipeline.sink.params.get("table").and_then(|table| table.as_str()).unwrap_or_default();
                 format!("psql -c 'SELECT count(*) FROM {table}' DATABASE")
             }
-            "csv" => format!("duckdb -c \"SELECT count(*) FROM read_csv('{table}/**/part-*.csv')\""),
-            _ => format!("duckdb -c \"SELECT count(*) FROM read_json('{table}/**/part-*.json')\""),
+            "csv" => format!("duckdb -c \"SELECT count(*) FROM read_csv('{}')\"", files("csv")),
+            "text" => format!("cat {} | wc -l", files("txt")),
+            _ => format!("duckdb -c \"SELECT count(*) FROM read_json('{}')\"", files("jsonl")),
         };
         let _ = writeln!(text, "read the table:\n  {read}");
     }

@@ -58,8 +58,16 @@ fn readers(cluster: &Cluster, pipeline: &str) -> Vec<(u64, usize)> {
 }
 
 async fn wait(cluster: &Cluster, what: &str, done: impl Fn() -> bool) {
+    found(cluster, what, || done().then_some(())).await;
+}
+
+/// The first answer there is.
+async fn found<T>(cluster: &Cluster, what: &str, look: impl Fn() -> Option<T>) -> T {
     let began = tokio::time::Instant::now();
-    while !done() {
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
         assert!(began.elapsed() < PATIENCE, "{what} takes too long\n{}", cluster.logs());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -102,8 +110,7 @@ async fn a_large_table_is_read_by_many_workers_as_of_one_moment() {
         // The committer's death is another test's matter.
         found.iter().map(|(_, worker)| *worker).find(|worker| *worker != cutter && *worker != 0)
     };
-    wait(&cluster, "another reader", || shard(&cluster).is_some()).await;
-    let victim = shard(&cluster).unwrap();
+    let victim = found(&cluster, "another reader", || shard(&cluster)).await;
     cluster.workers[victim].1.kill().unwrap();
     cluster.add_worker("w4").unwrap();
     wait(&cluster, "a load with a killed worker", || loaded(1)).await;
@@ -114,8 +121,7 @@ async fn a_large_table_is_read_by_many_workers_as_of_one_moment() {
         let cutter = found.iter().find(|(shard, _)| *shard == 0)?.1;
         found.iter().any(|(shard, _)| *shard > 0).then_some(cutter)
     };
-    wait(&cluster, "a cut", || both(&cluster).is_some()).await;
-    let cutter = both(&cluster).unwrap();
+    let cutter = found(&cluster, "a cut", || both(&cluster)).await;
     cluster.workers[cutter].1.kill().unwrap();
     cluster.add_worker("w5").unwrap();
     wait(&cluster, "a load whose snapshot was lost", || loaded(2)).await;
