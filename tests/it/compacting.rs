@@ -148,12 +148,15 @@ fn a_table_of_another_writer_is_compacted_while_it_is_written() {
     let history = history(&python, &table, EVENTS);
     assert!(check_rewrites(&history) >= 1);
     let last = history.last().unwrap();
-    assert_eq!((last.rows, last.files), (80 * 20, 3), "one file a partition");
+    assert_eq!(last.rows, 80 * 20);
+    // A partition's large file waits until those beside it have grown.
+    assert!((3..=9).contains(&last.files), "{last:?}");
 
     // More of them, and what there is to gain is told before it is done.
     write(&python, &table, 80, 5);
     let plan = run_json(&["compact", "events", "--dry-run", "-o", "json", "--local", arg]).unwrap();
-    assert_eq!((&plan["before"]["files"], &plan["before"]["partitions"]), (&Value::from(18), &Value::from(3)));
+    let files = last.files + 15;
+    assert_eq!((&plan["before"]["files"], &plan["before"]["partitions"]), (&Value::from(files), &Value::from(3)));
     let saved: u64 = plan["groups"]
         .as_array()
         .unwrap()
@@ -161,12 +164,12 @@ fn a_table_of_another_writer_is_compacted_while_it_is_written() {
         .map(|group| group["files"].as_u64().unwrap() - group["become"].as_u64().unwrap())
         .sum();
     assert!(saved >= 12, "{plan}");
-    assert_eq!(newest(&python, &table, EVENTS).files, 18, "nothing was done");
+    assert_eq!(newest(&python, &table, EVENTS).files, files, "nothing was done");
     let told = run(&["compact", "events", "--local", arg]).unwrap();
     assert!(text(&told.stdout).contains("rewrote"), "{}{}", text(&told.stdout), text(&told.stderr));
     let after = newest(&python, &table, EVENTS);
     assert_eq!(after.rows, 85 * 20);
-    assert!(after.files <= 6, "{after:?}");
+    assert!(after.files <= 9, "{after:?}");
     assert!(text(&run(&["compact", "events", "--local", arg]).unwrap().stdout).contains("nothing to do"));
 }
 
