@@ -98,6 +98,8 @@ pub fn plan(
     }
     spent.turn(now.wall);
     let mut room = MOST_OPEN.saturating_sub(table.groups_of(sink).count());
+    // A try of this write may reach the store when the groups are done and their records gone: with the next commit it counts no more.
+    let head = table.sink(sink).and_then(|entry| entry.head.as_ref()).map(|head| head.revision);
     let mut change = Change::default();
     let mut tasks = Vec::new();
     for group in by_gain(groups) {
@@ -127,6 +129,9 @@ pub fn plan(
             }
         });
         tasks.push(id);
+    }
+    if !change.is_empty() {
+        change.expect.push((Key::Head(sink.clone()), head));
     }
     Some((change, tasks))
 }

@@ -384,3 +384,20 @@ fn a_pipeline_that_only_compacts_plans_no_windows_and_groups_of_one_that_does_no
     bench.apply(&compact::orphans(&bench.table).unwrap());
     assert_eq!(phase(&bench, &task), None);
 }
+
+/// A store that answered nothing may do a write when its records are long gone.
+#[test]
+fn a_group_that_is_done_does_not_come_back_by_a_write_that_was_late() {
+    let mut bench = Bench::new(0, [compacted("flights", "lake")]);
+    let sink = sink_of(&bench, "flights");
+    let (late, tasks) =
+        compact::plan(&bench.table, &sink, &[group(1, 9, 9)], (Asked::ByItself, &mut Spent::default()), bench.now())
+            .unwrap();
+    bench.apply(&late);
+    let claim = bench.claim(&tasks[0]);
+    bench.seal(&claim).unwrap();
+    bench.record(&sink);
+    bench.apply(&commit::finalize(&bench.table, &sink, bench.now()).unwrap());
+    assert_eq!(phase(&bench, &tasks[0]), None);
+    assert!(!bench.takes(&late));
+}
