@@ -141,7 +141,12 @@ impl Readiness {
 impl Condition {
     /// Whether it is looked at now and then, for all windows that wait at once.
     pub fn is_looked_at(&self) -> bool {
-        matches!(self, Self::Delta(_) | Self::Sql(_))
+        matches!(self, Self::Delta(_) | Self::Sql(_)) || self.is_about_objects()
+    }
+
+    /// Whether each window has objects of its own that say so, and only its source knows where.
+    pub fn is_about_objects(&self) -> bool {
+        matches!(self, Self::Marker(_) | Self::NextPartition(_))
     }
 }
 

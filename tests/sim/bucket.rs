@@ -5,13 +5,16 @@ use std::{
     collections::BTreeMap,
     fmt,
     ops::Range,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream::BoxStream};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
@@ -19,7 +22,11 @@ use object_store::{
 use rand::Rng;
 use tokio::sync::oneshot;
 
-use crate::{clock::ORIGIN_SECONDS, plan::Fault, world::World};
+use crate::{
+    clock::ORIGIN_SECONDS,
+    plan::{Fault, Sabotage},
+    world::World,
+};
 
 /// How long a stalled call takes, at most.
 const STALL_MS: u64 = 30_000;
@@ -36,6 +43,58 @@ pub(crate) struct Place {
     pub(crate) objects: InMemory,
     /// When each was written, by the simulation's time.
     written: Mutex<BTreeMap<String, Duration>>,
+    changes: AtomicU64,
+}
+
+/// Without anything that goes wrong: for those who look at it, and those who are not windrow.
+impl Place {
+    pub(crate) async fn write(&self, world: &World, path: &str, bytes: Bytes) {
+        self.objects.put(&path.into(), bytes.into()).await.unwrap();
+        self.changed(Some((path, world.now())));
+    }
+
+    pub(crate) async fn delete(&self, path: &str) {
+        self.objects.delete(&path.into()).await.unwrap();
+        self.changed(None);
+    }
+
+    fn changed(&self, written: Option<(&str, Duration)>) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.written.lock().unwrap().extend(written.map(|(path, at)| (path.to_owned(), at)));
+    }
+
+    /// Counts writes and deletes.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bytes(&self, path: &str) -> Option<Bytes> {
+        let found = self.objects.get(&path.into()).now_or_never()?.ok()?;
+        found.bytes().now_or_never()?.ok()
+    }
+
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.objects.head(&path.into()).now_or_never().is_some_and(|found| found.is_ok())
+    }
+
+    /// What readers of the folder take for data, by its names.
+    pub(crate) fn shown(&self) -> Vec<String> {
+        let is_hidden = |path: &str| path.split('/').any(|part| part.starts_with('_'));
+        self.listed().into_iter().filter(|path| !is_hidden(path)).collect()
+    }
+
+    /// What readers of the folder take for the sign that a window is complete.
+    pub(crate) fn markers(&self) -> Vec<String> {
+        self.listed().into_iter().filter(|path| path.starts_with("ready/")).collect()
+    }
+
+    /// Sorted.
+    fn listed(&self) -> Vec<String> {
+        let listed = self.objects.list(None).map_ok(|meta| meta.location.to_string()).try_collect::<Vec<_>>();
+        let mut listed = listed.now_or_never().and_then(Result::ok).unwrap_or_default();
+        listed.sort();
+        listed
+    }
 }
 
 impl Objects {
@@ -163,9 +222,19 @@ impl Bucket {
         let (place, root, path) = (self.place.clone(), self.root.clone(), path.to_string());
         move |world| {
             world.note(format!("store {root} wrote {path}"));
-            place.written.lock().unwrap().insert(path, world.now());
+            place.changed(Some((path.as_str(), world.now())));
         }
     }
+}
+
+/// A commit that does not tell which files others stand for.
+fn without_retired(payload: &PutPayload) -> PutPayload {
+    let bytes: Vec<u8> = payload.iter().flatten().copied().collect();
+    let Ok(mut entry) = serde_json::from_slice::<serde_json::Value>(&bytes) else { return payload.clone() };
+    if let Some(entry) = entry.as_object_mut() {
+        entry.remove("retire");
+    }
+    entry.to_string().into()
 }
 
 fn failure() -> Error {
@@ -182,6 +251,10 @@ impl ObjectStore for Bucket {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let (place, world, wrote, at) = (self.place.clone(), self.world.clone(), self.wrote(path), path.clone());
         let creates = (options.mode == PutMode::Create).then_some(path);
+        let payload = match world.sabotage {
+            Some(Sabotage::Unretired) if path.as_ref().starts_with("_windrow/log/") => without_retired(&payload),
+            _ => payload,
+        };
         let put = async move {
             let put = place.objects.put_opts(&at, payload, options).await?;
             wrote(&world);
@@ -213,8 +286,11 @@ impl ObjectStore for Bucket {
                 let (place, at, world) = (bucket.place.clone(), path.clone(), bucket.world.clone());
                 let root = bucket.root.clone();
                 let delete = async move {
+                    if world.sabotage == Some(Sabotage::Unwithdrawn) && at.as_ref().starts_with("ready/") {
+                        return Ok(());
+                    }
                     world.note(format!("store {root} deletes {at}"));
-                    place.objects.delete(&at).await
+                    place.objects.delete(&at).await.inspect(|()| place.changed(None))
                 };
                 bucket.call(&format!("delete {path}"), None, delete).await?;
                 Ok(path)

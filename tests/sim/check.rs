@@ -14,7 +14,7 @@ use windrow_common::{
     intent::IntentRef,
     invariant::{self, SinkPosition, Violation},
     manifest::ManifestRef,
-    task::{TaskPhase, TaskState},
+    task::{Lane, TaskPhase, TaskState},
     window::Window,
 };
 use windrow_coordinator::{
@@ -33,8 +33,10 @@ use windrow_coordinator::{
 
 use crate::{
     clock::ORIGIN_SECONDS,
+    consumer::Consumer,
     oracle::{self, Log},
     pipelines,
+    plan::Sabotage,
     worker::root,
     world::World,
 };
@@ -77,7 +79,16 @@ fn compare(world: &World, address: &str, view: &View<'_>) {
     let leads = leader
         .is_some_and(|page| page.is_ok_and(|page| page.entries.iter().any(|entry| entry.value == address.as_bytes())));
     if leads && let Some(table) = load(world) {
-        world.require(invariant::table_equals_store(&records_of(view.table), &records_of(&table)));
+        let (memory, store) = (records_of(view.table), records_of(&table));
+        let outcome = invariant::table_equals_store(&memory, &store);
+        if outcome.is_err() {
+            let keys: BTreeSet<&Key> = memory.keys().chain(store.keys()).collect();
+            let differ = keys.into_iter().filter(|key| memory.get(key) != store.get(key));
+            differ.for_each(|key| {
+                world.note(format!("in memory {:?}, in the store {:?}", memory.get(key), store.get(key)))
+            });
+        }
+        world.require(outcome);
     }
 }
 
@@ -130,6 +141,9 @@ pub(crate) struct Checks {
     sealed: BTreeMap<(TaskId, Token), SinkId>,
     /// Coordinators that led at once at the last step, and how often they were two or more.
     leaders: (usize, u64),
+    /// How many files were rewritten.
+    rewritten: u64,
+    consumer: Consumer,
     /// The folder of each sink.
     roots: BTreeMap<SinkId, String>,
 }
@@ -138,7 +152,7 @@ impl Checks {
     pub(crate) fn new(world: Arc<World>) -> Self {
         let roots = pipelines::all(&world.plan).iter().map(|of| (of.sink.id(), root(of))).collect();
         Self {
-            world,
+            world: world.clone(),
             revision: Revision(0),
             table: Table::default(),
             intents: BTreeMap::new(),
@@ -147,6 +161,8 @@ impl Checks {
             manifests: BTreeMap::new(),
             sealed: BTreeMap::new(),
             leaders: (0, 0),
+            rewritten: 0,
+            consumer: Consumer::new(world),
             roots,
         }
     }
@@ -156,6 +172,13 @@ impl Checks {
         self.count_leaders();
         let commits = self.read_logs();
         world.require(commits);
+        // Rows that are read twice are to be seen in the end.
+        if world.plan.waits
+            && world.sabotage != Some(Sabotage::Doubles)
+            && let Some(log) = self.logs.get(pipelines::BACKFILLED)
+        {
+            world.require(self.consumer.look(log));
+        }
         let newest = newest(&world);
         if newest != self.revision {
             self.revision = newest;
@@ -182,12 +205,26 @@ impl Checks {
         self.leaders.1
     }
 
+    pub(crate) fn rewritten(&self) -> u64 {
+        self.rewritten
+    }
+
+    pub(crate) fn consumer(&self) -> &Consumer {
+        &self.consumer
+    }
+
     /// Takes in what the sinks committed since the last step.
     fn read_logs(&mut self) -> Outcome {
         for (root, place) in self.world.objects.places() {
             let log = self.logs.entry(root.clone()).or_default();
-            while let Some(entry) = log.advance(&place)? {
-                self.world.note(format!("sink {root} holds commit {}: {} tasks", log.seq(), entry));
+            while let Some(entry) = log.advance((&root, &place))? {
+                self.world.note(format!("sink {root} holds commit {}: {} tasks", log.seq(), entry.tasks));
+                let (gone, made) = &entry.rewrites;
+                if !gone.is_empty() {
+                    self.world.note(format!("sink {root} has {} of {} files", made.len(), gone.len()));
+                    self.rewritten += gone.len() as u64;
+                    oracle::check_rewrite(&place, &entry.rewrites)?;
+                }
             }
         }
         Ok(())
@@ -214,11 +251,14 @@ impl Checks {
         }
         let mut sealed: Vec<(String, ManifestRef)> = Vec::new();
         let before = std::mem::take(&mut self.sealed);
-        for task in self.table.tasks() {
+        for task in self.table.whole_tasks() {
             let token = match &task.value.state {
                 TaskState::Claimed { .. } => Token { epoch: 1, revision: task.revision },
                 TaskState::Sealed { token, manifest, .. } => {
-                    self.sealed.insert((task.value.id, *token), task.value.sink.clone());
+                    // A group may be dropped: the files it was made of are there.
+                    if task.value.lane != Lane::Compact {
+                        self.sealed.insert((task.value.id, *token), task.value.sink.clone());
+                    }
                     if let Some(root) = self.roots.get(&task.value.sink) {
                         sealed.push((root.clone(), manifest.clone()));
                     }
@@ -254,9 +294,9 @@ impl Checks {
             self.manifests.insert(key.clone(), files);
         }
         let files = self.manifests.get(&key).into_iter().flatten();
-        files.into_iter().try_for_each(|file| {
-            require("INV-9", oracle::exists(&place, file), || format!("{root}/{file} is sealed and not there"))
-        })
+        files
+            .into_iter()
+            .try_for_each(|file| require("INV-9", place.has(file), || format!("{root}/{file} is sealed and not there")))
     }
 
     fn check_pipeline(&self, entry: &PipelineEntry) -> Outcome {
@@ -296,7 +336,7 @@ impl Checks {
         let now = Now { wall: origin, jitter: 0.5 };
         let table = &self.table;
         self.world.is_all_asked()
-            && table.tasks().next().is_none()
+            && table.whole_tasks().next().is_none()
             && table.sinks().all(|(_, sink)| sink.intent.is_none())
             && table.backfills().all(|backfill| !backfill.value.phase.is_unsettled())
             && table.pipelines().count() == pipelines::all(&self.world.plan).len()
@@ -308,7 +348,7 @@ impl Checks {
     pub(crate) fn open(&self) -> String {
         let tasks: BTreeSet<String> = self
             .table
-            .tasks()
+            .whole_tasks()
             .map(|task| format!("{} {} {:?}", task.value.pipeline, task.value.window, task.value.state))
             .collect();
         let intents: Vec<&SinkId> =

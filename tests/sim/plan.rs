@@ -131,6 +131,12 @@ pub(crate) enum Sabotage {
     Unguarded,
     /// A source gives its rows twice.
     Doubles,
+    /// A commit does not say which files the rewritten ones stand for.
+    Unretired,
+    /// Markers cannot be taken away.
+    Unwithdrawn,
+    /// Whoever looks says that all input is complete.
+    Unready,
 }
 
 impl Sabotage {
@@ -138,6 +144,9 @@ impl Sabotage {
         match name {
             "unguarded" => Some(Self::Unguarded),
             "doubles" => Some(Self::Doubles),
+            "unretired" => Some(Self::Unretired),
+            "unwithdrawn" => Some(Self::Unwithdrawn),
+            "unready" => Some(Self::Unready),
             _ => None,
         }
     }
@@ -158,12 +167,17 @@ pub(crate) struct Plan {
     pub(crate) per_task: u32,
     pub(crate) windows: u32,
     pub(crate) concurrency: u32,
+    /// Whether small files are rewritten, windrow's own and those of others.
+    pub(crate) compacts: bool,
+    /// Whether windows wait for their input, get markers, and stay as they are when they are published.
+    pub(crate) waits: bool,
 }
 
 impl Plan {
-    /// Seed 0 is a run without faults.
+    /// Seed 0 is a run without faults, and with everything else.
     pub(crate) fn of(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed ^ 0x706c_616e);
+        let mut course = course(seed);
         let share = *pick(&mut rng, &[0.25, 0.5, 0.8]);
         let faults = Fault::ALL.into_iter().filter(|_| seed != 0 && rng.random_bool(share)).collect();
         Self {
@@ -176,6 +190,8 @@ impl Plan {
             per_task: *pick(&mut rng, &[1, 2, 5]),
             windows: rng.random_range(6..=16),
             concurrency: rng.random_range(2..=6),
+            compacts: seed == 0 || course.random_bool(0.6),
+            waits: seed == 0 || course.random_bool(0.6),
         }
     }
 
@@ -183,6 +199,11 @@ impl Plan {
     pub(crate) fn chance(&self, fault: Fault) -> f64 {
         if self.faults.contains(&fault) { (self.rate / fault.rarity()).min(0.5) } else { 0.0 }
     }
+}
+
+/// What a run is about comes from numbers of its own: seeds that go without it go as they went before there was any of it.
+fn course(seed: u64) -> StdRng {
+    StdRng::seed_from_u64(seed ^ 0x636f_7572)
 }
 
 pub(crate) fn pick<'a, T>(rng: &mut StdRng, of: &'a [T]) -> &'a T {

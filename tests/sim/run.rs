@@ -11,7 +11,7 @@ use crate::{
     check::Checks,
     coordinator, etcd,
     faults::{Faults, LATENCY},
-    oracle,
+    input, oracle, others,
     plan::{Fault, Sabotage},
     worker,
     world::World,
@@ -34,6 +34,10 @@ pub(crate) struct Report {
     pub(crate) rows_doubled: u64,
     /// How often two coordinators led at once, as far as they knew.
     pub(crate) two_leaders: u64,
+    /// Files that commits rewrote.
+    pub(crate) files_rewritten: u64,
+    /// Markers a consumer found, each with the rows it tells of.
+    pub(crate) markers_seen: u64,
     pub(crate) faults: BTreeMap<Fault, u64>,
 }
 
@@ -77,6 +81,9 @@ pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>, tells: bool) -> Report 
             break;
         }
     }
+    if world.plan.waits && world.violations().is_empty() {
+        world.require(checks.consumer().end());
+    }
     let found = oracle::compare(&world, world.violations().is_empty());
     let (trace, events) = world.trace();
     Report {
@@ -88,6 +95,8 @@ pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>, tells: bool) -> Report 
         rows_lost: found.lost,
         rows_doubled: found.doubled,
         two_leaders: checks.two_leaders(),
+        files_rewritten: checks.rewritten(),
+        markers_seen: checks.consumer().seen(),
         faults: world.counts(),
     }
 }
@@ -114,5 +123,11 @@ fn start(sim: &mut Sim<'_>, world: &Arc<World>) -> Vec<String> {
         });
     }
     sim.client("user", admin::client(world.clone()));
+    if world.plan.waits {
+        sim.client("producer", input::client(world.clone()));
+    }
+    if world.plan.compacts {
+        sim.client("others", others::client(world.clone()));
+    }
     hosts
 }

@@ -6,19 +6,26 @@ use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use futures::StreamExt;
 use rand::Rng;
-use windrow_common::{error, window::Window};
+use windrow_common::{
+    error,
+    readiness::{Condition, Require},
+    window::Window,
+};
 use windrow_worker::{
     error::{Result, WorkerError},
-    source::{RowStream, Slice, Source},
+    source::{RowStream, Slice, Source, Told},
 };
 
 use crate::{
+    input,
     plan::{Fault, Sabotage},
     world::World,
 };
 
 pub(crate) struct Unreliable {
     pub(crate) inner: Arc<dyn Source>,
+    /// What has to be so before it is read.
+    pub(crate) require: Require,
     pub(crate) world: Arc<World>,
     pub(crate) host: String,
 }
@@ -38,7 +45,18 @@ impl Source for Unreliable {
         self.inner.schema().await
     }
 
+    async fn told(&self, condition: &Condition, windows: &[Window]) -> Result<Told> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.fails("look")?;
+        let lies = self.world.sabotage == Some(Sabotage::Unready);
+        let holds = windows.iter().map(|window| lies || input::holds(&self.world, condition, window)).collect();
+        Ok(Told { holds, missing: "the input is not complete".to_owned() })
+    }
+
     async fn resolve(&self, window: &Window) -> Result<Vec<Slice>> {
+        if !input::is_ready(&self.world, &self.require, window) {
+            self.world.violated(format!("INV-1: {window} is read before its input is complete"));
+        }
         tokio::time::sleep(Duration::from_millis(5)).await;
         self.fails("resolve")?;
         self.inner.resolve(window).await

@@ -35,14 +35,16 @@ impl Opener for Simulated {
     fn source(&self, pipeline: &Pipeline) -> Result<Arc<dyn Source>> {
         let inner = (source::synthetic::KIND.build)(&pipeline.source)
             .map_err(|errors| WorkerError::never(error::BAD_VALUE, format!("{errors:?}")))?;
-        Ok(Arc::new(Unreliable { inner, world: self.world.clone(), host: self.host.clone() }))
+        let require = pipeline.readiness.require.clone();
+        Ok(Arc::new(Unreliable { inner, require, world: self.world.clone(), host: self.host.clone() }))
     }
 
     fn sink(&self, pipeline: &Pipeline) -> Result<Arc<dyn Sink>> {
         let root = root(pipeline);
         let bucket = Bucket::new(self.world.clone(), self.host.clone(), &root);
         let url = Url::parse(&format!("memory:///{root}/")).unwrap();
-        sink::files::over(pipeline, Storage::over(Arc::new(bucket), url))
+        let clock = Arc::new(self.world.clock(&self.host));
+        sink::files::over(pipeline, Storage::over(Arc::new(bucket), url), clock)
             .map_err(|errors| WorkerError::never(error::BAD_VALUE, format!("{errors:?}")))
     }
 }

@@ -11,8 +11,9 @@ use std::{
 
 use futures::FutureExt;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use windrow_common::{invariant::Violation, shutdown::Shutdown};
+use windrow_common::{invariant::Violation, shutdown::Shutdown, window::Window};
 use windrow_coordinator::{
+    core::coverage::IntervalSet,
     ledger::Keys,
     run::Standing,
     store::{EmbeddedStore, MetaStore, Range},
@@ -46,6 +47,10 @@ pub(crate) struct World {
     /// Who leads, or believes to.
     standings: Mutex<BTreeMap<String, Arc<Standing>>>,
     asked: AtomicBool,
+    /// The windows whose input is complete.
+    delivered: Mutex<IntervalSet>,
+    /// Whether somebody else goes on filling a folder.
+    others: AtomicBool,
     /// What etcd holds.
     pub(crate) store: Arc<EmbeddedStore>,
     pub(crate) leases: Mutex<Leases>,
@@ -57,7 +62,6 @@ impl World {
     pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, tells: bool) -> Arc<Self> {
         let plan = Plan::of(seed);
         Arc::new(Self {
-            plan,
             sabotage,
             chance: Mutex::new(StdRng::seed_from_u64(seed)),
             trace: Mutex::new(Trace::new(tells)),
@@ -71,10 +75,13 @@ impl World {
             starts: AtomicU64::new(0),
             standings: Mutex::default(),
             asked: AtomicBool::new(false),
+            delivered: Mutex::default(),
+            others: AtomicBool::new(plan.compacts),
             store: Arc::new(EmbeddedStore::in_memory()),
             leases: Mutex::default(),
             objects: Objects::default(),
             keys: Keys::of_cluster(CLUSTER),
+            plan,
         })
     }
 
@@ -136,8 +143,24 @@ impl World {
         self.asked.store(true, Ordering::Relaxed);
     }
 
+    /// A window's input is complete.
+    pub(crate) fn deliver(&self, window: &Window) {
+        self.delivered.lock().unwrap().insert(window.start(), window.end());
+    }
+
+    /// Whether all of a stretch has its input.
+    pub(crate) fn is_delivered(&self, start: i64, end: i64) -> bool {
+        self.delivered.lock().unwrap().covers(start, end)
+    }
+
+    /// Nobody else has anything more to do either.
+    pub(crate) fn others_are_done(&self) {
+        self.others.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether nobody has anything more to ask for.
     pub(crate) fn is_all_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
+        self.asked.load(Ordering::Relaxed) && !self.others.load(Ordering::Relaxed)
     }
 
     /// Tells a host's software to stop.

@@ -88,6 +88,7 @@ struct Worker {
     keys: (watch::Receiver<Vec<v1::TicketKey>>, TicketKeys),
     attempts: Arc<Attempts>,
     committer: Arc<Committer>,
+    connectors: Arc<Connectors>,
     flight: Option<Flight>,
     drain: Duration,
 }
@@ -132,17 +133,18 @@ impl Worker {
         let who = (config.id.clone(), metrics.clone());
         let compact = Compact::new(connectors.clone(), config.spill_dir);
         let attempts = Arc::new(Attempts::new((ingest, compact), ends.reports, slots, clock.clone(), who));
-        let committer = Arc::new(Committer::new(connectors, clock, config.id, metrics));
+        let committer = Arc::new(Committer::new(connectors.clone(), clock, config.id, metrics));
         let keys = (ends.ticket_keys, keys);
-        Ok(Self { session, orders: ends.orders, keys, attempts, committer, flight, drain: config.drain })
+        Ok(Self { session, orders: ends.orders, keys, attempts, committer, connectors, flight, drain: config.drain })
     }
 
     async fn run(self, shutdown: Shutdown) {
-        let Self { session, orders, keys, attempts, committer, flight, drain } = self;
+        let Self { session, orders, keys, attempts, committer, connectors, flight, drain } = self;
         let last = CancellationToken::new();
         let work = TaskTracker::new();
         work.spawn(last.clone().run_until_cancelled_owned(take_keys(keys.0, keys.1)));
-        work.spawn(last.clone().run_until_cancelled_owned(dispatch(orders, attempts, committer, work.clone())));
+        let dispatch = dispatch(orders, (attempts, committer, connectors), work.clone());
+        work.spawn(last.clone().run_until_cancelled_owned(dispatch));
         if let Some(flight) = flight {
             work.spawn(serve(flight, last.clone()));
         }
@@ -233,12 +235,11 @@ async fn serve(flight: Flight, stop: CancellationToken) {
 /// Begins every order; the session bounds how many there are.
 async fn dispatch(
     mut orders: tokio::sync::mpsc::Receiver<Order>,
-    attempts: Arc<Attempts>,
-    committer: Arc<Committer>,
+    (attempts, committer, connectors): (Arc<Attempts>, Arc<Committer>, Arc<Connectors>),
     work: TaskTracker,
 ) {
     while let Some(order) = orders.recv().await {
-        let (attempts, committer) = (attempts.clone(), committer.clone());
+        let (attempts, committer, connectors) = (attempts.clone(), committer.clone(), connectors.clone());
         match order {
             Order::Attempt(task, claim) => {
                 work.spawn(async move {
@@ -270,7 +271,7 @@ async fn dispatch(
                 work.spawn(async move { answer.notified(committer.notify(asked).await).await });
             }
             Order::Look(asked, answer) => {
-                work.spawn(async move { answer.looked(look(asked).await).await });
+                work.spawn(async move { answer.looked(look(asked, &connectors).await).await });
             }
             Order::Commit(asked, answer) => {
                 work.spawn(async move { answer.settled(committer.commit(asked).await).await });

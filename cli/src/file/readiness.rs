@@ -31,7 +31,7 @@ impl Asked<'_> {
     pub(crate) fn check(&self, options: &Options, findings: &mut Findings) {
         let require = &self.readiness.require;
         self.check_waiting(findings);
-        if self.windows == Some(false) && require.conditions().any(is_about_objects) {
+        if self.windows == Some(false) && require.conditions().any(Condition::is_about_objects) {
             findings
                 .error(error::CONTRADICTION, self.span(&[]), "nothing tells which objects are those of a window")
                 .fix("split `source.path` by `{window.start:%Y-%m-%d}`, or remove `readiness`");
@@ -39,8 +39,7 @@ impl Asked<'_> {
         }
         let Some(source) = options.connectors.source(self.source) else { return };
         for (list, conditions) in [("all", &require.all), ("any", &require.any)] {
-            for (place, condition) in
-                conditions.iter().enumerate().filter(|(_, condition)| !is_judged_by_the_leader(condition))
+            for (place, condition) in conditions.iter().enumerate().filter(|(_, condition)| is_of_the_source(condition))
             {
                 if let Err(reason) = (source.tells)(self.source, condition) {
                     let at = [Step::Key(list.to_owned()), Step::Index(place)];
@@ -55,16 +54,6 @@ impl Asked<'_> {
     /// What the coordinator has to see to.
     fn check_waiting(&self, findings: &mut Findings) {
         let require = &self.readiness.require;
-        let mixed = |found: &bool| require.any.iter().any(|condition| is_judged_by_the_leader(condition) == *found);
-        if [true, false].iter().all(mixed) {
-            findings
-                .error(
-                    error::CONTRADICTION,
-                    self.span(&[Step::Key("any".to_owned())]),
-                    "what the source tells and what is known without it are looked up by different processes",
-                )
-                .fix("write the conditions on pipelines, tables and queries under `all`");
-        }
         if let Some(place) = require.any.iter().position(|condition| matches!(condition, Condition::Count(_))) {
             let at = [Step::Key("any".to_owned()), Step::Index(place)];
             findings
@@ -110,13 +99,9 @@ impl Asked<'_> {
     }
 }
 
-fn is_about_objects(condition: &Condition) -> bool {
-    matches!(condition, Condition::Marker(_) | Condition::NextPartition(_))
-}
-
-/// What no source has to tell.
-fn is_judged_by_the_leader(condition: &Condition) -> bool {
-    matches!(condition, Condition::Pipeline(_)) || condition.is_looked_at()
+/// What the source has to tell, before it is read or after.
+fn is_of_the_source(condition: &Condition) -> bool {
+    condition.is_about_objects() || matches!(condition, Condition::Count(_))
 }
 
 /// Whether the pipeline's markers make sense, and whether its receiver may be told.

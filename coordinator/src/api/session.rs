@@ -28,7 +28,6 @@ use crate::{
     core::{
         commit::Answer,
         lifecycle::HeldClaim,
-        looks::Seen,
         recovery::{PastCommit, PastTask},
         workers::{Role, WorkerInfo},
     },
@@ -232,10 +231,7 @@ fn event_in(message: In) -> Result<SessionEvent, Malformed> {
             up_to: notified.up_to,
             failure: notified.failure.map(TryInto::try_into).transpose()?,
         },
-        In::Looked(looked) => SessionEvent::Looked {
-            request: looked.request,
-            seen: looked.seen.into_iter().map(|seen| Seen { to: seen.to_us, words: seen.words }).collect(),
-        },
+        In::Looked(looked) => SessionEvent::Looked { request: looked.request, seen: looked.seen },
         In::Settled(settled) => {
             let (request, sink) = (settled.request, settled.sink.parse()?);
             let trace = trace::short(settled.trace.clone());

@@ -21,7 +21,6 @@ use crate::{
         declare::{self, BadDeclaration},
         late::{self, BadRelease},
         lifecycle::HeldClaim,
-        looks::Seen,
         pins::{self, BadPin, Pin},
         recovery::PastCommit,
         rollback::{self, BadRollback, Rollback},
@@ -181,7 +180,7 @@ pub enum SessionEvent {
     /// What windows wait for was looked at.
     Looked {
         request: u64,
-        seen: Vec<Seen>,
+        seen: Vec<v1::Seen>,
     },
     Goodbye,
     Closed,

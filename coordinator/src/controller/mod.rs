@@ -12,6 +12,7 @@ mod measuring;
 mod message;
 mod pins;
 mod proving;
+mod question;
 mod recovery;
 mod rollbacks;
 mod sessions;

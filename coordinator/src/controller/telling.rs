@@ -11,7 +11,7 @@ use windrow_common::{
 };
 use windrow_proto::v1::{self, session_response::Message as Out};
 
-use super::Controller;
+use super::{Controller, question::Question};
 use crate::{
     core::telling::{self, Todo},
     ledger::LedgerError,
@@ -29,23 +29,20 @@ pub(super) struct Telling(BTreeMap<SinkId, Run>);
 
 #[derive(Default)]
 struct Run {
-    /// The request, who was asked, and until when the answer is waited for.
-    asked: Option<(u64, WorkerId, Duration)>,
+    question: Question,
     not_before: Duration,
     failures: u32,
 }
 
 impl Telling {
-    /// The worker's session is gone: if it was asked, its answer will not come.
     pub(super) fn lost(&mut self, gone: &WorkerId) {
-        self.0.values_mut().for_each(|run| drop(run.asked.take_if(|(_, worker, _)| worker == gone)));
+        self.0.values_mut().for_each(|run| run.question.lost(gone));
     }
 }
 
 impl Run {
     fn may_ask(&mut self, now: Duration) -> bool {
-        self.asked.take_if(|(_, _, until)| *until <= now);
-        self.asked.is_none() && self.not_before <= now
+        !self.question.is_open(now) && self.not_before <= now
     }
 
     fn failed(&mut self, now: Duration) {
@@ -80,7 +77,7 @@ impl Controller {
         let pipelines = pipelines.filter_map(|entry| serde_json::to_vec(entry.spec()).ok()).collect();
         let request = self.next_request();
         if let Some(run) = self.telling.0.get_mut(sink) {
-            run.asked = Some((request, worker.clone(), now + PATIENCE));
+            run.question.ask(request, worker.clone(), now + PATIENCE);
         }
         self.tell(&worker, Out::Notify(v1::Notify { request, sink: sink.to_string(), pipelines, after, up_to }));
         Ok(())
@@ -96,7 +93,7 @@ impl Controller {
     ) -> Result<(), LedgerError> {
         let now = self.clock.elapsed();
         let Some(run) = self.telling.0.get_mut(&sink) else { return Ok(()) };
-        if run.asked.take_if(|(number, asked, _)| *number == request && asked == worker).is_none() {
+        if !run.question.answered(worker, request) {
             return Ok(());
         }
         match failure {

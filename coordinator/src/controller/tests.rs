@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cleaning;
+mod looking;
 
 use tokio::task::JoinHandle;
 use windrow_common::{
@@ -51,6 +52,18 @@ impl Led {
 
     /// The same with a worker that speaks this version.
     async fn begin_with(timing: Timing, protocol: u32) -> Self {
+        let mut led = Self::lead(hourly(), timing, protocol).await;
+        while led.claims.len() < SLOTS {
+            if let Out::Assign(assign) = led.hear().await {
+                let task = TaskId::from_bytes(assign.task.try_into().unwrap());
+                led.claims.push(HeldClaim { task, token: assign.token.unwrap().into() });
+            }
+        }
+        led
+    }
+
+    /// A worker that holds nothing, and its leader.
+    async fn lead(pipeline: windrow_common::pipeline::Pipeline, timing: Timing, protocol: u32) -> Self {
         let store: Arc<dyn MetaStore> = Arc::new(EmbeddedStore::in_memory());
         let keys = Keys::of_cluster("test");
         let put = |key: Vec<u8>, value: &str| Op::Put { key, value: value.as_bytes().to_vec(), lease: None };
@@ -59,19 +72,12 @@ impl Led {
         let ledger = Ledger::new(store.clone(), keys, Guard { leader, epoch: 1 });
         let (handle, running) = start(ledger.clone(), Arc::new(SystemClock::new()), timing).await.unwrap();
         let leading = tokio::spawn(running.run(std::future::pending()));
-        let apply = |reply| Command::Apply { pipelines: vec![hourly()], validate_only: false, reply };
+        let apply = |reply| Command::Apply { pipelines: vec![pipeline], validate_only: false, reply };
         handle.command(apply).await.unwrap();
         let (out, answers) = mpsc::channel(64);
         let info = Self::info(protocol);
         handle.session(worker(), 1, SessionEvent::Hello { info, protocol: 1, held: Vec::new(), out }).await.unwrap();
-        let mut led = Self { store, ledger, handle, leading, answers, claims: Vec::new() };
-        while led.claims.len() < SLOTS {
-            if let Out::Assign(assign) = led.hear().await {
-                let task = TaskId::from_bytes(assign.task.try_into().unwrap());
-                led.claims.push(HeldClaim { task, token: assign.token.unwrap().into() });
-            }
-        }
-        led
+        Self { store, ledger, handle, leading, answers, claims: Vec::new() }
     }
 
     async fn hear(&mut self) -> Out {

@@ -13,7 +13,7 @@ use windrow_common::{
     manifest::{Counts, Digest},
     pipeline::Pipeline,
     task::{Lane, Task, TaskPhase},
-    window::Axis,
+    window::{Axis, Window},
 };
 
 pub use super::change::Change;
@@ -282,9 +282,9 @@ impl Table {
         &self.looks
     }
 
-    /// Somebody has looked.
-    pub fn note_look(&mut self, pipeline: PipelineName, seen: Vec<Seen>) {
-        self.looks.note(pipeline, seen);
+    /// Somebody has looked, on behalf of these windows.
+    pub fn note_look(&mut self, pipeline: PipelineName, windows: &[Window], seen: Vec<Seen>) {
+        self.looks.note(pipeline, windows, seen);
     }
 
     /// Every lane that has tasks.
@@ -383,6 +383,9 @@ impl Table {
                     self.index.insert(&task, revision);
                     self.comparisons.insert(task.id, Versioned { value: task, revision });
                 } else if task.shard == 0 {
+                    if task.state.phase() == TaskPhase::Claimed {
+                        self.looks.used(&task);
+                    }
                     self.index.insert(&task, revision);
                     self.tasks.insert(task.id, Versioned { value: task, revision });
                 } else {
@@ -416,6 +419,11 @@ impl Table {
     }
 
     fn forget(&mut self, key: &Key) {
+        if let Key::Task(_, id) = key
+            && let Some(task) = self.tasks.get(id)
+        {
+            self.looks.used(&task.value);
+        }
         match key {
             Key::Pipeline(name) => self.complete(name, |partial| partial.state = None),
             Key::Cursor(name) => self.complete(name, |partial| partial.cursor = None),

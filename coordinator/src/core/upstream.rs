@@ -82,17 +82,15 @@ fn settled(table: &Table, entry: &Versioned<Task>, now: Now) -> Option<Change> {
 fn lacking(table: &Table, (own, require): (&PipelineName, &Require), window: &Window, now: Now) -> Option<String> {
     let judged = |(place, condition): (usize, &Condition)| match condition {
         Condition::Pipeline(name) => Some(lacks_pipeline(table, name, window, now)),
-        Condition::Delta(_) | Condition::Sql(_) => Some(looks::lacks(table.looks().seen(own, place), window)),
-        // These are the source's to tell.
-        Condition::Marker(_) | Condition::NextPartition(_) | Condition::Count(_) => None,
+        // That is told when the window was read.
+        Condition::Count(_) => None,
+        _ => Some(looks::lacks(table.looks(), own, (place, condition), window)),
     };
     if let Some(missing) = require.all.iter().enumerate().filter_map(judged).find_map(|lacks| lacks) {
         return Some(missing);
     }
-    let any = (require.all.len()..).zip(&require.any).map(judged);
-    // Mixed with conditions that a source tells of, they are not the coordinator's to judge.
-    let any: Vec<Option<String>> = any.collect::<Option<_>>()?;
-    let missing: Vec<String> = any.into_iter().collect::<Option<_>>()?;
+    let any = (require.all.len()..).zip(&require.any).filter_map(judged);
+    let missing: Vec<String> = any.collect::<Option<_>>()?;
     (!missing.is_empty()).then(|| missing.join(", and "))
 }
 
@@ -118,8 +116,8 @@ fn may_wait(entry: &PipelineEntry) -> bool {
 }
 
 fn require<'a>(table: &'a Table, task: &Task) -> Option<&'a Require> {
-    // Keys are compared whatever windows wait for, and what was declared complete waits for nothing.
-    let waits = task.lane != Lane::Compare && task.declared.is_none();
+    // What was published was complete: only whoever loads it waits. What was declared complete waits for nothing.
+    let waits = matches!(task.lane, Lane::Live | Lane::Backfill(_)) && task.declared.is_none();
     let entry = table.pipeline(&task.pipeline).filter(|_| waits)?;
     Some(&entry.spec().readiness.require)
 }

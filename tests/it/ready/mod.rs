@@ -3,6 +3,7 @@
 
 mod closed;
 mod declaring;
+mod looking;
 mod markers;
 mod waiting;
 

@@ -1,5 +1,5 @@
-//! Whether the window's input is complete, by what the pipeline requires. What is not is no error: the window waits. What other
-//! pipelines have published the coordinator knows: it gives the task out when that is so.
+//! Whether the window's input is complete, by what the pipeline requires. What is not is no error: the window waits. The coordinator
+//! gives a task out when somebody has [looked](crate::look); that may be long ago, so what the source tells is asked once more.
 
 use windrow_common::{
     error,
@@ -13,14 +13,18 @@ use crate::{
 };
 
 pub(super) async fn check(source: &dyn Source, require: &Require, window: &Window) -> Result<()> {
-    for condition in require.all.iter().filter(|condition| is_of_the_source(condition)) {
-        if let Some(missing) = source.lacks(condition, window).await? {
+    for condition in require.all.iter().filter(|condition| condition.is_about_objects()) {
+        if let Some(missing) = lacks(source, condition, window).await? {
             return Err(not_ready(window, &missing));
         }
     }
+    // Where something else may have let it go, the source's word is not the last one.
+    if !require.any.iter().all(Condition::is_about_objects) {
+        return Ok(());
+    }
     let mut missing = Vec::new();
-    for condition in require.any.iter().filter(|condition| is_of_the_source(condition)) {
-        match source.lacks(condition, window).await? {
+    for condition in &require.any {
+        match lacks(source, condition, window).await? {
             Some(reason) => missing.push(reason),
             None => return Ok(()),
         }
@@ -31,9 +35,9 @@ pub(super) async fn check(source: &dyn Source, require: &Require, window: &Windo
     }
 }
 
-/// Whether the source has to tell before it is read.
-fn is_of_the_source(condition: &Condition) -> bool {
-    matches!(condition, Condition::Marker(_) | Condition::NextPartition(_))
+async fn lacks(source: &dyn Source, condition: &Condition, window: &Window) -> Result<Option<String>> {
+    let told = source.told(condition, std::slice::from_ref(window)).await?;
+    Ok((told.holds != [true]).then_some(told.missing))
 }
 
 /// Holds what was read against what the source counts now.

@@ -56,5 +56,5 @@ fn answer(row: &Row) -> Result<Seen> {
     };
     let at = jiff::Timestamp::try_from(at)
         .map_err(|cause| wrong("the query's time is past all time".to_owned()).because(cause))?;
-    Ok(Seen { to: at.as_microsecond(), words: format!("the query it waits for says {at}") })
+    Ok(Seen::up_to(at.as_microsecond(), format!("the query it waits for says {at}")))
 }

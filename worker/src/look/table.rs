@@ -34,7 +34,7 @@ pub(super) async fn look(connection: &Connection, wanted: &TableVersion) -> Resu
             let at = commit.last_modified;
             let words =
                 format!("the newest version of the Delta table at {path:?}, {version}, is of {}", at.to_rfc3339());
-            Seen { to: at.timestamp_micros(), words }
+            Seen::up_to(at.timestamp_micros(), words)
         }
     })
 }

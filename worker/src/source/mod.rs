@@ -66,9 +66,9 @@ pub trait Source: Send + Sync + 'static {
         Ok(state.map(|state| vec![state; windows.len()]))
     }
 
-    /// What is missing for a condition to hold for a window, in words; `None` if it holds. Asked before the window is
-    /// resolved, of sources alone that can tell.
-    async fn lacks(&self, condition: &Condition, _window: &Window) -> Result<Option<String>> {
+    /// For which windows a condition holds: asked of sources alone that can tell, for all windows that wait, and for one before it is
+    /// resolved. What it costs must not grow with the windows where that can be had.
+    async fn told(&self, condition: &Condition, _windows: &[Window]) -> Result<Told> {
         let message = format!("this source cannot tell whether {condition:?} holds");
         Err(WorkerError::never(error::CONTRADICTION, message).fix("remove it from `readiness.require`"))
     }
@@ -126,6 +126,15 @@ pub trait Source: Send + Sync + 'static {
 fn keys_unknown() -> WorkerError {
     WorkerError::never(error::KEYS_UNKNOWN, "the source cannot tell which keys it has")
         .fix("remove `deletes` from the pipeline, or read from a PostgreSQL database")
+}
+
+/// For which windows a condition holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// For each window that was asked about.
+    pub holds: Vec<bool>,
+    /// What is missing for the others, in words.
+    pub missing: String,
 }
 
 /// A pinned part of a source.

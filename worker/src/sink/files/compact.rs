@@ -56,11 +56,12 @@ pub(super) async fn worth_rewriting(sink: &FilesSink, rule: &Packing) -> Result<
         version: None,
         partition: &file.partition,
         window: file.known_window(),
-        told_apart: file.told_apart,
+        told_apart: file.told_apart && !sink.settings.apart,
         modified: file.since,
         clustered: None,
     });
-    Ok(pack(&sink.settings.id, own.chain(others.iter().map(Other::found)), rule))
+    let rule = Packing { windows_are_replaced: rule.windows_are_replaced || sink.settings.apart, ..rule.clone() };
+    Ok(pack(&sink.settings.id, own.chain(others.iter().map(Other::found)), &rule))
 }
 
 pub(super) async fn rewrite(

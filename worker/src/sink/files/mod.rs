@@ -132,7 +132,7 @@ struct FilesSink {
     storage: Storage,
     log: log::Log,
     settings: Settings,
-    clock: SystemClock,
+    clock: Arc<dyn Clock>,
     /// How much later than it is a test has this sink believe it is, in milliseconds.
     later: i64,
 }
@@ -145,6 +145,8 @@ struct Settings {
     partition_by: Vec<String>,
     target_bytes: u64,
     cursor: Option<String>,
+    /// Whether no file holds two windows: whoever reads one by its marker must not see its rows move when another is loaded again.
+    apart: bool,
     /// Versions of a full load that are kept, the shown one among them.
     keep_versions: u32,
     policy: Policy,
@@ -159,13 +161,13 @@ fn build(pipeline: &Pipeline) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
     Ok(Arc::new(FilesSink::new(storage, settings)))
 }
 
-/// The pipeline's sink over a store of the caller's own, rooted at the folder.
+/// The pipeline's sink over a store of the caller's own, rooted at the folder, and by the caller's clock.
 ///
 /// # Errors
 /// What is wrong with the parameters.
-pub fn over(pipeline: &Pipeline, storage: Storage) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
+pub fn over(pipeline: &Pipeline, storage: Storage, clock: Arc<dyn Clock>) -> Result<Arc<dyn Sink>, Vec<ParamError>> {
     let (settings, _) = params::settings(pipeline)?;
-    Ok(Arc::new(FilesSink::new(storage, settings)))
+    Ok(Arc::new(FilesSink { clock, ..FilesSink::new(storage, settings) }))
 }
 
 impl Settings {
@@ -187,7 +189,7 @@ impl FilesSink {
             _ => storage,
         };
         let log = log::Log::new(storage.clone());
-        Self { storage, log, settings, clock: SystemClock::new(), later: played_ms() }
+        Self { storage, log, settings, clock: Arc::new(SystemClock::new()), later: played_ms() }
     }
 
     /// Milliseconds since 1970.

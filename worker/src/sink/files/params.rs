@@ -122,6 +122,7 @@ pub(super) fn settings(pipeline: &Pipeline) -> Result<(Settings, String), Vec<Pa
         partition_by: params.partition_by,
         target_bytes: params.target_file_size.0,
         cursor: pipeline.source.cursor.clone(),
+        apart: pipeline.window.is_some() && pipeline.readiness.publish.is_some(),
         policy: Policy::of(pipeline, super::schema_changes),
     };
     Ok((settings, params.path))

@@ -49,6 +49,7 @@ pub(super) async fn prepare(sink: &FilesSink, next: Next) -> Result<IntentBody> 
     let windows: Vec<Window> = next.tasks.iter().map(|(task, _)| task.window).collect();
     // Files of text are never merged: nobody could tell later which of their rows are of which window.
     let target_bytes = if sink.settings.is_parquet() { sink.settings.target_bytes } else { 0 };
+    let cursor = cursor.filter(|_| !sink.settings.apart);
     let add = change::write(&rewriter, plan, Rule { target_bytes, cursor, windows: &windows }).await?;
     let Some((_, first)) = next.tasks.first() else {
         return Err(WorkerError::never(error::INTERNAL, "an intent without tasks was asked for"));

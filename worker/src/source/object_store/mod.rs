@@ -20,7 +20,7 @@ use windrow_common::{
 };
 
 use super::{
-    ParamError, RowStream, Slice, Source, SourceKind,
+    ParamError, RowStream, Slice, Source, SourceKind, Told,
     decode::{cursor, emit, faults, rows, table, time, types, values},
     parquet::{self, Wanted},
     pin,
@@ -46,6 +46,7 @@ mod ready;
 mod template;
 #[cfg(test)]
 mod tests;
+mod there;
 
 use format::Format;
 use layout::Layout;
@@ -131,8 +132,8 @@ impl Source for ObjectSource {
         Ok(Some(format!("{state:?}")))
     }
 
-    async fn lacks(&self, condition: &Condition, window: &Window) -> Result<Option<String>> {
-        ready::lacks(self.store()?.as_ref(), &self.config.path, condition, window).await
+    async fn told(&self, condition: &Condition, windows: &[Window]) -> Result<Told> {
+        ready::told(self.store()?.as_ref(), &self.config.path, condition, windows).await
     }
 
     async fn read(&self, slice: &Slice, window: &Window) -> Result<RowStream> {

@@ -1,18 +1,18 @@
-//! Whether a window's objects are all there: by a file that says so, or by the next window's objects.
+//! Whether windows' objects are all there: by files that say so, or by the next windows' objects.
 
-use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use object_store::ObjectStore;
 use windrow_common::{
     error,
     readiness::Condition,
     window::{Axis, Window},
 };
 
-use super::template::{PathTemplate, Target};
-use crate::{
-    error::{Result, WorkerError},
-    source::pin::unreadable,
+use super::{
+    super::Told,
+    template::{PathTemplate, Target},
+    there::there,
 };
+use crate::error::{Result, WorkerError};
 
 /// Why the condition makes no sense for the path, if it does not.
 pub(super) fn check(path: &PathTemplate, condition: &Condition) -> Result<(), String> {
@@ -31,29 +31,35 @@ pub(super) fn check(path: &PathTemplate, condition: &Condition) -> Result<(), St
     }
 }
 
-/// What is missing for the condition to hold, in words; `None` if it holds.
-pub(super) async fn lacks(
+/// For which windows the condition holds, and what is missing for the others.
+pub(super) async fn told(
     store: &dyn ObjectStore,
     path: &PathTemplate,
     condition: &Condition,
-    window: &Window,
-) -> Result<Option<String>> {
+    windows: &[Window],
+) -> Result<Told> {
     let refused = |message: String| WorkerError::never(error::BAD_VALUE, message);
     check(path, condition).map_err(refused)?;
-    match condition {
-        Condition::Marker(marker) => {
-            let marker = path.marker(marker).map_err(refused)?.in_window(window)?;
-            let there = any(store, &marker).await?;
-            Ok((!there).then(|| format!("there is no {:?} yet", marker.text())))
-        }
-        Condition::NextPartition(_) => {
-            let next = path.in_window(&after(window)?)?;
-            let there = any(store, &next).await?;
-            Ok((!there).then(|| format!("nothing matches {:?}, the next partition, yet", next.text())))
-        }
-        // The check above lets none come here.
-        Condition::Pipeline(_) | Condition::Delta(_) | Condition::Sql(_) | Condition::Count(_) => Ok(None),
-    }
+    let marker = match condition {
+        Condition::Marker(marker) => Some(path.marker(marker).map_err(refused)?),
+        _ => None,
+    };
+    let target = |window: &Window| match &marker {
+        Some(marker) => marker.in_window(window),
+        None => path.in_window(&after(window)?),
+    };
+    let targets: Vec<Target> = windows.iter().map(target).collect::<Result<_>>()?;
+    let holds = there(store, &targets).await?;
+    // Of several there is no room to tell all paths.
+    let text = match &targets[..] {
+        [one] => one.text(),
+        _ => marker.as_ref().unwrap_or(path).text(),
+    };
+    let missing = match &marker {
+        Some(_) => format!("there is no {text:?} yet"),
+        None => format!("nothing matches {text:?}, the next partition, yet"),
+    };
+    Ok(Told { holds, missing })
 }
 
 /// The window that begins where this one ends. Of its end nothing is asked.
@@ -61,28 +67,4 @@ fn after(window: &Window) -> Result<Window> {
     let length = window.end().saturating_sub(window.start());
     Window::new(Axis::Time, window.end(), window.end().saturating_add(length))
         .map_err(|cause| WorkerError::never(error::BAD_WINDOW, "there is no next window").because(cause))
-}
-
-/// Whether there is any object.
-async fn any(store: &dyn ObjectStore, target: &Target) -> Result<bool> {
-    match target {
-        Target::Object(path) => exists(store, path).await,
-        Target::Matching { folder, matcher, text } => {
-            let mut listing = store.list(folder.as_ref());
-            while let Some(meta) = listing.try_next().await.map_err(|cause| unreadable(text, cause))? {
-                if matcher.is_match(meta.location.as_ref()) {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        }
-    }
-}
-
-async fn exists(store: &dyn ObjectStore, path: &Path) -> Result<bool> {
-    match store.head(path).await {
-        Ok(_) => Ok(true),
-        Err(object_store::Error::NotFound { .. }) => Ok(false),
-        Err(cause) => Err(unreadable(path.as_ref(), cause)),
-    }
 }

@@ -10,6 +10,9 @@ use crate::{
     template::Template,
 };
 
+/// What makes a glob of a path.
+const SPECIAL: [char; 4] = ['*', '?', '[', '{'];
+
 /// A checked path parameter.
 #[derive(Clone, Debug)]
 pub(super) struct PathTemplate(Template);
@@ -29,6 +32,14 @@ impl Target {
         match self {
             Self::Object(path) => path.as_ref(),
             Self::Matching { text, .. } => text,
+        }
+    }
+
+    /// What every object's path begins with, or is.
+    pub(super) fn literal(&self) -> &str {
+        match self {
+            Self::Object(path) => path.as_ref(),
+            Self::Matching { text, .. } => text.find(SPECIAL).map_or(text, |special| &text[..special]),
         }
     }
 }
@@ -118,7 +129,7 @@ fn target(text: &str) -> Result<Target, String> {
     if text.split('/').any(|part| matches!(part, ".." | "." | "")) {
         return Err(format!("{text:?} has a part that is empty, `.` or `..`"));
     }
-    let Some(special) = text.find(['*', '?', '[', '{']) else {
+    let Some(special) = text.find(SPECIAL) else {
         let path = Path::parse(text).map_err(|cause| cause.to_string())?;
         return Ok(Target::Object(path));
     };

@@ -509,3 +509,23 @@ fn rows_in(path: &Path) -> Vec<(i64, String)> {
     });
     rows.collect()
 }
+
+/// A window's marker names its files, and stands while other windows are loaded again: none of their files is cut for that.
+#[tokio::test]
+async fn windows_with_markers_share_no_file() {
+    let place = Place::new();
+    let sink = FilesSink::new(place.storage.clone(), Settings { apart: true, ..settings() });
+    let mut tasks = Vec::new();
+    for id in 1..=3_u8 {
+        let window = hours(i64::from(id) * 10, i64::from(id) * 10 + 10);
+        tasks.push(sealed(&sink, id, WriteMode::ReplaceWindow, window, rows_of(window, "x")).await);
+    }
+    let (body, digest) = intent(&sink, 1, None, tasks).await;
+    assert_eq!(body.add.len(), 3);
+    sink.commit(&body, &digest).await.unwrap();
+    assert!(groups(&sink, Packing { windows_are_replaced: false, ..RULE }).await.is_empty());
+    let first = visible_files(&place);
+    load(&sink, 2, Some(digest), 9, WriteMode::ReplaceWindow, hours(20, 30)).await;
+    let still: Vec<String> = visible_files(&place).into_iter().filter(|path| first.contains(path)).collect();
+    assert_eq!(still.len(), 2);
+}

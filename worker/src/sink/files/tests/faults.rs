@@ -117,7 +117,7 @@ fn faulty(place: &Place, fault: Fault, times: usize) -> FilesSink {
         log: log::Log::new(Storage::over(objects, place.storage.url().clone())),
         storage: place.storage.clone(),
         settings: settings(),
-        clock: SystemClock::new(),
+        clock: Arc::new(SystemClock::new()),
         later: 0,
     }
 }

@@ -37,6 +37,7 @@ fn settings() -> Settings {
         partition_by: Vec::new(),
         target_bytes: 1 << 20,
         cursor: Some("at".to_owned()),
+        apart: false,
         keep_versions: 1,
         policy: policy(json!({})),
     }
