@@ -31,11 +31,14 @@ demo: protoc ## load a year of flights into a Delta table on this machine
 	cargo build $(ALL) --bins
 	$(TARGET)/debug/windrow run examples/flights/
 
-.PHONY: check
-check: protoc ## format, lints, rules of the house, unit tests
+.PHONY: lint
+lint: protoc ## format and lints
 	cargo fmt --all --check
 	@command -v clippy-driver >/dev/null || { echo "clippy is missing: rustup component add clippy"; exit 1; }
 	$(CHECKED) build $(ALL) --all-targets
+
+.PHONY: check
+check: lint ## the same, rules of the house, unit tests
 	$(CHECKED) test $(ALL) --lib --bins --test tidy
 	$(CHECKED) test $(ALL) --test sim short
 

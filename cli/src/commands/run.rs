@@ -28,8 +28,10 @@ pub struct Args {
     patience: Pause,
 }
 
-/// How often the state of the pipelines is looked at: what a run takes longer than its last commit, at most.
+/// How often the state of the pipelines is looked at: what a run takes longer than its last commit, at most ...
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// ... unless there is so much to look at that it would take more than one in so many of a processor's seconds.
+const LOOK_SHARE: u32 = 20;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +101,9 @@ async fn until_settled(
     let mut progress = Progress::new(io::stderr().is_terminal());
     let (mut settled, mut moved) = (0, Duration::ZERO);
     loop {
+        let began = clock.elapsed();
         let reports = reports(local, pipelines).await?;
+        let took = clock.elapsed().saturating_sub(began);
         progress.show(&reports);
         let now_settled = reports.iter().map(|report| report.published + report.quarantined).sum::<u64>();
         // A window that is being read, and has not failed to reach anything, moves however long it takes.
@@ -110,7 +114,7 @@ async fn until_settled(
             progress.finish(&reports);
             return Ok((reports, end));
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(LOOK_EVERY.max(took * LOOK_SHARE)).await;
     }
 }
 
