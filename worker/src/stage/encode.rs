@@ -1,7 +1,5 @@
 //! Batches into the bytes of one file. Pure: bytes pile up in memory until they are taken.
 
-use std::{collections::BTreeMap, sync::Arc};
-
 use arrow_array::{
     Array, ArrayRef, RecordBatch,
     cast::AsArray,
@@ -11,44 +9,27 @@ use arrow_array::{
 use arrow_json::{WriterBuilder, writer::LineDelimited};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
-use parquet::{
-    arrow::ArrowWriter,
-    basic::{Compression, Encoding, ZstdLevel},
-    errors::ParquetError,
-    file::{metadata::KeyValue, properties::WriterProperties},
-    schema::types::ColumnPath,
-};
+use parquet::errors::ParquetError;
 use windrow_common::error;
 
 use super::FileFormat;
 use crate::error::{Result, WorkerError};
 
 mod csv;
+mod dictionary;
 mod lines;
 mod pieces;
+mod row_groups;
 
-use pieces::Pieces;
+use row_groups::RowGroups;
 
 /// One file's encoder.
 pub(super) enum Encoder {
-    /// A row group is ended when it reaches so many encoded bytes, so that readers and writers hold little.
-    Parquet {
-        writer: Box<ArrowWriter<Pieces>>,
-        row_group_bytes: usize,
-    },
-    Csv {
-        out: Vec<u8>,
-        delimiter: u8,
-    },
-    Json {
-        out: Vec<u8>,
-    },
-    Lines {
-        out: Vec<u8>,
-    },
-    Verbatim {
-        out: Vec<u8>,
-    },
+    Parquet(RowGroups),
+    Csv { out: Vec<u8>, delimiter: u8 },
+    Json { out: Vec<u8> },
+    Lines { out: Vec<u8> },
+    Verbatim { out: Vec<u8> },
 }
 
 impl Encoder {
@@ -56,14 +37,7 @@ impl Encoder {
     pub(super) fn new(format: &FileFormat, schema: &SchemaRef, row_group_bytes: usize) -> Result<Self> {
         check_columns(format, schema)?;
         Ok(match format {
-            FileFormat::Parquet { metadata } => {
-                let writer =
-                    ArrowWriter::try_new(Pieces::default(), Arc::clone(schema), Some(properties(schema, metadata)));
-                let writer = writer.map_err(|cause| {
-                    WorkerError::never(error::SINK_UNSUPPORTED_TYPE, "Parquet has no form for a column").because(cause)
-                })?;
-                Self::Parquet { writer: Box::new(writer), row_group_bytes }
-            }
+            FileFormat::Parquet { metadata } => Self::Parquet(RowGroups::new(schema, metadata, row_group_bytes)?),
             FileFormat::Csv { delimiter, header } => {
                 let mut out = Vec::new();
                 if *header {
@@ -79,13 +53,7 @@ impl Encoder {
 
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         match self {
-            Self::Parquet { writer, row_group_bytes } => {
-                writer.write(batch).map_err(unencodable)?;
-                if writer.in_progress_size() >= *row_group_bytes {
-                    writer.flush().map_err(unencodable)?;
-                }
-                Ok(())
-            }
+            Self::Parquet(groups) => groups.write(batch),
             Self::Csv { out, delimiter } => csv::write_rows(out, batch, *delimiter).map_err(unencodable),
             Self::Json { out } => write_json(out, batch),
             Self::Lines { out } => lines::write(out, batch),
@@ -96,14 +64,14 @@ impl Encoder {
     /// Bytes of the file that exist but have not been taken, about.
     pub(super) fn pending(&self) -> usize {
         match self {
-            Self::Parquet { writer, .. } => writer.in_progress_size(),
+            Self::Parquet(groups) => groups.pending(),
             Self::Csv { out, .. } | Self::Json { out } | Self::Lines { out } | Self::Verbatim { out } => out.len(),
         }
     }
 
     pub(super) fn memory(&self) -> usize {
         match self {
-            Self::Parquet { writer, .. } => writer.memory_size(),
+            Self::Parquet(groups) => groups.memory(),
             Self::Csv { out, .. } | Self::Json { out } | Self::Lines { out } | Self::Verbatim { out } => out.capacity(),
         }
     }
@@ -111,7 +79,7 @@ impl Encoder {
     /// The bytes finished since the last call.
     pub(super) fn take(&mut self) -> Vec<Bytes> {
         match self {
-            Self::Parquet { writer, .. } => writer.inner_mut().take(),
+            Self::Parquet(groups) => groups.take(),
             Self::Csv { out, .. } | Self::Json { out } | Self::Lines { out } | Self::Verbatim { out } => {
                 vec![std::mem::take(out).into()]
             }
@@ -120,10 +88,10 @@ impl Encoder {
 
     /// Ends the file and gives its last bytes.
     pub(super) fn finish(mut self) -> Result<Vec<Bytes>> {
-        if let Self::Parquet { writer, .. } = &mut self {
-            writer.finish().map_err(unencodable)?;
+        match self {
+            Self::Parquet(groups) => groups.finish(),
+            _ => Ok(self.take()),
         }
-        Ok(self.take())
     }
 }
 
@@ -184,25 +152,6 @@ fn contains(kind: &DataType, wanted: &dyn Fn(&DataType) -> bool) -> bool {
         DataType::Dictionary(_, value) => contains(value, wanted),
         other => wanted(other),
     }
-}
-
-/// zstd 1 and dictionaries; where a column's values are too many for a dictionary, integers and instants fall back to
-/// deltas, which are both smaller and faster than plain.
-fn properties(schema: &Schema, metadata: &BTreeMap<String, String>) -> WriterProperties {
-    let level = ZstdLevel::try_new(1).unwrap_or_default();
-    let metadata: Vec<_> = metadata.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
-    let mut builder = WriterProperties::builder()
-        .set_created_by(concat!("windrow ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(level))
-        .set_key_value_metadata((!metadata.is_empty()).then_some(metadata));
-    for field in schema.fields() {
-        let kind = field.data_type();
-        if kind.is_integer() || matches!(kind, DataType::Date32 | DataType::Timestamp(..)) {
-            let path = ColumnPath::new(vec![field.name().clone()]);
-            builder = builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
-        }
-    }
-    builder.build()
 }
 
 /// Nulls are written, so that every line shows every column.

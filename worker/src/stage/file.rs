@@ -63,7 +63,7 @@ impl OpenFile {
             stats.add(rows);
         }
         let finished = match &self.encoder {
-            Encoder::Parquet { .. } => true,
+            Encoder::Parquet(_) => true,
             text => text.pending() >= HAND_OVER_BYTES,
         };
         if finished {

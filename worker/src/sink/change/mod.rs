@@ -20,6 +20,7 @@ mod union;
 
 pub(in crate::sink) use input::{
     FileRows, columns as columns_of_file, failure as read_failure, open as open_file, read as read_file,
+    read_as as read_file_as,
 };
 pub(in crate::sink) use merge::Rule;
 pub(in crate::sink) use plan::{Plan, Rewrite, Standing, plan};

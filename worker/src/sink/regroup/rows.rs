@@ -3,43 +3,54 @@
 use arrow_array::{RecordBatch, new_null_array};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, SchemaRef};
-use futures::TryStreamExt;
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use windrow_common::error;
 
 use super::{
     digest::{RowDigest, Seen},
-    group::Bin,
+    group::{Bin, Member},
     write::{Regrouper, differs},
 };
 use crate::{
     error::{Result, WorkerError},
-    sink::change::{FileRows, open_file, read_failure, read_file},
+    sink::change::{FileRows, open_file, read_failure, read_file_as},
 };
+
+/// Files that are opened at a time: the next one while one is read.
+const AHEAD: usize = 2;
 
 /// Reads them.
 pub(super) struct Rows<'a> {
     regrouper: &'a Regrouper<'a>,
-    bin: &'a Bin,
     schema: &'a SchemaRef,
     digest: RowDigest,
-    /// The file that is read, or to be opened next.
-    file: usize,
-    open: Option<FileRows>,
-    /// Rows of the files before it.
+    files: BoxStream<'a, Result<(&'a Member, FileRows)>>,
+    open: Option<(&'a Member, FileRows)>,
+    /// Rows of the files before the open one.
     before: u64,
 }
 
 impl<'a> Rows<'a> {
     pub(super) fn new(regrouper: &'a Regrouper<'a>, bin: &'a Bin, schema: &'a SchemaRef) -> Self {
-        Self { regrouper, bin, schema, digest: RowDigest::default(), file: 0, open: None, before: 0 }
+        let open = move |member: &'a Member| async move {
+            Ok((member, read_file_as(regrouper.storage, (&member.path, member.bytes), schema).await?))
+        };
+        let files = stream::iter(&bin.files).map(open).buffered(AHEAD).boxed();
+        Self { regrouper, schema, digest: RowDigest::default(), files, open: None, before: 0 }
     }
 
     /// The next of them. Fails with `GROUP_DIFFERS` where a file holds more or fewer than the table says.
     pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        while let Some(member) = self.bin.files.get(self.file) {
-            let batches = match &mut self.open {
-                Some(batches) => batches,
-                none => none.insert(read_file(self.regrouper.storage, &member.path, member.bytes).await?),
+        loop {
+            let (member, batches) = match &mut self.open {
+                Some(open) => open,
+                none => match self.files.try_next().await? {
+                    Some(next) => none.insert(next),
+                    None => return Ok(None),
+                },
             };
             if let Some(batch) = batches.try_next().await.map_err(|cause| read_failure(cause, &member.path))? {
                 let batch = shape(&batch, self.schema, &member.path)?;
@@ -47,14 +58,13 @@ impl<'a> Rows<'a> {
                 (self.regrouper.read)(batch.num_rows() as u64);
                 return Ok(Some(batch));
             }
-            let found = self.seen().rows - self.before;
-            if member.rows.is_some_and(|rows| rows != found) {
-                let message = format!("a file holds {found} rows, and the table says {:?}", member.rows.unwrap_or(0));
+            let found = self.digest.seen().rows - self.before;
+            if let Some(rows) = member.rows.filter(|rows| *rows != found) {
+                let message = format!("a file holds {found} rows, and the table says {rows}");
                 return Err(differs(message, &member.path));
             }
-            (self.open, self.file, self.before) = (None, self.file + 1, self.seen().rows);
+            (self.open, self.before) = (None, self.seen().rows);
         }
-        Ok(None)
     }
 
     pub(super) fn seen(&self) -> Seen {

@@ -18,10 +18,11 @@ use super::{
     rows::{Rows, shape},
     sort::Room,
     text::{self, Text},
+    views::views,
 };
 use crate::{
     error::{Result, WorkerError},
-    sink::change::{read_failure, read_file},
+    sink::change::{read_failure, read_file, read_file_as},
     stage::{Attempt, FileFormat, FilePlan, OpenFile, StagedName, joined},
     storage::Storage,
 };
@@ -94,12 +95,13 @@ impl Regrouper<'_> {
 
     async fn parquet(&self, bin: &Bin, schema: &SchemaRef) -> Result<StagedFile> {
         let mut output = self.create(bin, schema)?;
-        let mut rows = Rows::new(self, bin, schema);
+        let held = views(schema);
+        let mut rows = Rows::new(self, bin, &held);
         while let Some(batch) = rows.next().await? {
             output.write(&batch).await?;
         }
         let staged = output.finish(bin.told_window()).await?;
-        let (read, written) = (rows.seen(), self.again(&staged, schema).await?);
+        let (read, written) = (rows.seen(), self.again(&staged, &held).await?);
         match read == written {
             true => Ok(staged),
             false => {
@@ -108,10 +110,10 @@ impl Regrouper<'_> {
         }
     }
 
-    /// What a reader finds in a file.
+    /// What a reader finds in a file, its columns held as those that were read.
     pub(super) async fn again(&self, staged: &StagedFile, schema: &SchemaRef) -> Result<Seen> {
         let mut digest = RowDigest::default();
-        let mut batches = read_file(self.storage, &staged.path, staged.bytes).await?;
+        let mut batches = read_file_as(self.storage, (&staged.path, staged.bytes), schema).await?;
         while let Some(batch) = batches.try_next().await.map_err(|cause| read_failure(cause, &staged.path))? {
             digest.add(&shape(&batch, schema, &staged.path)?)?;
         }
