@@ -38,14 +38,14 @@ const GRACE: Duration = Duration::from_secs(20);
 
 impl Local {
     /// Starts with the ledger in `state`, which is made if it is missing. A run is over before the first sweep of a cluster would
-    /// be due, so it sweeps at its start.
-    pub fn start(state: &Path, slots: u32) -> anyhow::Result<Self> {
-        Self::start_with(state, slots, Timing { first_sweep: Duration::ZERO, ..Timing::default() })
+    /// be due, so it sweeps at its start. Whether it leaves when what is due is published is up to the caller.
+    pub fn start(state: &Path, slots: u32, leaves: bool) -> anyhow::Result<Self> {
+        Self::start_with(state, slots, Timing { first_sweep: Duration::ZERO, leaves, ..Timing::default() })
     }
 
     /// The same for a command that asks for one thing: nothing is swept at once that it might only want to look at.
     pub fn start_to_ask(state: &Path, slots: u32) -> anyhow::Result<Self> {
-        Self::start_with(state, slots, Timing::default())
+        Self::start_with(state, slots, Timing { leaves: true, ..Timing::default() })
     }
 
     fn start_with(state: &Path, slots: u32, timing: Timing) -> anyhow::Result<Self> {

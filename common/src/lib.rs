@@ -8,6 +8,7 @@ pub mod compaction;
 pub mod deletes;
 pub mod error;
 pub mod failpoint;
+pub mod gather;
 pub mod guard;
 pub mod id;
 pub mod intent;

@@ -13,6 +13,7 @@ use crate::{
     closed::Beside,
     compaction::Compaction,
     deletes::Deletes,
+    gather::Gather,
     guard::Guard,
     id::{PipelineName, SinkId, SourceId},
     manifest::WriteMode,
@@ -172,6 +173,9 @@ pub struct SinkSpec {
     /// Where rows are staged, for a sink that keeps no files itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staging: Option<Box<Connection>>,
+    /// How long sealed windows wait for more of them; left out, they are committed as soon as the committer is free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gather: Option<Gather>,
     #[serde(flatten)]
     pub params: Map<String, Value>,
 }

@@ -144,7 +144,7 @@ pub enum TaskState {
     /// Set by the claiming transaction, whose revision is the token.
     Claimed { worker: WorkerId, since: Timestamp },
     /// Set by the holder of the token. The files exist and will be published.
-    Sealed { worker: WorkerId, token: Token, manifest: ManifestRef },
+    Sealed { worker: WorkerId, token: Token, manifest: ManifestRef, since: Timestamp },
     /// Given up after too many attempts; an operator decides.
     Quarantined { failure: Failure },
     /// Withdrawn before it was sealed.

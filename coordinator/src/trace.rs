@@ -133,7 +133,7 @@ pub(crate) struct Ending<'a> {
 
 /// The span of the transaction that publishes a task's windows, which ends the task. It tells what the attempt came to.
 pub(crate) fn settle(task: &Task, ending: Ending<'_>) -> Span {
-    let TaskState::Sealed { manifest, .. } = &task.state else { return Span::none() };
+    let TaskState::Sealed { manifest, since, .. } = &task.state else { return Span::none() };
     let Counts { rows_read, rows_written, rows_rejected, bytes_written, files, values_discarded, rows_deleted } =
         manifest.counts;
     let span = info_span!(
@@ -147,6 +147,7 @@ pub(crate) fn settle(task: &Task, ending: Ending<'_>) -> Span {
         windrow.window.end = field::Empty,
         windrow.windows = task.windows(),
         windrow.attempts = task.attempts,
+        windrow.sealed = %since,
         windrow.sink = task.sink.as_str(),
         windrow.seq = ending.seq,
         windrow.rows.read = rows_read,

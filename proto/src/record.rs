@@ -150,10 +150,11 @@ fn state_out(state: &TaskState) -> State {
         TaskState::Claimed { worker, since } => {
             State::Claimed(v1::TaskClaimed { worker: worker.to_string(), since_us: since.as_microsecond() })
         }
-        TaskState::Sealed { worker, token, manifest } => State::Sealed(v1::TaskSealed {
+        TaskState::Sealed { worker, token, manifest, since } => State::Sealed(v1::TaskSealed {
             worker: worker.to_string(),
             token: Some((*token).into()),
             manifest: Some(manifest.into()),
+            since_us: since.as_microsecond(),
         }),
         TaskState::Quarantined { failure } => State::Quarantined(v1::TaskQuarantined { failure: Some(failure.into()) }),
         TaskState::Cancelled => State::Cancelled(v1::TaskCancelled {}),
@@ -174,6 +175,7 @@ fn state_in(state: State) -> Result<TaskState, Malformed> {
             worker: sealed.worker.parse()?,
             token: required(sealed.token, "token")?.into(),
             manifest: required(sealed.manifest, "manifest")?.try_into()?,
+            since: instant(sealed.since_us)?,
         },
         State::Quarantined(quarantined) => {
             TaskState::Quarantined { failure: required(quarantined.failure, "failure")?.try_into()? }
@@ -288,7 +290,12 @@ mod tests {
             TaskState::Pending { not_before: at, last_failure: Some(failure.clone()) },
             TaskState::Pending { not_before: at, last_failure: None },
             TaskState::Claimed { worker: "w1".parse().unwrap(), since: at },
-            TaskState::Sealed { worker: "w1".parse().unwrap(), token: Token { epoch: 1, revision: 7 }, manifest },
+            TaskState::Sealed {
+                worker: "w1".parse().unwrap(),
+                token: Token { epoch: 1, revision: 7 },
+                manifest,
+                since: at,
+            },
             TaskState::Quarantined { failure },
             TaskState::Cancelled,
         ];

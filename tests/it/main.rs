@@ -15,6 +15,7 @@ mod exits;
 mod fault;
 mod folders;
 mod foreign;
+mod gather;
 mod guards;
 mod hops;
 mod http;

@@ -16,6 +16,7 @@ use windrow_common::{
 use windrow_coordinator::core::{
     apply,
     commit::{self, SinkRun, Todo},
+    gather::When,
     lifecycle::{self, HeldClaim, Now, Seal},
     recovery::{self, PastCommit, PastTask, Step},
     table::{Change, Coverage, Head, Key, Record, Recovery, Table},
@@ -124,7 +125,7 @@ impl Words {
         let change = match question {
             Question::Claim(task) => lifecycle::claim(&table, &id(task), &self.reader, NOW).ok(),
             Question::Seal(task, token, manifest) => {
-                match lifecycle::seal(&table, epoch, &claim(task, token), manifest_of(manifest)) {
+                match lifecycle::seal(&table, epoch, &claim(task, token), manifest_of(manifest), NOW) {
                     Ok(Seal::Change(change)) => Some(*change),
                     Ok(Seal::AlreadySealed | Seal::Waits) | Err(_) => None,
                 }
@@ -163,7 +164,8 @@ impl Words {
         if abort {
             run.abort_next(failure(), Duration::ZERO);
         }
-        match commit::next(table, &workers, &self.sink, &run, Duration::ZERO) {
+        match commit::next(table, &workers, &self.sink, &run, When { now: NOW, elapsed: Duration::ZERO, leaves: false })
+        {
             None => Decision::Nothing,
             Some(Todo::Take(change)) => Decision::Write(self.txn(&change, table, epoch)),
             Some(Todo::Prepare { draft, .. }) => {
@@ -271,6 +273,7 @@ impl Words {
                 worker: self.reader.clone(),
                 token: token_of(record.epoch, record.token),
                 manifest: manifest_of(record.manifest),
+                since: NOW.wall,
             },
             Phase::Quarantined => TaskState::Quarantined { failure: failure() },
         };

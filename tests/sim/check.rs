@@ -46,6 +46,10 @@ type Outcome = Result<(), Violation>;
 
 /// How often a leader's memory is compared with the store.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
+/// How long the committing of what is sealed takes at most where nothing goes wrong.
+const SOON: Duration = Duration::from_secs(3);
+/// What was sealed for so long and gathers has waited for others.
+const GATHERED: Duration = Duration::from_secs(1);
 
 /// Keys that are written without leading: to become the leader, and once per cluster.
 pub(crate) fn is_open_to_all(op: &str) -> bool {
@@ -127,6 +131,15 @@ fn records_of(table: &Table) -> Records {
     records.into_iter().map(|(record, revision)| (record.key(), (record, revision))).collect()
 }
 
+/// An attempt that is sealed.
+struct Sealed {
+    sink: SinkId,
+    /// When that was seen first.
+    seen: Duration,
+    /// How long its pipeline gathers, if it does.
+    wait: Option<Duration>,
+}
+
 /// What was seen so far, for what may only ever grow.
 pub(crate) struct Checks {
     world: Arc<World>,
@@ -137,8 +150,9 @@ pub(crate) struct Checks {
     tokens: BTreeMap<TaskId, Token>,
     logs: BTreeMap<String, Log>,
     manifests: BTreeMap<String, Vec<String>>,
-    /// The attempts that are sealed, and the sinks they are for.
-    sealed: BTreeMap<(TaskId, Token), SinkId>,
+    sealed: BTreeMap<(TaskId, Token), Sealed>,
+    /// How many sealed tasks waited for others.
+    gathered: u64,
     /// Coordinators that led at once at the last step, and how often they were two or more.
     leaders: (usize, u64),
     /// How many files were rewritten.
@@ -164,6 +178,7 @@ impl Checks {
             rewritten: 0,
             consumer: Consumer::new(world),
             roots,
+            gathered: 0,
         }
     }
 
@@ -207,6 +222,10 @@ impl Checks {
 
     pub(crate) fn rewritten(&self) -> u64 {
         self.rewritten
+    }
+
+    pub(crate) fn gathered(&self) -> u64 {
+        self.gathered
     }
 
     pub(crate) fn consumer(&self) -> &Consumer {
@@ -257,7 +276,11 @@ impl Checks {
                 TaskState::Sealed { token, manifest, .. } => {
                     // A group may be dropped: the files it was made of are there.
                     if task.value.lane != Lane::Compact {
-                        self.sealed.insert((task.value.id, *token), task.value.sink.clone());
+                        let attempt = (task.value.id, *token);
+                        let seen = before.get(&attempt).map_or(self.world.now(), |sealed| sealed.seen);
+                        let gather = self.table.pipeline(&task.value.pipeline).and_then(|of| of.spec().sink.gather);
+                        let wait = gather.map(|gather| gather.longest_wait());
+                        self.sealed.insert(attempt, Sealed { sink: task.value.sink.clone(), seen, wait });
                     }
                     if let Some(root) = self.roots.get(&task.value.sink) {
                         sealed.push((root.clone(), manifest.clone()));
@@ -270,8 +293,10 @@ impl Checks {
             invariant::tokens_never_go_back(&[newest, token])?;
         }
         // Nobody withdraws anything: a sealed task that is gone was published.
-        for ((task, token), sink) in before.into_iter().filter(|((task, _), _)| self.table.task(task).is_none()) {
-            let log = self.roots.get(&sink).and_then(|root| self.logs.get(root));
+        let gone: Vec<_> = before.into_iter().filter(|((task, _), _)| self.table.task(task).is_none()).collect();
+        for ((task, token), sealed) in gone {
+            self.check_wait(&sealed)?;
+            let log = self.roots.get(&sealed.sink).and_then(|root| self.logs.get(root));
             let nothing = BTreeSet::new();
             invariant::published_is_listed(&[(task, token)], log.map_or(&nothing, |log| &log.listed))?;
         }
@@ -282,6 +307,15 @@ impl Checks {
             log.check_files(&self.world.objects.place(root))?;
         }
         self.table.pipelines().try_for_each(|(_, entry)| self.check_pipeline(entry))
+    }
+
+    /// Where nothing goes wrong, whatever is sealed is published soon, or when it has been gathered as long as it is to be.
+    fn check_wait(&mut self, sealed: &Sealed) -> Outcome {
+        let waited = self.world.now() - sealed.seen;
+        self.gathered += u64::from(sealed.wait.is_some() && waited >= GATHERED);
+        let most = sealed.wait.unwrap_or_default() + SOON;
+        let sound = self.world.plan.faults.is_empty();
+        require("INV-21", !sound || waited <= most, || format!("a task of {} was sealed for {waited:?}", sealed.sink))
     }
 
     /// INV-9: what a sealed task names is there.

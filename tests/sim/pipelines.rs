@@ -1,11 +1,13 @@
 //! What the cluster is to do, and what must be there in the end.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::{StreamExt, executor::block_on};
 use serde_json::{Value, json};
 use windrow_common::{
+    gather::Gather,
     pipeline::{Pattern, Pipeline},
+    quantity::{ByteSize, Pause},
     window::{Axis, Window},
 };
 use windrow_worker::source::{self, Chunk};
@@ -42,10 +44,26 @@ pub(crate) fn all(plan: &Plan) -> Vec<Pipeline> {
         all.push(windows(plan, CLOSED, 5, json!({ "write": "replace_window", "path": CLOSED })));
         wait(&mut all);
     }
+    if plan.gathers {
+        gather(&mut all);
+    }
     if plan.compacts {
         all.push(compacted());
     }
     all
+}
+
+/// Has two wait for more to commit with what is sealed: one that shares its folder with another, which does not, and the one that
+/// is loaded again.
+fn gather(all: &mut [Pipeline]) {
+    for pipeline in all {
+        let (wait, size) = match pipeline.name.as_str() {
+            "also-added" => (2, 2 << 10),
+            BACKFILLED => (8, 64 << 10),
+            _ => continue,
+        };
+        pipeline.sink.gather = Some(Gather { wait: Pause(Duration::from_secs(wait)), size: ByteSize(size) });
+    }
 }
 
 /// Has some wait for their input, one set markers, and one close its windows.

@@ -171,6 +171,8 @@ pub(crate) struct Plan {
     pub(crate) compacts: bool,
     /// Whether windows wait for their input, get markers, and stay as they are when they are published.
     pub(crate) waits: bool,
+    /// Whether some have sealed windows wait for more of them.
+    pub(crate) gathers: bool,
 }
 
 impl Plan {
@@ -192,6 +194,7 @@ impl Plan {
             concurrency: rng.random_range(2..=6),
             compacts: seed == 0 || course.random_bool(0.6),
             waits: seed == 0 || course.random_bool(0.6),
+            gathers: seed == 0 || course.random_bool(0.5),
         }
     }
 

@@ -36,6 +36,8 @@ pub(crate) struct Report {
     pub(crate) two_leaders: u64,
     /// Files that commits rewrote.
     pub(crate) files_rewritten: u64,
+    /// Sealed tasks that waited for others.
+    pub(crate) tasks_gathered: u64,
     /// Markers a consumer found, each with the rows it tells of.
     pub(crate) markers_seen: u64,
     pub(crate) faults: BTreeMap<Fault, u64>,
@@ -96,6 +98,7 @@ pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>, tells: bool) -> Report 
         rows_doubled: found.doubled,
         two_leaders: checks.two_leaders(),
         files_rewritten: checks.rewritten(),
+        tasks_gathered: checks.gathered(),
         markers_seen: checks.consumer().seen(),
         faults: world.counts(),
     }

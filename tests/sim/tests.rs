@@ -61,6 +61,7 @@ struct Report {
     two_leaders: u64,
     files_rewritten: u64,
     markers_seen: u64,
+    tasks_gathered: u64,
     faults: BTreeMap<String, u64>,
 }
 
@@ -112,9 +113,10 @@ fn hold(seeds: Range<u64>) -> Vec<Report> {
     let minutes = reports.iter().map(|report| report.simulated_ms).sum::<u64>() / 60_000;
     let two_leaders: u64 = reports.iter().map(|report| report.two_leaders).sum();
     let rewritten: u64 = reports.iter().map(|report| report.files_rewritten).sum();
+    let gathered: u64 = reports.iter().map(|report| report.tasks_gathered).sum();
     let markers: u64 = reports.iter().map(|report| report.markers_seen).sum();
     println!(
-        "{} seeds, {minutes} simulated minutes, two leaders at once {two_leaders} times, {rewritten} files rewritten, {markers} markers seen, faults {faults:?}",
+        "{} seeds, {minutes} simulated minutes, two leaders at once {two_leaders} times, {rewritten} files rewritten, {gathered} sealed tasks gathered, {markers} markers seen, faults {faults:?}",
         reports.len()
     );
     let broken: Vec<_> = reports.iter().filter(|report| !report.violations.is_empty()).collect();
@@ -158,15 +160,16 @@ fn prove(seeds: u64) {
 mod short {
     use super::*;
 
+    /// Proves CO15.
     #[test]
     fn without_faults_everything_is_published() {
         let report = run(0);
         assert_eq!(report.violations, Vec::<String>::new());
         assert!(report.faults.is_empty());
-        assert!(report.files_rewritten > 0 && report.markers_seen > 0, "{report:?}");
+        assert!(report.files_rewritten > 0 && report.markers_seen > 0 && report.tasks_gathered > 0, "{report:?}");
     }
 
-    /// Proves CL2, CL3.
+    /// Proves CL2, CL3, CO15.
     #[test]
     fn a_few_seeds_hold() {
         hold(1..9);

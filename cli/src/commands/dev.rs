@@ -13,7 +13,7 @@ pub struct Args {
 
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     let Some(pipelines) = args.here.load()? else { return Ok(Exit::Config) };
-    let local = args.here.start()?;
+    let local = args.here.start_to_stay()?;
     let applied = apply::send(local.admin(), &pipelines, false).await;
     if applied.is_ok() {
         writeln!(io::stderr(), "{} pipelines run; stop with Ctrl-C", pipelines.len())?;

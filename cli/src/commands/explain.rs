@@ -147,9 +147,10 @@ fn reasons(status: &v1::WindowStatus) -> Vec<String> {
         reasons.push(format!("the last attempt failed: {} [{}]", failure.message, failure.code));
     }
     if !task.worker.is_empty() {
-        let has = if status.state() == WindowState::Sealed { "staged it" } else { "has it" };
-        let since = if task.since_us > 0 { format!(" since {}", instant(task.since_us)) } else { String::new() };
-        reasons.push(format!("worker {} {has}{since}", task.worker));
+        let sealed = status.state() == WindowState::Sealed;
+        let (has, at) = if sealed { ("staged it", "by") } else { ("has it", "since") };
+        let when = if task.since_us > 0 { format!(" {at} {}", instant(task.since_us)) } else { String::new() };
+        reasons.push(format!("worker {} {has}{when}", task.worker));
     }
     reasons.extend(task.obstacles.iter().cloned());
     reasons

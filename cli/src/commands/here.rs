@@ -37,9 +37,19 @@ impl Here {
         load(&self.path)
     }
 
-    pub fn start(&self) -> anyhow::Result<Local> {
+    /// One that goes on until it is stopped.
+    pub fn start_to_stay(&self) -> anyhow::Result<Local> {
+        self.start(false)
+    }
+
+    /// One that ends when everything that is due is published.
+    pub fn start_to_leave(&self) -> anyhow::Result<Local> {
+        self.start(true)
+    }
+
+    fn start(&self, leaves: bool) -> anyhow::Result<Local> {
         let state = self.state.clone().unwrap_or_else(|| state_of(&self.path));
-        Local::start(&state, self.slots.unwrap_or_else(default_slots))
+        Local::start(&state, self.slots.unwrap_or_else(default_slots), leaves)
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 use serde::Serialize;
 use windrow_common::{
     clock::{Clock, SystemClock},
+    gather::Gather,
     pipeline::{Pattern, Pipeline},
     schema::OnChange,
 };
@@ -49,6 +50,8 @@ struct Plan {
     windows_due: u64,
     tasks: u64,
     next_window_closes: Option<String>,
+    /// How long sealed windows wait for more of them.
+    gather: Option<Gather>,
     /// What becomes of rows with a column that the table has not, and with values its columns have no equal for.
     new_column: &'static str,
     type_change: &'static str,
@@ -116,6 +119,7 @@ async fn plan(pipeline: &Pipeline) -> Plan {
         windows_due,
         tasks: windows_due.div_ceil(per_task),
         next_window_closes: next.map(|at| instant(at.as_microsecond())),
+        gather: pipeline.sink.gather,
         new_column: pipeline.schema.new_column.unwrap_or(usual).word(),
         type_change: pipeline.schema.type_change.unwrap_or(usual).word(),
         lifecycle: sink::find(&pipeline.sink).map(|kind| (kind.lifecycle)(pipeline)).unwrap_or_default(),
@@ -166,6 +170,9 @@ fn loading(plan: &Plan, style: Style) -> String {
     );
     if let Some(next) = &plan.next_window_closes {
         text.push_str(&format!("  next window closes {next}\n"));
+    }
+    if let Some(Gather { wait, size }) = plan.gather {
+        text.push_str(&format!("  sealed windows are gathered until they have {size}, {wait} at most\n"));
     }
     text.push_str(&format!("  columns that change: new {}, of another type {}\n", plan.new_column, plan.type_change));
     text

@@ -49,7 +49,7 @@ enum End {
 pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     let Some(pipelines) = args.here.load()? else { return Ok(Exit::Config) };
     let started = SystemClock::new();
-    let local = args.here.start()?;
+    let local = args.here.start_to_leave()?;
     let outcome = async {
         apply::send(local.admin(), &pipelines, false).await?;
         let before = reports(&local, &pipelines).await?;

@@ -185,7 +185,7 @@ impl Place<'_> {
             return;
         }
         let staging = (!sink.staging.is_empty()).then_some("staging");
-        let own: Vec<&str> = ["to", "format", "write"].into_iter().chain(BY_KEY).chain(staging).collect();
+        let own: Vec<&str> = ["to", "format", "write", "gather"].into_iter().chain(BY_KEY).chain(staging).collect();
         self.check_keys(&(sink.schema)(), &own, "`sink`", findings);
         self.check_staging(sink, spec, findings);
         self.check_capabilities(sink, spec, findings);

@@ -27,6 +27,7 @@ mod decode;
 mod deletes;
 mod diagnostic;
 mod document;
+mod gather;
 mod late;
 mod look;
 mod many;

@@ -22,7 +22,7 @@ use super::{
     deletes,
     diagnostic::{Findings, Span},
     document::Defaults,
-    late, look, policy, proof, readiness, rules, secret,
+    gather, late, look, policy, proof, readiness, rules, secret,
     spec::{DeletesBlock, PipelineBlock, SinkBlock, SourceBlock},
     suggest,
     tree::{Entry, Node, Value},
@@ -202,6 +202,7 @@ impl Reader<'_> {
             true => cursor.map(str::to_owned).into_iter().collect(),
             false => block.order,
         };
+        let gather = gather::read(entry, &block.params, findings)?;
         let upsert = Upsert { key: block.key, order, deleted: block.deleted };
         let spec = SinkSpec {
             to: declared.connection.clone()?,
@@ -209,6 +210,7 @@ impl Reader<'_> {
             write,
             upsert: (write == WriteMode::Upsert).then(|| Box::new(upsert)),
             staging,
+            gather,
             params: block.params,
         };
         let place = connector::Place { at: entry.key_span, node: &entry.node, connection: declared };

@@ -16,7 +16,7 @@ use windrow_coordinator::core::calendar::{BadTiling, Tiling};
 use super::{
     compaction, deletes,
     diagnostic::{Findings, Span},
-    template,
+    gather, template,
     tree::{Entry, Node, Step},
 };
 
@@ -60,6 +60,9 @@ impl Rules<'_> {
             match &sink.upsert {
                 Some(upsert) => self.check_upsert(upsert),
                 None => self.refuse_keys(),
+            }
+            if let Some(gather) = &sink.gather {
+                gather::check(&mut self, parts.pattern, gather);
             }
         }
         if let Some(compaction) = parts.compaction {

@@ -11,7 +11,7 @@ use windrow_common::{
     guard::{Guard, Percent},
     manifest::WriteMode,
     pipeline::{Limits, Pattern, Retries, SourceLimits, Telemetry, TransformStep, Unchanged, WindowSpec},
-    quantity::Pause,
+    quantity::{ByteSize, Pause},
     readiness::Readiness,
     schema::SchemaPolicy,
 };
@@ -158,6 +158,19 @@ pub(crate) enum Patterns {
     Some(Vec<String>),
 }
 
+/// Windows that are sealed are committed together: as soon as they have the size, or the first of them has waited so long.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GatherBlock {
+    /// How long a window that is sealed waits at most: from `1s` to `10m`.
+    #[schemars(with = "String")]
+    pub(crate) wait: Pause,
+    /// As soon as so many bytes are sealed, they are committed. Default: the sink's `target_file_size`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub(crate) size: Option<ByteSize>,
+}
+
 /// Where and how to write.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct SinkBlock {
@@ -180,6 +193,11 @@ pub(crate) struct SinkBlock {
     /// Name of the connection rows wait in until they are committed: object storage, for sinks that keep no files.
     #[serde(default)]
     pub(crate) staging: Option<String>,
+    /// How long windows that are sealed wait for more of them; left out, they are committed at once.
+    #[serde(default)]
+    #[schemars(with = "Option<GatherBlock>")]
+    #[expect(dead_code, reason = "read for its schema: the block is decoded by itself")]
+    pub(crate) gather: Option<Value>,
     #[serde(flatten)]
     pub(crate) params: Map<String, Value>,
 }

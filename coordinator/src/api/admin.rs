@@ -80,7 +80,7 @@ impl AdminService for Admin {
         let due = self
             .read(|found| {
                 let entries = found.table.pipelines();
-                let due = |entry| report::pipeline(found.table, entry, found.now).unsettled();
+                let due = |entry| report::pipeline(found.table, entry, found.when.now).unsettled();
                 entries.map(|(name, entry)| (name.clone(), due(entry))).collect::<Vec<_>>()
             })
             .await?;
@@ -133,7 +133,7 @@ impl AdminService for Admin {
             let entry = found.table.pipeline(&name).ok_or(name)?;
             let start = from.unwrap_or_else(|| entry.tiling.as_ref().map_or(0, |tiling| tiling.origin()));
             let end = range.map_or(entry.cursor.value.next, |range| range.end());
-            let windows = report::windows(found.table, entry, (start, end), limit + 1, found.now);
+            let windows = report::windows(found.table, entry, (start, end), limit + 1, found.when.now);
             let next_page_token = windows.get(limit).map(|next| next.window.start().to_string()).unwrap_or_default();
             let windows = windows.iter().take(limit).map(|window| view::window(found, window)).collect();
             Ok(v1::ListWindowsResponse { windows, next_page_token })
@@ -168,7 +168,7 @@ impl AdminService for Admin {
         request: Request<v1::PreviewBackfillRequest>,
     ) -> Result<Response<v1::PreviewBackfillResponse>, Status> {
         let request = spec_in(request.into_inner().spec)?;
-        let previews = self.read(move |found| backfill::preview(found.table, &request, found.now)).await?;
+        let previews = self.read(move |found| backfill::preview(found.table, &request, found.when.now)).await?;
         let previews = previews.map_err(|cause| refused(cause.into()))?;
         let count = |wanted: fn(&WindowStanding) -> bool| {
             previews.iter().filter(|preview| wanted(&preview.standing)).count() as u64

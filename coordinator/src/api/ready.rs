@@ -87,7 +87,7 @@ async fn look(standing: &Arc<Standing>, asked: &Asked) -> Result<v1::WaitReadyRe
     let Asked { pipeline, range, settled, .. } = asked.clone();
     let look = move |found: &View<'_>| -> Result<v1::WaitReadyResponse, Refused> {
         let entry = found.table.pipeline(&pipeline).ok_or_else(|| Refused::Unknown(pipeline.clone()))?;
-        let ready = ready(found.table, entry, range, settled, found.now).map_err(Refused::Never)?;
+        let ready = ready(found.table, entry, range, settled, found.when.now).map_err(Refused::Never)?;
         Ok(v1::WaitReadyResponse {
             ready: ready.first.is_none(),
             range: Some(ready.range.into()),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use windrow_common::{
     id::SinkId,
+    intent::MAX_INTENT_TASKS,
     pipeline::Pipeline,
     task::{Lane, Task, TaskPhase, TaskState},
 };
@@ -14,8 +15,9 @@ use crate::{
     core::{
         assign,
         backfill::{Backfill, Preview},
-        commit::Trouble,
+        commit::{SinkRun, Trouble},
         compare,
+        gather::{self, Gathering},
         pins::{self, Pin},
         report::{self, WindowReport},
         rollback::{Phase, Rollback},
@@ -28,7 +30,7 @@ use crate::{
 };
 
 pub(super) fn pipeline(view: &View<'_>, entry: &PipelineEntry) -> v1::Pipeline {
-    let found = report::pipeline(view.table, entry, view.now);
+    let found = report::pipeline(view.table, entry, view.when.now);
     let spec: &Pipeline = entry.spec();
     let tasks = view.table.tasks_of(&spec.name);
     let sink = view.table.sink(&entry.sink);
@@ -75,7 +77,19 @@ fn comparison(found: &compare::Standing) -> v1::Comparison {
 fn trouble(view: &View<'_>, sink: &SinkId) -> Option<Trouble> {
     let comparison = || view.table.sealed_comparisons(sink).next();
     let waits = view.table.sealed(sink).next().or_else(comparison).is_some();
-    view.sinks.get(sink).filter(|_| waits)?.trouble(view.elapsed)
+    view.sinks.get(sink).filter(|_| waits)?.trouble(view.when.elapsed)
+}
+
+/// What of its pipeline a sealed task waits with, if it waits for more.
+fn gathering(view: &View<'_>, task: &Task) -> Option<Gathering> {
+    view.table.pipeline(&task.pipeline)?.spec().sink.gather?;
+    let intent = view.table.sink(&task.sink).and_then(|sink| sink.intent.as_ref());
+    let goes = intent.is_some_and(|intent| intent.value.tasks.iter().any(|(named, _)| *named == task.id));
+    if goes || matches!(task.lane, Lane::Compact | Lane::Compare) {
+        return None;
+    }
+    let fill = view.sinks.get(&task.sink).map_or(MAX_INTENT_TASKS, SinkRun::batch);
+    gather::gathering(view.table, &task.sink, fill, view.when).get(&task.pipeline).copied()
 }
 
 fn trouble_out(trouble: &Trouble) -> v1::SinkTrouble {
@@ -137,24 +151,27 @@ pub(super) fn task(view: &View<'_>, entry: &Versioned<Task>) -> v1::Task {
         TaskState::Waiting { until, reason } => {
             out.not_before_us = until.as_microsecond();
             out.waiting_for = reason.clone();
-            out.obstacles = assign::obstacles(view.table, view.workers, task, view.now);
+            out.obstacles = assign::obstacles(view.table, view.workers, task, view.when.now);
         }
         TaskState::Pending { not_before, .. } => {
-            if let Some(reason) = upstream::lacks(view.table, task, view.now) {
+            if let Some(reason) = upstream::lacks(view.table, task, view.when.now) {
                 (out.state, out.waiting_for) = (TaskPhase::Waiting.to_string(), reason);
             }
             out.not_before_us = not_before.as_microsecond();
-            out.obstacles = assign::obstacles(view.table, view.workers, task, view.now);
+            out.obstacles = assign::obstacles(view.table, view.workers, task, view.when.now);
         }
         TaskState::Claimed { worker, since } => {
             out.worker = worker.to_string();
             out.since_us = since.as_microsecond();
             out.token = Some(v1::Token { epoch: view.epoch, revision: entry.revision });
         }
-        TaskState::Sealed { worker, token, .. } => {
+        TaskState::Sealed { worker, token, since, .. } => {
             out.worker = worker.to_string();
             out.token = Some((*token).into());
-            out.obstacles = trouble(view, &task.sink).iter().map(Trouble::in_words).collect();
+            out.since_us = since.as_microsecond();
+            let trouble = trouble(view, &task.sink).as_ref().map(Trouble::in_words);
+            let gathers = || gathering(view, task).as_ref().map(Gathering::in_words);
+            out.obstacles = trouble.or_else(gathers).into_iter().collect();
         }
         TaskState::Quarantined { .. } | TaskState::Cancelled => {}
     }
@@ -165,7 +182,7 @@ pub(super) fn window(view: &View<'_>, found: &WindowReport<'_>) -> v1::WindowSta
     // What waits for another pipeline waits, although nobody has to ask for it.
     let standing = match (found.standing, found.task) {
         (Standing::Open(id, TaskPhase::Pending), Some(task))
-            if upstream::lacks(view.table, &task.value, view.now).is_some() =>
+            if upstream::lacks(view.table, &task.value, view.when.now).is_some() =>
         {
             Standing::Open(id, TaskPhase::Waiting)
         }
@@ -254,7 +271,7 @@ pub(super) fn backfill(view: &View<'_>, found: &Backfill) -> v1::Backfill {
 pub(super) fn rollback(view: &View<'_>, found: &Rollback) -> v1::Rollback {
     let trouble = || {
         let sink = &view.table.pipeline(&found.pipeline)?.sink;
-        view.sinks.get(sink)?.trouble(view.elapsed).map(|trouble| trouble.failure)
+        view.sinks.get(sink)?.trouble(view.when.elapsed).map(|trouble| trouble.failure)
     };
     let (state, seq, failure) = match &found.phase {
         Phase::Asked => (v1::RollbackState::Asked, 0, trouble()),
@@ -299,7 +316,7 @@ pub(super) fn worker(view: &View<'_>, state: &WorkerState) -> v1::Worker {
         .table
         .sinks()
         .filter(|(_, entry)| entry.committer.as_ref().is_some_and(|committer| committer.value == state.info.id));
-    let ago = view.elapsed.saturating_sub(state.heard).as_millis();
+    let ago = view.when.elapsed.saturating_sub(state.heard).as_millis();
     v1::Worker {
         id: state.info.id.to_string(),
         roles: state.info.roles.iter().map(|role| role.as_str().to_owned()).collect(),

@@ -124,7 +124,7 @@ impl Controller {
             // Taking the sink may be followed by work for its new committer at once.
             for _ in 0..2 {
                 let run = self.sinks.entry(sink.clone()).or_default().clone();
-                match commit::next(&self.table, &self.workers, &sink, &run, self.clock.elapsed()) {
+                match commit::next(&self.table, &self.workers, &sink, &run, self.when()) {
                     None => break,
                     Some(Todo::Take(change)) => {
                         self.persist(&change).await?;
@@ -143,12 +143,12 @@ impl Controller {
 
     /// Most sinks need nothing most of the time.
     fn sinks_in_need(&self) -> Vec<SinkId> {
-        let (nothing, now) = (commit::SinkRun::default(), self.clock.elapsed());
+        let (nothing, when) = (commit::SinkRun::default(), self.when());
         let written = self.table.pipelines().map(|(_, entry)| &entry.sink);
         let sinks: BTreeSet<&SinkId> = written.chain(self.table.sinks().map(|(sink, _)| sink)).collect();
         let needs = |sink: &&SinkId| {
             let run = self.sinks.get(*sink).unwrap_or(&nothing);
-            commit::next(&self.table, &self.workers, sink, run, now).is_some()
+            commit::next(&self.table, &self.workers, sink, run, when).is_some()
         };
         sinks.into_iter().filter(needs).cloned().collect()
     }

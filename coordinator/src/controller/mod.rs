@@ -52,6 +52,7 @@ use crate::{
     core::{
         audit::audit,
         commit::SinkRun,
+        gather::When,
         lifecycle::{self, Now},
         sources::Queues,
         table::{Change, Key, Record, Table, Versioned},
@@ -81,6 +82,8 @@ pub struct Timing {
     /// Whether claims and the leadership found at the start are of those who are gone for certain: on one machine the worker is part of
     /// this very process, and the store belongs to one process at a time.
     pub claims_are_orphans: bool,
+    /// Whether this windrow ends when what is due is published, and sees no window that closes later.
+    pub leaves: bool,
 }
 
 impl Default for Timing {
@@ -92,6 +95,7 @@ impl Default for Timing {
             first_sweep: Duration::from_secs(600),
             sweep_grace: Duration::from_secs(24 * 3_600),
             claims_are_orphans: false,
+            leaves: false,
         }
     }
 }
@@ -168,9 +172,8 @@ pub struct View<'a> {
     pub recovering: &'a Recovering,
     /// What the tokens of present claims carry.
     pub epoch: i64,
-    pub now: Now,
-    /// The leader's monotonic clock, to tell how long ago a worker was heard of.
-    pub elapsed: Duration,
+    /// By the leader's clocks.
+    pub when: When,
 }
 
 /// Talks to a running controller.
@@ -426,6 +429,10 @@ impl Controller {
         Now::at(self.clock.now(), rand::random_range(0.0..1.0))
     }
 
+    fn when(&self) -> When {
+        When { now: self.now(), elapsed: self.clock.elapsed(), leaves: self.timing.leaves }
+    }
+
     fn view(&self) -> View<'_> {
         View {
             table: &self.table,
@@ -434,8 +441,7 @@ impl Controller {
             progress: &self.progress,
             recovering: &self.recovering,
             epoch: self.ledger.epoch(),
-            now: self.now(),
-            elapsed: self.clock.elapsed(),
+            when: self.when(),
         }
     }
 

@@ -79,7 +79,7 @@ impl Controller {
     ) -> Result<(), LedgerError> {
         let way = self.workers.way_of(&claim.task);
         loop {
-            let sealed = lifecycle::seal(&self.table, self.ledger.epoch(), &claim, manifest.clone());
+            let sealed = lifecycle::seal(&self.table, self.ledger.epoch(), &claim, manifest.clone(), self.now());
             if sealed == Ok(Seal::Waits) {
                 self.hold_seal(HeldSeal { worker: worker.clone(), request, claim, manifest });
                 return Ok(());

@@ -304,7 +304,7 @@ fn has_come(time: Timestamp, now: Timestamp, longest: Duration) -> bool {
     time <= now || now.checked_add(longest).is_ok_and(|latest| time > latest)
 }
 
-fn is_full(table: &Table, sink: &SinkId) -> bool {
+pub(super) fn is_full(table: &Table, sink: &SinkId) -> bool {
     table.count_sealed(sink) > MAX_SEALED
 }
 
@@ -349,7 +349,7 @@ fn newest_first(table: &Table, lane: &Lane) -> bool {
     }
 }
 
-fn paused(table: &Table, pipeline: &PipelineName, lane: &Lane) -> Option<String> {
+pub(super) fn paused(table: &Table, pipeline: &PipelineName, lane: &Lane) -> Option<String> {
     if table.recovery().is_some() {
         return Some("the ledger is being made good from what the sinks know".to_owned());
     }

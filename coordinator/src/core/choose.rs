@@ -8,6 +8,7 @@ use windrow_common::{
 };
 
 use super::{
+    gather::{self, When},
     lifecycle, shards,
     table::{Table, Versioned},
 };
@@ -21,9 +22,18 @@ const MAX_PIPELINES: usize = 10;
 /// Groups of files that were rewritten go by themselves, when the oldest seal is one of theirs: so no group is put off for longer
 /// than the commit of what was sealed before it, and windows that were sealed meanwhile are put off by one commit that moves no
 /// data. So does a comparison of keys, alone.
-pub(super) fn choose<'a>(table: &'a Table, sink: &SinkId, (most, knows): (usize, Knows)) -> Vec<&'a Versioned<Task>> {
+///
+/// Windows that [gather](gather) are as if they were not sealed yet, so they hold up nobody.
+pub(super) fn choose<'a>(
+    table: &'a Table,
+    sink: &SinkId,
+    (most, knows): (usize, Knows),
+    when: When,
+) -> Vec<&'a Versioned<Task>> {
     let oldest = |task: Option<&Versioned<Task>>| task.map_or(i64::MAX, |task| task.revision);
-    let window = oldest(table.sealed(sink).next());
+    let gathering = gather::gathering(table, sink, most, when);
+    let goes = |task: &&Versioned<Task>| !gathering.contains_key(&&task.value.pipeline);
+    let window = oldest(table.sealed(sink).find(goes));
     let comparison = table.sealed_comparisons(sink).next().filter(|_| knows.comparisons);
     if oldest(comparison) < window {
         return comparison.into_iter().collect();
@@ -34,7 +44,7 @@ pub(super) fn choose<'a>(table: &'a Table, sink: &SinkId, (most, knows): (usize,
     let mut pipelines: BTreeSet<&PipelineName> = BTreeSet::new();
     let mut lanes: BTreeSet<&Lane> = BTreeSet::new();
     let mut chosen = Vec::new();
-    for entry in table.sealed(sink) {
+    for entry in table.sealed(sink).filter(goes) {
         let alone = lifecycle::goes_alone(table, &entry.value);
         if alone && !chosen.is_empty() {
             break;

@@ -20,6 +20,7 @@ use windrow_common::{
 
 use super::{
     choose, closed, compact, compare,
+    gather::When,
     lifecycle::{self, Now},
     recount, rollback, shards,
     table::{Change, Coverage, Head, Key, Record, SinkEntry, Table, Versioned},
@@ -131,7 +132,8 @@ pub struct Shows {
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a sink needs next, if anything.
-pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, now: Duration) -> Option<Todo> {
+pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, when: When) -> Option<Todo> {
+    let now = when.elapsed;
     let nothing = SinkEntry::default();
     let entry = table.sink(sink).unwrap_or(&nothing);
     let Some(worker) = serving(table, workers, sink, now).cloned() else {
@@ -158,7 +160,7 @@ pub fn next(table: &Table, workers: &Workers, sink: &SinkId, run: &SinkRun, now:
         groups: compact::are_known_to(workers, &worker),
         comparisons: compare::are_known_to(workers, &worker),
     };
-    let chosen = choose::choose(table, sink, (run.batch, knows));
+    let chosen = choose::choose(table, sink, (run.batch, knows), when);
     if chosen.iter().any(|task| task.value.shard > 0) && !shards::are_known_to(workers, &worker) {
         return None;
     }
@@ -411,6 +413,11 @@ impl SinkRun {
     pub fn failed(&mut self, failure: Failure, now: Duration) {
         (self.trouble, self.halted) = (Some(failure), false);
         self.again(now);
+    }
+
+    /// Most tasks of the next intent.
+    pub fn batch(&self) -> usize {
+        self.batch
     }
 
     /// How often in a row a step failed.

@@ -73,7 +73,7 @@ pub enum Seal {
 }
 
 /// T3: what an attempt staged becomes what will be published. Zombies stop here.
-pub fn seal(table: &Table, epoch: i64, claim: &HeldClaim, manifest: ManifestRef) -> Result<Seal, Refused> {
+pub fn seal(table: &Table, epoch: i64, claim: &HeldClaim, manifest: ManifestRef, now: Now) -> Result<Seal, Refused> {
     let entry = find(table, &claim.task)?;
     if let TaskState::Sealed { token, .. } = &entry.value.state
         && *token == claim.token
@@ -87,7 +87,7 @@ pub fn seal(table: &Table, epoch: i64, claim: &HeldClaim, manifest: ManifestRef)
     }
     let mut task = entry.value.clone();
     task.outage = Outage::default();
-    task.state = TaskState::Sealed { worker, token: claim.token, manifest };
+    task.state = TaskState::Sealed { worker, token: claim.token, manifest, since: now.wall };
     if task.shard > 0 || matches!(task.lane, Lane::Compact | Lane::Compare) {
         return Ok(Seal::Change(Box::new(Change::replace(Record::Task(task), entry.revision))));
     }

@@ -17,6 +17,7 @@ pub mod compact;
 pub mod compare;
 pub mod coverage;
 pub mod declare;
+pub mod gather;
 mod index;
 pub mod late;
 pub mod lifecycle;

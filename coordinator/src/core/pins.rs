@@ -187,6 +187,7 @@ pub fn table_read(source: &SourceSpec) -> Option<SinkId> {
         write: WriteMode::Append,
         upsert: None,
         staging: None,
+        gather: None,
         params: source.params.clone(),
     };
     delta.then(|| place().id())

@@ -1,6 +1,7 @@
 //! T0: turning due windows into tasks. Task ids are hashes of what the task is, so planning the same windows twice
 //! changes nothing.
 
+use jiff::Timestamp;
 use windrow_common::{
     id::TaskId,
     pipeline::{Pattern, WindowSpec},
@@ -131,6 +132,12 @@ pub fn unplanned(entry: &PipelineEntry, now: Now) -> u64 {
         Some(tiling) => tiling.count(entry.cursor.value.next, tiling.closed_to(now.wall)),
         None => u64::from(entry.cursor.value.next == 0),
     }
+}
+
+/// When the next window closes.
+pub fn next_due(entry: &PipelineEntry, now: Now) -> Option<Timestamp> {
+    let tiling = entry.tiling.as_ref()?;
+    tiling.closes(tiling.closed_to(now.wall))
 }
 
 /// Whether nothing of a pipeline is planned by time: others say what it does.

@@ -74,7 +74,7 @@ pub fn pipeline(table: &Table, entry: &PipelineEntry, now: Now) -> PipelineRepor
     let mut report = PipelineReport {
         published: entry.windows_published(),
         unplanned: plan::unplanned(entry, now),
-        next_due: next_due(entry, now),
+        next_due: plan::next_due(entry, now),
         untold: telling::untold(table, entry),
         complete_to: complete_to(entry),
         unchanged: entry.windows_in(&entry.coverage.value.unchanged),
@@ -131,11 +131,6 @@ pub fn behind(entry: &PipelineEntry, report: &PipelineReport, now: Now) -> Optio
     let to = now.wall.as_microsecond().min(tiling.end().unwrap_or(i64::MAX));
     let behind = to.saturating_sub(report.complete_to?);
     Some(Duration::from_micros(u64::try_from(behind).unwrap_or(0)))
-}
-
-fn next_due(entry: &PipelineEntry, now: Now) -> Option<Timestamp> {
-    let tiling = entry.tiling.as_ref()?;
-    tiling.closes(tiling.closed_to(now.wall))
 }
 
 fn complete_to(entry: &PipelineEntry) -> Option<i64> {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use arrow_schema::{FieldRef, SchemaRef};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use windrow_common::{
     claim::Token,
     error,
@@ -15,6 +16,7 @@ use windrow_common::{
     manifest::{Digest, Manifest, StagedFile, WriteMode},
     pin,
     pipeline::{Pipeline, SinkSpec},
+    quantity::ByteSize,
 };
 
 use self::{
@@ -298,6 +300,15 @@ pub struct SinkKind {
 
 /// Every sink there is.
 pub const SINKS: &[SinkKind] = &[delta::KIND, files::KIND, postgres::KIND];
+
+/// The size a file is to reach where nothing is said.
+pub(in crate::sink) const TARGET_FILE_SIZE: ByteSize = ByteSize(128 << 20);
+
+/// The size files of a sink with these parameters are to reach, in its table or where its rows are staged.
+pub fn target_file_size(params: &Map<String, Value>) -> ByteSize {
+    let said = params.get("target_file_size").and_then(|said| serde_json::from_value(said.clone()).ok());
+    said.unwrap_or(TARGET_FILE_SIZE)
+}
 
 /// The connector that serves a sink's format.
 pub fn find(spec: &SinkSpec) -> Option<&'static SinkKind> {

@@ -13,6 +13,7 @@ mod corpus;
 mod example;
 mod fakes;
 mod files;
+mod gather;
 mod many;
 mod render;
 mod windows;

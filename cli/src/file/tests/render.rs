@@ -30,7 +30,7 @@ error[WR-P003]: \"comprss\" is no key of `sink`
   etl/visits.yaml:10:77
    10 |     sink: { to: lake, format: delta, path: 'visits/hour={window.start:%H}', comprss: true }
       |                                                                             ^^^^^^^
-  fix: known here: to, format, write, key, order, deleted, partition_by, path     more: windrow explain WR-P003
+  fix: known here: to, format, write, gather, key, order, deleted, partition_by, path     more: windrow explain WR-P003
 error[WR-P005]: pipeline `devices` has no `pattern`
   etl/visits.yaml:11:3
    11 |   devices:

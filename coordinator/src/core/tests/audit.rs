@@ -38,7 +38,7 @@ fn a_seal_with_an_older_token_is_seen() {
     let seal = |bench: &Bench, token: Token| {
         let mut sealed = bench.task(&task.id).clone();
         let manifest = manifest(&sealed, token);
-        sealed.state = TaskState::Sealed { worker: "w0".parse().unwrap(), token, manifest };
+        sealed.state = TaskState::Sealed { worker: "w0".parse().unwrap(), token, manifest, since: bench.wall };
         violated(bench, Record::Task(sealed))
     };
     assert_eq!(seal(&bench, claim.token), None);

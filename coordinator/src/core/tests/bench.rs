@@ -18,6 +18,7 @@ use crate::core::{
     apply,
     backfill::{self, Choice, Order, Origin, Request},
     commit::{self, Draft, SinkRun, Todo},
+    gather::When,
     lifecycle::{self, HeldClaim, Now, Refused, Seal},
     plan,
     table::{Change, Record, Table},
@@ -151,6 +152,11 @@ impl Bench {
         Now { wall: self.wall, jitter: 0.5 }
     }
 
+    /// So many seconds by the monotonic clock.
+    pub(super) fn when(&self, seconds: u64) -> When {
+        When { now: self.now(), elapsed: Duration::from_secs(seconds), leaves: false }
+    }
+
     pub(super) fn pass(&mut self, seconds: i64) {
         self.wall = self.wall.checked_add(seconds.seconds()).unwrap();
     }
@@ -220,7 +226,7 @@ impl Bench {
             Some(task) => manifest(&task.value, claim.token),
             None => return Err(Refused::Gone(claim.task)),
         };
-        if let Seal::Change(change) = lifecycle::seal(&self.table, EPOCH, claim, manifest)? {
+        if let Seal::Change(change) = lifecycle::seal(&self.table, EPOCH, claim, manifest, self.now())? {
             self.apply(&change);
         }
         Ok(())
@@ -229,7 +235,7 @@ impl Bench {
     /// Seals what was proven of the source.
     pub(super) fn seal_proven(&mut self, claim: &HeldClaim, proof: impl Into<Proof>) {
         let manifest = ManifestRef { proof: Some(proof.into()), ..manifest(self.task(&claim.task), claim.token) };
-        match lifecycle::seal(&self.table, EPOCH, claim, manifest).unwrap() {
+        match lifecycle::seal(&self.table, EPOCH, claim, manifest, self.now()).unwrap() {
             Seal::Change(change) => self.apply(&change),
             other => panic!("expected a change, found {other:?}"),
         };
@@ -273,7 +279,7 @@ impl Bench {
 
     /// What a sink's next intent would be made of.
     pub(super) fn draft(&self, sink: &SinkId) -> Draft {
-        match commit::next(&self.table, &fleet(&[1]), sink, &SinkRun::default(), Duration::ZERO) {
+        match commit::next(&self.table, &fleet(&[1]), sink, &SinkRun::default(), self.when(0)) {
             Some(Todo::Prepare { draft, .. }) => draft,
             other => panic!("expected a draft, found {other:?}"),
         }

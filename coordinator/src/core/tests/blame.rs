@@ -171,7 +171,7 @@ fn seconds(seconds: u64) -> Duration {
 /// What the leader would do for the sink of `flights`, committed to by w0, at a time.
 fn committer(bench: &Bench, workers: &Workers, at: u64) -> Option<String> {
     let sink = bench.table.pipeline(&"flights".parse().unwrap()).unwrap().sink.clone();
-    match commit::next(&bench.table, workers, &sink, &SinkRun::default(), seconds(at)) {
+    match commit::next(&bench.table, workers, &sink, &SinkRun::default(), bench.when(at)) {
         Some(Todo::Take(change)) => match &change.put[..] {
             [Record::Committer(_, worker)] => Some(worker.to_string()),
             other => panic!("expected a committer, found {other:?}"),

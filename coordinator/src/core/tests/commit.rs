@@ -43,7 +43,7 @@ fn ids(draft: &Draft) -> Vec<TaskId> {
 }
 
 fn todo(bench: &Bench, workers: &Workers, sink: &SinkId, run: &SinkRun, seconds: u64) -> Option<Todo> {
-    commit::next(&bench.table, workers, sink, run, Duration::from_secs(seconds))
+    commit::next(&bench.table, workers, sink, run, bench.when(seconds))
 }
 
 #[test]

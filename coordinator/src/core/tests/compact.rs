@@ -423,7 +423,7 @@ fn a_committer_of_an_older_version_is_not_asked_for_what_it_does_not_know() {
         workers
     };
     let next = |bench: &Bench, workers: &Workers| {
-        commit::next(&bench.table, workers, &sink, &SinkRun::default(), Duration::ZERO)
+        commit::next(&bench.table, workers, &sink, &SinkRun::default(), bench.when(0))
     };
     assert_eq!(next(&bench, &old(2)), None);
     assert!(matches!(next(&bench, &old(3)), Some(Todo::Prepare { .. })));

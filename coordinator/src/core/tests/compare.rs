@@ -54,7 +54,7 @@ fn seal(bench: &mut Bench, id: &TaskId, rows_deleted: u64) {
     let claim = bench.claim(id);
     let sealed = manifest(bench.task(id), claim.token);
     let counts = Counts { rows_read: 90, rows_deleted, ..Counts::default() };
-    match lifecycle::seal(&bench.table, EPOCH, &claim, ManifestRef { counts, ..sealed }).unwrap() {
+    match lifecycle::seal(&bench.table, EPOCH, &claim, ManifestRef { counts, ..sealed }, bench.now()).unwrap() {
         Seal::Change(change) => bench.apply(&change),
         other => panic!("expected a change, found {other:?}"),
     };
@@ -130,7 +130,7 @@ fn it_is_alone_in_its_commit_and_puts_no_window_off() {
         workers,
         &sink,
         &SinkRun::default(),
-        Duration::ZERO,
+        bench.when(0),
     ) {
         Some(Todo::Prepare { draft, .. }) => draft.tasks.into_iter().map(|task| task.0).collect::<Vec<_>>(),
         other => panic!("expected a draft, found {other:?}"),
@@ -144,7 +144,7 @@ fn it_is_alone_in_its_commit_and_puts_no_window_off() {
     let mut old = Workers::default();
     let before = worker("w0", &[Role::Ingest, Role::Sink], 1);
     old.connect(crate::core::workers::WorkerInfo { protocol: 3, ..before }, Duration::ZERO);
-    assert_eq!(commit::next(&bench.table, &old, &sink, &SinkRun::default(), Duration::ZERO), None);
+    assert_eq!(commit::next(&bench.table, &old, &sink, &SinkRun::default(), bench.when(0)), None);
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn a_token_of_an_earlier_epoch_seals_nothing_even_at_the_same_revision() {
     let (mut bench, id) = with_run(1);
     let claim = bench.claim(&id);
     let manifest = manifest(bench.task(&id), claim.token);
-    let restored = lifecycle::seal(&bench.table, EPOCH + 1, &claim, manifest);
+    let restored = lifecycle::seal(&bench.table, EPOCH + 1, &claim, manifest, bench.now());
     assert_eq!(restored, Err(Refused::Fenced(id)));
 }
 
@@ -97,7 +97,7 @@ fn a_seal_whose_answer_was_lost_is_answered_again() {
     bench.seal(&claim).unwrap();
     let before = bench.store.records.clone();
     let manifest = manifest(bench.task(&id), claim.token);
-    assert_eq!(lifecycle::seal(&bench.table, EPOCH, &claim, manifest), Ok(Seal::AlreadySealed));
+    assert_eq!(lifecycle::seal(&bench.table, EPOCH, &claim, manifest, bench.now()), Ok(Seal::AlreadySealed));
     assert_eq!(bench.store.records, before);
 }
 

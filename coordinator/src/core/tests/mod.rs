@@ -11,6 +11,7 @@ mod commit;
 mod compact;
 mod compare;
 mod declare;
+mod gather;
 mod late;
 mod lifecycle;
 mod looks;

@@ -1,7 +1,5 @@
 //! Going back to a version: who may ask for what, and how a rollback goes through the sink's lane.
 
-use std::time::Duration;
-
 use windrow_common::{
     id::SinkId,
     manifest::{Digest, WriteMode},
@@ -184,7 +182,7 @@ fn a_refused_rollback_is_worked_out_again_or_has_failed() {
     begin(&mut bench, "r2", 0, 1);
     let only = refuse(&mut bench, &sink, Retry::Never);
     assert_eq!(newest(&bench, &sink).phase, Phase::Failed { failure: only });
-    let next = commit::next(&bench.table, &super::bench::fleet(&[1]), &sink, &Default::default(), Duration::ZERO);
+    let next = commit::next(&bench.table, &super::bench::fleet(&[1]), &sink, &Default::default(), bench.when(0));
     assert_eq!(next, None, "nothing is left to do");
 }
 

@@ -47,7 +47,7 @@ fn cut() -> (Bench, HeldClaim, [TaskId; 2]) {
 }
 
 fn seals(bench: &Bench, claim: &HeldClaim) -> Result<Seal, Refused> {
-    lifecycle::seal(&bench.table, EPOCH, claim, manifest(bench.task(&claim.task), claim.token))
+    lifecycle::seal(&bench.table, EPOCH, claim, manifest(bench.task(&claim.task), claim.token), bench.now())
 }
 
 /// Nothing of the cut is left, and the window is to be loaded as if it had never been claimed.

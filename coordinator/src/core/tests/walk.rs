@@ -8,10 +8,11 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
 use windrow_common::{
+    gather::Gather,
     invariant::Violation,
     manifest::WriteMode,
     pipeline::{Pipeline, Unchanged},
-    quantity::Pause,
+    quantity::{ByteSize, Pause},
 };
 
 use super::{
@@ -30,6 +31,8 @@ struct Walk {
     per_task: u32,
     lookback: u32,
     concurrency: u32,
+    /// How much of one of them is gathered, if any is.
+    gather: Option<u64>,
     faults: Faults,
     acts: Vec<Act>,
 }
@@ -38,8 +41,11 @@ struct Walk {
 impl fmt::Debug for Walk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let acts: Vec<_> = self.acts.iter().map(|act| (act.kind % Act::KINDS, act.arg)).collect();
-        let Self { per_task, lookback, concurrency, faults, .. } = self;
-        write!(f, "per_task {per_task}, lookback {lookback}, concurrency {concurrency}, {faults:?}, acts {acts:?}")
+        let Self { per_task, lookback, concurrency, gather, faults, .. } = self;
+        write!(
+            f,
+            "per_task {per_task}, lookback {lookback}, concurrency {concurrency}, gather {gather:?}, {faults:?}, acts {acts:?}"
+        )
     }
 }
 
@@ -52,11 +58,13 @@ fn walks() -> impl Strategy<Value = Walk> {
         refused,
     });
     let acts = prop::collection::vec(any::<(u8, u16)>().prop_map(|(kind, arg)| Act { kind, arg }), 0..2 * STEPS);
-    let settings = (prop::sample::select(vec![1u32, 2, 5]), 0u32..3, 1u32..4);
-    (settings, faults, acts).prop_map(|((per_task, lookback, concurrency), faults, acts)| Walk {
+    let gather = prop::sample::select(vec![None, Some(25), Some(1_000)]);
+    let settings = (prop::sample::select(vec![1u32, 2, 5]), 0u32..3, 1u32..4, gather);
+    (settings, faults, acts).prop_map(|((per_task, lookback, concurrency, gather), faults, acts)| Walk {
         per_task,
         lookback,
         concurrency,
+        gather,
         faults,
         acts,
     })
@@ -77,6 +85,8 @@ impl Walk {
         let (mut flights, mut weather) = (flights, weather);
         (flights.sink.write, weather.sink.write) = (WriteMode::Append, WriteMode::Append);
         flights.compaction = Some(Box::default());
+        let wait = Pause(Duration::from_secs(300));
+        weather.sink.gather = self.gather.map(|size| Gather { wait, size: ByteSize(size) });
         let limit = |mut pipeline: Pipeline| {
             pipeline.limits.concurrency = self.concurrency;
             pipeline

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use windrow_common::{error, manifest::WriteMode, pipeline::Pipeline, quantity::ByteSize};
 
 use crate::{
-    sink::{cleaning::Cleaning, expose::Expose, undecoded},
+    sink::{TARGET_FILE_SIZE, cleaning::Cleaning, expose::Expose, undecoded},
     source::ParamError,
 };
 
@@ -33,7 +33,7 @@ pub(super) struct Params {
 }
 
 fn default_target() -> ByteSize {
-    ByteSize(128 << 20)
+    TARGET_FILE_SIZE
 }
 
 impl Params {

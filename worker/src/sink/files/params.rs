@@ -17,7 +17,7 @@ use windrow_common::{
 
 use super::{Settings, folder::Others};
 use crate::{
-    sink::{cleaning::Cleaning, expose::Expose, policy::Policy, undecoded},
+    sink::{TARGET_FILE_SIZE, cleaning::Cleaning, expose::Expose, policy::Policy, undecoded},
     source::ParamError,
     stage::FileFormat,
 };
@@ -80,7 +80,7 @@ impl From<Retention> for Cleaning {
 }
 
 fn default_target() -> ByteSize {
-    ByteSize(128 << 20)
+    TARGET_FILE_SIZE
 }
 
 /// The settings and the folder under the connection's root.

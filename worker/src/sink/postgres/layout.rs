@@ -16,14 +16,15 @@ use super::{
 };
 use crate::{
     error::{Result, WorkerError},
-    sink::policy::{Meeting, Policy, holds, new_column, type_changed},
+    sink::{
+        TARGET_FILE_SIZE,
+        policy::{Meeting, Policy, holds, new_column, type_changed},
+    },
     stage::{Changes, FileFormat, Layout, mark_of, unmarked},
 };
 
 /// Where files are staged, relative to the root of the sink's staging place.
 pub(super) const STAGE_FOLDER: &str = "_windrow/stage";
-/// A new file is begun when one has this many bytes.
-const TARGET_BYTES: u64 = 128 << 20;
 /// Most columns a table of PostgreSQL may have, less those of ours.
 const MOST_COLUMNS: usize = 1_590;
 /// Names of columns with more bytes are cut by PostgreSQL.
@@ -35,7 +36,7 @@ pub(super) fn layout(wire: SchemaRef, changes: Changes) -> Layout {
         format: FileFormat::Parquet { metadata: BTreeMap::new() },
         schema: wire,
         partition_by: Vec::new(),
-        target_bytes: TARGET_BYTES,
+        target_bytes: TARGET_FILE_SIZE.0,
         folder: STAGE_FOLDER.to_owned(),
         cursor: None,
         stats: false,

@@ -11,6 +11,7 @@ use windrow_common::{
 use super::{Body, Mail, Moved, Moves, Outcome, Sabotage, Unprepared, World};
 use crate::core::{
     commit::{self, Answer, Draft, Step, Todo},
+    gather::When,
     lifecycle, rollback,
     tests::bench::failure,
 };
@@ -18,9 +19,10 @@ use crate::core::{
 impl World {
     pub(super) fn see_to_sinks(&mut self) -> Outcome {
         let sinks: Vec<SinkId> = self.leader.table.pipelines().map(|(_, entry)| entry.sink.clone()).collect();
+        let when = When { now: self.now(), elapsed: self.elapsed, leaves: false };
         for sink in sinks {
             let run = self.leader.runs.entry(sink.clone()).or_default();
-            let todo = commit::next(&self.leader.table, &self.leader.workers, &sink, run, self.elapsed);
+            let todo = commit::next(&self.leader.table, &self.leader.workers, &sink, run, when);
             match todo {
                 None => {}
                 Some(Todo::Take(change)) => {

@@ -90,10 +90,11 @@ impl World {
                 if self.leader.table.shards_of(&claim.task).next().is_none() =>
             {
                 let mut sealed = task.value.clone();
-                sealed.state = TaskState::Sealed { worker: worker.clone(), token: claim.token, manifest };
+                sealed.state =
+                    TaskState::Sealed { worker: worker.clone(), token: claim.token, manifest, since: self.wall };
                 Ok(Seal::Change(Box::new(Change::replace(Record::Task(sealed), task.revision))))
             }
-            _ => lifecycle::seal(&self.leader.table, self.epoch, claim, manifest),
+            _ => lifecycle::seal(&self.leader.table, self.epoch, claim, manifest, self.now()),
         };
         match seal {
             Ok(Seal::Change(change)) => self.write(&change).map(|revision| revision.is_some()),
