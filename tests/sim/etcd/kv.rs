@@ -99,13 +99,13 @@ async fn write(
     mut compares: Vec<Compare>,
     ops: Vec<Op>,
 ) -> Result<windrow_coordinator::store::TxnOutcome, StoreError> {
-    let guard = compares.iter().find_map(|compare| match compare {
-        Compare::CreateRevision { key, equals } if *key == world.keys.leader() && equals.0 > 0 => Some(equals.0),
+    let guard_in = |compare: &Compare| match compare {
+        Compare::ModRevision { key, equals } if *key == world.keys.leader() => Some(equals.0),
         _ => None,
-    });
+    };
+    let guard = compares.iter().find_map(guard_in);
     if world.sabotage == Some(Sabotage::Unguarded) {
-        compares
-            .retain(|compare| !matches!(compare, Compare::CreateRevision { equals, .. } if Some(equals.0) == guard));
+        compares.retain(|compare| guard_in(compare).is_none());
     }
     let written: Vec<String> = ops.iter().map(named).collect();
     let outcome = world.store.txn(compares, ops).await?;

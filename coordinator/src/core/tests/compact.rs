@@ -485,20 +485,3 @@ fn rows_are_put_in_order_by_those_who_know_how_and_as_the_pipeline_says() {
     assert_eq!([4, 5].map(|protocol| given(&mut bench.clone(), &mut speaking(protocol)).1), [0, 1]);
     assert_eq!(compact::orphans(&bench.table), None);
 }
-
-/// A store that answered nothing may do a write when its records are long gone.
-#[test]
-fn a_group_that_is_done_does_not_come_back_by_a_write_that_was_late() {
-    let mut bench = Bench::new(0, [compacted("flights", "lake")]);
-    let sink = sink_of(&bench, "flights");
-    let (late, tasks) =
-        compact::plan(&bench.table, &sink, &[group(1, 9, 9)], (Asked::ByItself, &mut Spent::default()), bench.now())
-            .unwrap();
-    bench.apply(&late);
-    let claim = bench.claim(&tasks[0]);
-    bench.seal(&claim).unwrap();
-    bench.record(&sink);
-    bench.apply(&commit::finalize(&bench.table, &sink, bench.now()).unwrap());
-    assert_eq!(phase(&bench, &tasks[0]), None);
-    assert!(!bench.takes(&late));
-}
