@@ -99,6 +99,9 @@ async fn write(
     mut compares: Vec<Compare>,
     ops: Vec<Op>,
 ) -> Result<windrow_coordinator::store::TxnOutcome, StoreError> {
+    if world.sabotage == Some(Sabotage::Unfenced) {
+        unfence(world, &mut compares).await?;
+    }
     let guard_in = |compare: &Compare| match compare {
         Compare::ModRevision { key, equals } if *key == world.keys.leader() => Some(equals.0),
         _ => None,
@@ -128,6 +131,21 @@ async fn write(
         }
     }
     Ok(outcome)
+}
+
+/// As if the guard compared when the leader was elected, and not its fence.
+async fn unfence(world: &World, compares: &mut [Compare]) -> Result<(), StoreError> {
+    let page = world.store.range(Range { limit: 1, ..Range::prefix(world.keys.leader()) }).await?;
+    let Some(leader) = page.entries.into_iter().next() else { return Ok(()) };
+    for compare in compares {
+        match compare {
+            Compare::ModRevision { key, equals } if *key == leader.key && *equals >= leader.create_revision => {
+                *equals = leader.mod_revision;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn named(op: &Op) -> String {
