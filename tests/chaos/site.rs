@@ -1,13 +1,13 @@
 //! One cluster of real processes on the ground, with a pipeline whose every row is known, and the look at its end: what
 //! the ledger says, what the oracle reads, what lies about.
 
-use std::{collections::BTreeSet, fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use windrow_coordinator::{
-    ledger::{Guard, Keys, Ledger},
+    ledger::{self, Keys},
     store::{EtcdOptions, EtcdStore, Revision},
 };
 use windrow_tests::{
@@ -250,9 +250,8 @@ impl<'a> Site<'a> {
     /// The records say what the sink says: nothing open, no intent, the same number of commits, one stretch covered.
     pub(crate) async fn check_ledger(&self, pipeline: &str, (windows, commits): (u64, u64)) -> Result<()> {
         let options = EtcdOptions { endpoints: self.etcd.clone(), ..EtcdOptions::default() };
-        let store = Arc::new(EtcdStore::connect(options).await?);
-        let guard = Guard { leader: Revision(0), epoch: 1 };
-        let table = Ledger::new(store, Keys::of_cluster(&self.cluster), guard).load().await?;
+        let store = EtcdStore::connect(options).await?;
+        let table = ledger::load(&store, &Keys::of_cluster(&self.cluster), Revision(0)).await?;
         let name = pipeline.parse()?;
         let entry = table.pipeline(&name).context("the pipeline is not in the ledger")?;
         let open: Vec<_> = table.tasks_of(&name).map(|task| task.value.state.phase().to_string()).collect();

@@ -87,7 +87,7 @@ fn a_malformed_row_goes_to_the_dead_letters_or_stops_its_window_alone() {
     let path = pipelines(folder.path(), "sales.csv", "    limits: { max_rejected: 0.5 }\n");
     let (code, said) = outcome(&path);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("1 rows were rejected"), "{said}");
+    assert!(said.contains("1 row was rejected"), "{said}");
     let letters = folder.path().join("table/_windrow/dead_letters");
     let found = walk(&letters);
     assert!(found.contains("WR-S004") && found.contains("4,2024-01-02T05:00:00Z"), "{found}");

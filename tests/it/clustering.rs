@@ -13,7 +13,7 @@ use windrow_tests::{
 
 use crate::{
     cluster::TURN,
-    compacting::{VISITS, ends, newest, wait},
+    compacting::{VISITS, killed_at_it, newest, wait},
     visits::Visits,
 };
 
@@ -185,18 +185,8 @@ async fn a_worker_that_dies_while_it_sorts_leaves_the_table_as_it_was() {
     let Some(mut cluster) = Cluster::start(2, 1).await.unwrap() else { return skip(test, "there is no etcd") };
     let Ok(python) = reader::python() else { return skip(test, "there is no reader") };
     let visits = Visits::new();
-    cluster.apply(visits.arg()).unwrap();
-    wait(&cluster, |cluster| crate::visits::told(cluster).is_some_and(|(published, _)| published == 24));
-    let before = newest(&python, &visits.table(), VISITS);
-    cluster.workers[0].1.kill().unwrap();
-    let path = visits.path().join("pipelines.yaml");
-    let declared = fs::read_to_string(&path).unwrap();
     let compaction = "{ min_files: 2, target_size: 1KiB, when: inline, cluster_by: { columns: [id] } }";
-    fs::write(&path, format!("{declared}    compaction: {compaction}\n")).unwrap();
-    cluster.apply(visits.arg()).unwrap();
-    cluster.add_worker_armed("w2", "F2=kill").unwrap();
-    ends(&mut cluster, 1);
-    assert_eq!(newest(&python, &visits.table(), VISITS), before);
+    let before = killed_at_it(&mut cluster, (&python, &visits), compaction);
     cluster.add_worker("w3").unwrap();
     wait(&cluster, |_| newest(&python, &visits.table(), VISITS).operation == "OPTIMIZE");
     let addresses = cluster.addresses();

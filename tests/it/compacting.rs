@@ -182,19 +182,9 @@ async fn workers_that_are_killed_at_it_leave_one_commit() {
     let Some(mut cluster) = Cluster::start(2, 1).await.unwrap() else { return skip(test, "there is no etcd") };
     let Ok(python) = reader::python() else { return skip(test, "there is no reader") };
     let visits = Visits::new();
-    cluster.apply(visits.arg()).unwrap();
-    wait(&cluster, |cluster| crate::visits::told(cluster).is_some_and(|(published, _)| published == 24));
-    let before = newest(&python, &visits.table(), VISITS);
+    let compaction = "{ min_files: 2, target_size: 1MiB, when: inline }";
+    let before = killed_at_it(&mut cluster, (&python, &visits), compaction);
     assert!(before.files > 1, "{before:?}");
-    cluster.workers[0].1.kill().unwrap();
-    let path = visits.path().join("pipelines.yaml");
-    let declared = fs::read_to_string(&path).unwrap();
-    fs::write(&path, format!("{declared}    compaction: {{ min_files: 2, target_size: 1MiB, when: inline }}\n"))
-        .unwrap();
-    cluster.apply(visits.arg()).unwrap();
-    cluster.add_worker_armed("w2", "F2=kill").unwrap();
-    ends(&mut cluster, 1);
-    assert_eq!(newest(&python, &visits.table(), VISITS), before);
     cluster.add_worker_armed("w3", "F8=kill").unwrap();
     let args = ["compact", "visits", "--coordinator", &cluster.addresses()];
     let mut asking = Process::start(&args, &visits.path().join("compact.log")).unwrap();
@@ -260,6 +250,22 @@ async fn windows_are_loaded_and_replaced_while_their_files_are_rewritten() {
     assert_eq!(cluster.metric("windrow_invariant_violations_total"), 0);
 }
 
+/// Has visits loaded and then their files rewritten, by a worker that is killed at it. What readers see, as before.
+pub(crate) fn killed_at_it(cluster: &mut Cluster, (python, visits): (&Path, &Visits), compaction: &str) -> Seen {
+    cluster.apply(visits.arg()).unwrap();
+    wait(cluster, |cluster| crate::visits::told(cluster).is_some_and(|(published, _)| published == 24));
+    let before = newest(python, &visits.table(), VISITS);
+    cluster.workers[0].1.kill().unwrap();
+    let path = visits.path().join("pipelines.yaml");
+    let declared = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{declared}    compaction: {compaction}\n")).unwrap();
+    cluster.apply(visits.arg()).unwrap();
+    cluster.add_worker_armed("w2", "F2=kill").unwrap();
+    ends(cluster, 1);
+    assert_eq!(newest(python, &visits.table(), VISITS), before);
+    before
+}
+
 /// Waits until something is so.
 pub(crate) fn wait(cluster: &Cluster, mut so: impl FnMut(&Cluster) -> bool) {
     for _ in 0..1_200 {
@@ -272,7 +278,7 @@ pub(crate) fn wait(cluster: &Cluster, mut so: impl FnMut(&Cluster) -> bool) {
 }
 
 /// Waits until a worker's process is gone.
-pub(crate) fn ends(cluster: &mut Cluster, worker: usize) {
+fn ends(cluster: &mut Cluster, worker: usize) {
     for _ in 0..1_200 {
         if cluster.workers[worker].1.ended().unwrap().is_some() {
             return;

@@ -84,7 +84,7 @@ fn a_ledger_another_process_has_is_named_with_what_to_do() {
     let visits = Visits::new();
     let dev = Process::start(&["dev", visits.arg()], &visits.path().join("dev.log")).unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
-    while !dev.log().contains("pipelines run; stop with") {
+    while !dev.log().contains("; stop with Ctrl-C") {
         assert!(Instant::now() < deadline, "{}", dev.log());
         std::thread::sleep(Duration::from_millis(50));
     }

@@ -39,8 +39,8 @@ fn one_pipeline_that_fails_keeps_no_other_from_being_published() {
     let output = run(&["run", path]).unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("second: 1 windows failed") && said.contains("[WR-S"), "{said}");
-    assert!(!said.contains("first: ") || !said.contains("first: 1 windows failed"), "{said}");
+    assert!(said.contains("second: 1 window failed") && said.contains("[WR-S"), "{said}");
+    assert!(!said.contains("first: ") || !said.contains("first: 1 window failed"), "{said}");
     let counts = || {
         let pipelines = run_json(&["get", "pipelines", "-o", "json", "--local", path]).unwrap();
         let count = |one: &serde_json::Value, state: &str| one["windows"][state].as_u64().unwrap();

@@ -10,7 +10,7 @@ use crate::{net, pipelines, world::World};
 
 /// How often the folder of others is to be compacted.
 const ASKED: usize = 3;
-const ADDRESSES: [&str; 3] = ["http://c1:7070", "http://c2:7070", "http://c3:7070"];
+pub(crate) const ADDRESSES: [&str; 3] = ["http://c1:7070", "http://c2:7070", "http://c3:7070"];
 
 pub(crate) async fn client(world: Arc<World>) -> turmoil::Result {
     let pipelines = pipelines::all(&world.plan).iter().map(serde_json::to_vec).collect::<Result<Vec<_>, _>>()?;

@@ -26,7 +26,7 @@ use windrow_coordinator::{
         plan,
         table::{Key, PipelineEntry, Record, Table},
     },
-    ledger::{Guard, Ledger},
+    ledger,
     run::Standing,
     store::{MetaStore, Range, Revision},
 };
@@ -98,9 +98,7 @@ fn compare(world: &World, address: &str, view: &View<'_>) {
 
 /// Everything in the store, now. Nothing in it waits, so neither does this.
 fn load(world: &World) -> Option<Table> {
-    let guard = Guard { leader: Revision(0), epoch: 1 };
-    let ledger = Ledger::new(world.store.clone(), world.keys.clone(), guard);
-    match ledger.load().now_or_never()? {
+    match ledger::load(world.store.as_ref(), &world.keys, Revision(0)).now_or_never()? {
         Ok(table) => Some(table),
         Err(error) => {
             world.violated(format!("the store cannot be read: {error}"));

@@ -23,6 +23,7 @@ mod oracle;
 mod others;
 mod pipelines;
 mod plan;
+mod reader;
 mod rows;
 mod run;
 mod source;

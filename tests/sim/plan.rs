@@ -129,6 +129,8 @@ impl Fault {
 pub(crate) enum Sabotage {
     /// etcd takes writes of former leaders.
     Unguarded,
+    /// etcd takes what the leader sent before its fence.
+    Unfenced,
     /// A source gives its rows twice.
     Doubles,
     /// A commit does not say which files the rewritten ones stand for.
@@ -143,6 +145,7 @@ impl Sabotage {
     pub(crate) fn named(name: &str) -> Option<Self> {
         match name {
             "unguarded" => Some(Self::Unguarded),
+            "unfenced" => Some(Self::Unfenced),
             "doubles" => Some(Self::Doubles),
             "unretired" => Some(Self::Unretired),
             "unwithdrawn" => Some(Self::Unwithdrawn),
@@ -173,6 +176,8 @@ pub(crate) struct Plan {
     pub(crate) waits: bool,
     /// Whether some have sealed windows wait for more of them.
     pub(crate) gathers: bool,
+    /// Whether somebody holds versions for moments.
+    pub(crate) pins: bool,
 }
 
 impl Plan {
@@ -195,6 +200,7 @@ impl Plan {
             compacts: seed == 0 || course.random_bool(0.6),
             waits: seed == 0 || course.random_bool(0.6),
             gathers: seed == 0 || course.random_bool(0.5),
+            pins: seed == 0 || course.random_bool(0.4),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     faults::{Faults, LATENCY},
     input, oracle, others,
     plan::{Fault, Sabotage},
-    worker,
+    reader, worker,
     world::World,
 };
 
@@ -131,6 +131,9 @@ fn start(sim: &mut Sim<'_>, world: &Arc<World>) -> Vec<String> {
     }
     if world.plan.compacts {
         sim.client("others", others::client(world.clone()));
+    }
+    if world.plan.pins {
+        sim.client("reader", reader::client(world.clone()));
     }
     hosts
 }

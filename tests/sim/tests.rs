@@ -227,6 +227,15 @@ mod long {
         assert!(seen.is_some(), "no seed saw it");
     }
 
+    /// Without the fence a record that is gone comes back by a write that is late: the leader does not know it.
+    #[test]
+    fn a_store_that_takes_what_came_before_the_fence_is_seen() {
+        let seen = (1..200)
+            .map(|seed| run_with(seed, &["--sabotage", "unfenced"]))
+            .find(|report| report.violations.iter().any(|of| of.starts_with("INV-14")));
+        assert!(seen.is_some(), "no seed saw it");
+    }
+
     /// `make soak SEEDS=n`
     #[test]
     #[ignore = "takes as long as it is told to"]

@@ -32,9 +32,10 @@ pub(super) struct Led {
     pub(super) table: Table,
     /// What was claimed, by whom, with which token.
     pub(super) won: Vec<(TaskId, WorkerId, i64)>,
+    store: Arc<dyn MetaStore>,
     keys: Keys,
     clock: Arc<dyn Clock>,
-    _leadership: Arc<Leadership>,
+    leadership: Arc<Leadership>,
 }
 
 impl Led {
@@ -45,7 +46,8 @@ impl Led {
         let leadership = leader::campaign(store, &keys, "bench", &clock, context).await?.context("nobody leads")?;
         let ledger = Ledger::new(store.clone(), keys.clone(), leadership.guard.clone());
         let table = ledger.load().await?;
-        let mut led = Self { ledger, table, won: Vec::new(), keys, clock, _leadership: Arc::new(leadership) };
+        let (store, leadership) = (store.clone(), Arc::new(leadership));
+        let mut led = Self { ledger, table, won: Vec::new(), store, keys, clock, leadership };
         let pipelines: Vec<Pipeline> = (0..tasks.div_ceil(plan::MAX_OPEN)).map(pipeline).collect::<Result<_>>()?;
         for some in pipelines.chunks(apply::MAX_PIPELINES) {
             let (change, _) = apply::apply(&led.table, some)?;
@@ -65,12 +67,13 @@ impl Led {
     /// The same ledger in the hands of somebody who knows what is known now.
     pub(super) fn twin(&self) -> Self {
         Self {
-            ledger: self.ledger.clone(),
+            ledger: Ledger::new(self.store.clone(), self.keys.clone(), self.leadership.guard.clone()),
             table: self.table.clone(),
             won: Vec::new(),
+            store: self.store.clone(),
             keys: self.keys.clone(),
             clock: self.clock.clone(),
-            _leadership: self._leadership.clone(),
+            leadership: self.leadership.clone(),
         }
     }
 

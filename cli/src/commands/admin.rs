@@ -17,7 +17,10 @@ use crate::{
     client::{Admin, ClientError},
     commands::{apply::BATCH, exit::Exit, target::Target},
     file::{self, Options},
-    show::{Style, diagnostics, number::grouped},
+    show::{
+        Style, diagnostics,
+        number::{counted, either},
+    },
 };
 
 /// Make the ledger good after the store was restored or lost
@@ -146,11 +149,12 @@ async fn finished(admin: &Admin) -> anyhow::Result<Exit> {
         let rows = pipeline.totals.map_or(0, |totals| totals.rows_written);
         writeln!(
             io::stdout(),
-            "{}: {} windows are published, {} rows were written in {} commits",
+            "{}: {} {} published, {} written in {}",
             pipeline.name,
-            grouped(pipeline.published),
-            grouped(rows),
-            grouped(pipeline.seq)
+            counted(pipeline.published, "window"),
+            either(pipeline.published, "is", "are"),
+            counted(rows, "row"),
+            counted(pipeline.seq, "commit")
         )?;
     }
     Ok(Exit::Ok)

@@ -11,7 +11,7 @@ use windrow_proto::v1;
 use super::{exit::Exit, pin, target::Target};
 use crate::show::{
     self, Output, instant,
-    number::{bytes, grouped, span},
+    number::{bytes, counted, either, grouped, span},
 };
 
 /// Take away now what a pipeline's table needs no more, or say what that is
@@ -88,9 +88,10 @@ fn render(pipeline: &str, report: &v1::CleanReport, pins: &[v1::Pin], dry_run: b
     let mut text = String::new();
     if report.keep_ms > 0 || report.files + report.log_files > 0 {
         text = format!(
-            "{pipeline}: {would} {} files and {} entries of the log, {}; removed files are kept for {}\n",
-            grouped(report.files),
+            "{pipeline}: {would} {} and {} {} of the log, {}; removed files are kept for {}\n",
+            counted(report.files, "file"),
             grouped(report.log_files),
+            either(report.log_files, "entry", "entries"),
             bytes(report.bytes),
             keep(report)
         );
@@ -113,8 +114,8 @@ fn render(pipeline: &str, report: &v1::CleanReport, pins: &[v1::Pin], dry_run: b
         let until =
             until(&version, pins).map_or_else(|| "while a pipeline reads it".to_owned(), |at| format!("until {at}"));
         text.push_str(&format!(
-            "  version {version} holds back {} files, {}, {until}\n",
-            grouped(held.files),
+            "  version {version} holds back {}, {}, {until}\n",
+            counted(held.files, "file"),
             bytes(held.bytes)
         ));
     }

@@ -16,7 +16,7 @@ use crate::{
     client::Admin,
     show::{
         self, Output,
-        number::{bytes, grouped},
+        number::{bytes, counted, either, grouped},
         table::table,
     },
 };
@@ -58,7 +58,9 @@ impl Compacted {
     pub fn in_words(&self, pipeline: &str) -> String {
         match self.groups.is_empty() {
             true => String::new(),
-            false => format!("{pipeline}: {} files became {}\n", grouped(self.before.files), grouped(self.after.files)),
+            false => {
+                format!("{pipeline}: {} became {}\n", counted(self.before.files, "file"), grouped(self.after.files))
+            }
         }
     }
 }
@@ -159,12 +161,12 @@ fn render(args: &Args, done: &Compacted) -> anyhow::Result<String> {
     let before = &done.before;
     writeln!(
         text,
-        "{}: {} files, {} of them small, {} in {} partitions",
+        "{}: {}, {} of them small, {} in {}",
         args.pipeline,
-        grouped(before.files),
+        counted(before.files, "file"),
         grouped(before.small_files),
         bytes(before.bytes),
-        grouped(before.partitions),
+        counted(before.partitions, "partition"),
     )?;
     if done.groups.is_empty() {
         writeln!(text, "nothing to do: no files are worth rewriting")?;
@@ -184,17 +186,18 @@ fn render(args: &Args, done: &Compacted) -> anyhow::Result<String> {
     match args.dry_run {
         true => writeln!(
             text,
-            "would rewrite {} files ({read}) as {}: {} files would be left",
-            grouped(files),
+            "would rewrite {} ({read}) as {}: {} would be left",
+            counted(files, "file"),
             grouped(makes),
-            grouped((before.files + makes).saturating_sub(files)),
+            counted((before.files + makes).saturating_sub(files), "file"),
         )?,
         false => writeln!(
             text,
-            "rewrote {} files ({read}) as {}: {} files are left, {} of them small",
-            grouped(files),
+            "rewrote {} ({read}) as {}: {} {} left, {} of them small",
+            counted(files, "file"),
             grouped(makes),
-            grouped(done.after.files),
+            counted(done.after.files, "file"),
+            either(done.after.files, "is", "are"),
             grouped(done.after.small_files),
         )?,
     }

@@ -12,7 +12,10 @@ use windrow_worker::error::WorkerError;
 use super::{exit::Exit, get, target::Target};
 use crate::{
     client::Admin,
-    show::{self, Output, number::grouped},
+    show::{
+        self, Output,
+        number::{counted, either},
+    },
 };
 
 /// Compare the keys of a pipeline's table with those of its source now, and delete rows that are gone there
@@ -43,9 +46,10 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
         Some(text) => text,
         None if deleted == 0 => format!("{}: every key of the table is at the source\n", args.pipeline),
         None => format!(
-            "{}: {} rows were gone at the source; those that nobody has written meanwhile are deleted\n",
+            "{}: {} {} gone at the source: deleted, unless written meanwhile\n",
             args.pipeline,
-            grouped(deleted)
+            counted(deleted, "row"),
+            either(deleted, "was", "were")
         ),
     };
     io::stdout().write_all(text.as_bytes())?;

@@ -10,7 +10,7 @@ use windrow_proto::v1;
 use super::{exit::Exit, failure::Mistake, get, target::Target};
 use crate::show::{
     self, Output, Style, instant,
-    number::{bytes, grouped},
+    number::{bytes, counted, grouped},
     state::{what_holds_it_up, word},
 };
 
@@ -73,10 +73,10 @@ fn render(pipeline: &v1::Pipeline, spec: &serde_json::Value, tasks: &[v1::Task])
     )?;
     writeln!(
         text,
-        "  moved      {} rows, {}, {} files",
-        grouped(totals.rows_written),
+        "  moved      {}, {}, {}",
+        counted(totals.rows_written, "row"),
         bytes(totals.bytes_written),
-        grouped(totals.files)
+        counted(totals.files, "file")
     )?;
     writeln!(text, "  sink       {}, commit {}", pipeline.sink, pipeline.seq)?;
     if pipeline.complete_to > 0 && get::is_of_time(pipeline) {
@@ -103,8 +103,8 @@ fn render(pipeline: &v1::Pipeline, spec: &serde_json::Value, tasks: &[v1::Task])
         match &task.group {
             Some(group) => writeln!(
                 text,
-                "  compaction {} files, {}, {} {}, attempt {}",
-                grouped(group.files),
+                "  compaction {}, {}, {} {}, attempt {}",
+                counted(group.files, "file"),
                 bytes(group.bytes),
                 group.place,
                 task.state,
@@ -115,8 +115,10 @@ fn render(pipeline: &v1::Pipeline, spec: &serde_json::Value, tasks: &[v1::Task])
             }
             None => writeln!(
                 text,
-                "  task       {start} {end} {}, attempt {}, {} windows",
-                task.state, task.attempts, task.windows
+                "  task       {start} {end} {}, attempt {}, {}",
+                task.state,
+                task.attempts,
+                counted(task.windows.into(), "window")
             )?,
         }
         for obstacle in &task.obstacles {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::{apply, exit::Exit, here::Here, stop_signal};
+use crate::show::number::{counted, either};
 
 /// Run pipelines here, and go on as time does
 #[derive(Debug, clap::Args)]
@@ -16,7 +17,8 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     let local = args.here.start_to_stay()?;
     let applied = apply::send(local.admin(), &pipelines, false).await;
     if applied.is_ok() {
-        writeln!(io::stderr(), "{} pipelines run; stop with Ctrl-C", pipelines.len())?;
+        let count = pipelines.len() as u64;
+        writeln!(io::stderr(), "{} {}; stop with Ctrl-C", counted(count, "pipeline"), either(count, "runs", "run"))?;
         stop_signal().await;
     }
     local.stop().await;

@@ -13,7 +13,7 @@ use windrow_proto::v1::{self, WindowState};
 use super::{exit::Exit, explain_code, get, range, target::Target};
 use crate::{
     client::Admin,
-    show::{Style, instant},
+    show::{Style, instant, number::counted},
 };
 
 /// Explain an error code, or why a window is not published
@@ -137,7 +137,7 @@ fn reasons(status: &v1::WindowStatus) -> Vec<String> {
     if task.attempts > 0 {
         let lost =
             if task.lost_leases > 0 { format!(", {} lost their lease", task.lost_leases) } else { String::new() };
-        reasons.push(format!("it was tried {} times, {} failed{lost}", task.attempts, task.errors));
+        reasons.push(format!("it was tried {}, {} failed{lost}", counted(task.attempts.into(), "time"), task.errors));
     }
     if task.outage_attempts > 0 {
         let (count, since) = (task.outage_attempts, instant(task.outage_since_us));

@@ -12,7 +12,12 @@ use windrow_proto::v1;
 use super::{exit::Exit, failure::Mistake, pin, target::Target};
 use crate::{
     client::{Admin, ClientError},
-    show::{self, Output, instant, number::grouped, state, table::table},
+    show::{
+        self, Output, instant,
+        number::{counted, grouped},
+        state,
+        table::table,
+    },
 };
 
 /// List pipelines, windows, versions, pins, tasks, backfills or workers
@@ -296,7 +301,7 @@ fn tasks(found: Vec<v1::Task>) -> Listing {
     let row = |task: &v1::Task| {
         let (start, end) = super::range::bounds(task.window.as_ref());
         let shard = match &task.group {
-            Some(group) => format!(", {} files", grouped(group.files)),
+            Some(group) => format!(", {}", counted(group.files, "file")),
             None if task.shard > 0 => format!(", shard {}", task.shard),
             None if task.comparison => ", comparison".to_owned(),
             None => String::new(),

@@ -12,7 +12,7 @@ use windrow_proto::v1;
 use super::{exit::Exit, failure::Mistake, range, target::Target};
 use crate::show::{
     self, Output, instant,
-    number::{bytes, grouped},
+    number::{bytes, counted},
 };
 
 /// Keep a version of a pipeline's table whole, whatever is cleaned, for a while
@@ -73,12 +73,12 @@ pub async fn pin(args: &PinArgs) -> anyhow::Result<Exit> {
     let pin = made?.pin.unwrap_or_default();
     let text = show::encoded(&value(&pin), args.output)?.unwrap_or_else(|| {
         format!(
-            "{}: version {} of {} stays whole until {} ({} files, {})\n",
+            "{}: version {} of {} stays whole until {} ({}, {})\n",
             pin.id,
             version(&pin),
             pin.pipeline,
             instant(pin.until_us),
-            grouped(pin.files),
+            counted(pin.files, "file"),
             bytes(pin.bytes)
         )
     });

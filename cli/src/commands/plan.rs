@@ -21,7 +21,7 @@ use super::{
     here,
     mapping::{self, Column},
 };
-use crate::show::{self, Output, Style, instant, number::grouped, summary};
+use crate::show::{self, Output, Style, instant, number::counted, summary};
 
 /// Show what pipelines would do: windows, types, delivery
 #[derive(Debug, clap::Args)]
@@ -160,13 +160,13 @@ fn render(plan: &Plan) -> String {
 /// What it loads, and when.
 fn loading(plan: &Plan, style: Style) -> String {
     let mut text = format!(
-        "{} -> {}\n  {}, {} delivery\n  {} windows due now in {} tasks\n",
+        "{} -> {}\n  {}, {} delivery\n  {} due now in {}\n",
         style.bold(&plan.pipeline),
         plan.target,
         plan.write,
         plan.delivery,
-        grouped(plan.windows_due),
-        grouped(plan.tasks)
+        counted(plan.windows_due, "window"),
+        counted(plan.tasks, "task")
     );
     if let Some(next) = &plan.next_window_closes {
         text.push_str(&format!("  next window closes {next}\n"));

@@ -8,7 +8,7 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use windrow_proto::v1;
 
-use super::number::grouped;
+use super::number::{counted, grouped};
 
 /// Shows reports as they come.
 pub struct Progress {
@@ -106,7 +106,7 @@ fn all(report: &v1::Pipeline) -> u64 {
 fn rows(report: &v1::Pipeline) -> String {
     let published = report.totals.map(|totals| totals.rows_written).unwrap_or_default();
     match report.rows_running {
-        0 => format!("{} rows", grouped(published)),
-        running => format!("{} rows, {} read", grouped(published), grouped(running)),
+        0 => counted(published, "row"),
+        running => format!("{}, {} read", counted(published, "row"), grouped(running)),
     }
 }

@@ -7,7 +7,7 @@ use windrow_proto::v1;
 
 use super::{
     Style,
-    number::{bytes, grouped, span},
+    number::{bytes, counted, either, grouped, span},
     state,
     table::table,
     waits,
@@ -39,29 +39,35 @@ pub fn render(path: &Path, pipelines: &[Pipeline], ran: &Ran<'_>, style: Style) 
     let _ = match published {
         0 if failed || left || !waiting.is_empty() => writeln!(text, "\nno window was published ({})", span(took)),
         0 if moved > 0 => {
-            writeln!(text, "\n{} rows of windows that were loaded again, {}", grouped(moved), style.green(span(took)))
+            writeln!(text, "\n{} of windows that were loaded again, {}", counted(moved, "row"), style.green(span(took)))
         }
         0 if !rewritten.is_empty() => writeln!(text, "\nevery due window is published ({})", span(took)),
         0 => writeln!(text, "\nnothing to do: every due window is published ({})", span(took)),
-        _ => writeln!(text, "\n{} rows in {} windows, {}", grouped(moved), grouped(published), style.green(span(took))),
+        _ => {
+            let (rows, windows) = (counted(moved, "row"), counted(published, "window"));
+            writeln!(text, "\n{rows} in {windows}, {}", style.green(span(took)))
+        }
     };
     if rejected > 0 {
         let _ = writeln!(
             text,
-            "{} rows were rejected; they lie in _windrow/dead_letters beside the table",
-            grouped(rejected)
+            "{} {} rejected; _windrow/dead_letters beside the table says why",
+            counted(rejected, "row"),
+            either(rejected, "was", "were")
         );
     }
     let discarded: u64 = after.iter().map(|report| gained(before, report).values_discarded).sum();
     if discarded > 0 {
-        let _ = writeln!(text, "{} values did not fit their table and were left out of their rows", grouped(discarded));
+        let were = either(discarded, "was", "were");
+        let _ = writeln!(text, "{} did not fit the table and {were} left out", counted(discarded, "value"));
     }
     let deleted: u64 = after.iter().map(|report| gained(before, report).rows_deleted).sum();
     if deleted > 0 {
         let _ = writeln!(
             text,
-            "{} rows were gone at their source and are deleted, unless they were written meanwhile",
-            grouped(deleted)
+            "{} {} gone at the source: deleted, unless written meanwhile",
+            counted(deleted, "row"),
+            either(deleted, "was", "were")
         );
     }
     for report in after {
@@ -72,24 +78,24 @@ pub fn render(path: &Path, pipelines: &[Pipeline], ran: &Ran<'_>, style: Style) 
     }
     let unchanged: u64 = after.iter().map(|report| report.unchanged.saturating_sub(of(before, report).unchanged)).sum();
     if unchanged > 0 {
-        let loads = if unchanged == 1 { "load was" } else { "loads were" };
-        let _ = writeln!(text, "{} {loads} left out: the source is what is loaded already", grouped(unchanged));
+        let were = either(unchanged, "was", "were");
+        let _ = writeln!(text, "{} {were} left out: the source is what is loaded already", counted(unchanged, "load"));
     }
     text.push_str(&waits::render(path, waiting));
     for report in after.iter().filter(|report| report.quarantined > 0) {
         let why = report.last_failure.as_ref().map(|failure| format!(": {} [{}]", failure.message, failure.code));
         let _ = writeln!(
             text,
-            "{}: {} windows failed{}",
+            "{}: {} failed{}",
             style.red(&report.name),
-            grouped(report.quarantined),
+            counted(report.quarantined, "window"),
             why.unwrap_or_default()
         );
     }
     for report in after {
         if let Some(reason) = state::what_holds_it_up(report) {
-            let windows = grouped(open(report));
-            let _ = writeln!(text, "{}: {windows} windows are left; {reason}", style.red(&report.name));
+            let (windows, are) = (counted(open(report), "window"), either(open(report), "is", "are"));
+            let _ = writeln!(text, "{}: {windows} {are} left; {reason}", style.red(&report.name));
         }
     }
     let quarantined = pipelines

@@ -14,7 +14,7 @@ use windrow_common::{
 };
 use windrow_proto::v1::{self, session_response::Message as Out};
 
-use super::{CommandError, Controller, Reply, commands::respond};
+use super::{CommandError, Controller, Reply, commands::respond, question::Question};
 use crate::{
     core::{
         commit,
@@ -50,16 +50,10 @@ struct Watch {
     seq: Seq,
     /// There was more than could be taken up.
     more: bool,
-    asked: Option<Question>,
-    spent: Spent,
-}
-
-/// A question that is under way.
-struct Question {
-    request: u64,
+    question: Question,
+    /// What is asked for are large files, too.
     major: bool,
-    worker: WorkerId,
-    until: Duration,
+    spent: Spent,
 }
 
 /// Somebody wants to know, or to have it done.
@@ -85,9 +79,7 @@ pub type Found = Result<(FileLayout, Vec<GroupRef>), Failure>;
 impl Compactions {
     /// The worker's session is gone: if it was asked, its answer will not come.
     pub(super) fn lost(&mut self, gone: &WorkerId) {
-        for watch in self.sinks.values_mut() {
-            watch.asked.take_if(|question| question.worker == *gone);
-        }
+        self.sinks.values_mut().for_each(|watch| watch.question.lost(gone));
     }
 
     /// A change is made: where it ends claims of groups, their time is spent.
@@ -170,11 +162,10 @@ impl Controller {
     fn is_to_be_asked(&mut self, sink: &SinkId, (in_time, inline): (bool, bool), now: Duration) -> bool {
         let seq = self.table.sink(sink).and_then(|found| found.head.as_ref()).map_or(0, |head| head.value.seq);
         let wanted = self.compactions.wants(sink);
-        let first =
-            Watch { due: now + FIRST, seq: 0, more: false, asked: None, spent: Spent::known(&self.table, sink) };
+        let spent = Spent::known(&self.table, sink);
+        let first = Watch { due: now + FIRST, seq: 0, more: false, question: Question::default(), major: false, spent };
         let watch = self.compactions.sinks.entry(sink.clone()).or_insert(first);
-        watch.asked.take_if(|question| question.until <= now);
-        if watch.asked.is_some() {
+        if watch.question.is_open(now) {
             return false;
         }
         let rested = now >= watch.due || now + EVERY >= watch.due + SHORTEST;
@@ -197,8 +188,8 @@ impl Controller {
         let request = self.next_request();
         let windows_are_replaced = compact::windows_are_replaced(&self.table, sink);
         if let Some(watch) = self.compactions.sinks.get_mut(sink) {
-            watch.asked = Some(Question { request, major, worker: worker.clone(), until: now + PATIENCE });
-            (watch.seq, watch.due) = (seq, now + EVERY);
+            watch.question.ask(request, worker.clone(), now + PATIENCE);
+            (watch.major, watch.seq, watch.due) = (major, seq, now + EVERY);
         }
         let open = compact::open(&self.table, sink).filter_map(|task| Some(task.group()?.sha256.0.to_vec())).collect();
         let plan = v1::PlanCompaction { request, sink: sink.to_string(), pipeline, windows_are_replaced, open, major };
@@ -208,16 +199,19 @@ impl Controller {
     /// The committer has answered.
     pub(super) async fn compaction_planned(
         &mut self,
+        worker: &WorkerId,
         sink: &SinkId,
         request: u64,
         found: Found,
     ) -> Result<(), LedgerError> {
         let Some(watch) = self.compactions.sinks.get_mut(sink) else { return Ok(()) };
-        let Some(question) = watch.asked.take_if(|question| question.request == request) else { return Ok(()) };
-        let mut spent = watch.spent;
+        if !watch.question.answered(worker, request) {
+            return Ok(());
+        }
+        let (major, mut spent) = (watch.major, watch.spent);
         let all = std::mem::take(&mut self.compactions.wishes);
         let (wishes, others): (Vec<Wish>, Vec<Wish>) =
-            all.into_iter().partition(|wish| wish.sink == *sink && wish.major == question.major);
+            all.into_iter().partition(|wish| wish.sink == *sink && wish.major == major);
         self.compactions.wishes = others;
         let (layout, groups) = match found {
             Ok(found) => found,
@@ -231,7 +225,7 @@ impl Controller {
         let by_hand = wishes.iter().any(|wish| !wish.dry_run);
         let asked = if by_hand { Asked::ByHand } else { Asked::ByItself };
         // Whoever only wants to know has nothing done.
-        let only_look = !by_hand && (question.major || !wishes.is_empty());
+        let only_look = !by_hand && (major || !wishes.is_empty());
         let made = match only_look {
             true => None,
             false => compact::plan(&self.table, sink, &groups, (asked, &mut spent), self.now()),

@@ -73,7 +73,7 @@ impl Controller {
             SessionEvent::Recalled { request, sink, recalled } => self.recalled(&sink, request, recalled).await,
             SessionEvent::Versions { request, versions } => self.versions_listed(&worker, request, versions).await,
             SessionEvent::CompactionPlanned { request, sink, found } => {
-                self.compaction_planned(&sink, request, found).await
+                self.compaction_planned(&worker, &sink, request, found).await
             }
             SessionEvent::Looked { request, seen } => {
                 self.looked(&worker, request, seen);

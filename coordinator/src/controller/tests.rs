@@ -18,14 +18,13 @@ use crate::{
         lifecycle::HeldClaim,
         workers::{Role, WorkerInfo},
     },
-    ledger::{Guard, Keys},
-    store::{Compare, EmbeddedStore, MetaStore, Op, Range},
+    ledger::{self, Guard, Keys},
+    store::{Compare, EmbeddedStore, MetaStore, Op, Range, Revision},
 };
 
 /// A leader, and one worker that holds four tasks.
 struct Led {
     store: Arc<dyn MetaStore>,
-    ledger: Ledger,
     handle: Handle,
     leading: JoinHandle<Stopped>,
     answers: mpsc::Receiver<Box<v1::SessionResponse>>,
@@ -68,16 +67,17 @@ impl Led {
         let keys = Keys::of_cluster("test");
         let put = |key: Vec<u8>, value: &str| Op::Put { key, value: value.as_bytes().to_vec(), lease: None };
         store.txn(Vec::new(), vec![put(keys.epoch(), "1")]).await.unwrap();
-        let leader = store.txn(Vec::new(), vec![put(keys.leader(), "http://c1")]).await.unwrap().revision;
-        let ledger = Ledger::new(store.clone(), keys, Guard { leader, epoch: 1 });
-        let (handle, running) = start(ledger.clone(), Arc::new(SystemClock::new()), timing).await.unwrap();
+        let take = put(keys.leader(), "http://c1");
+        let leader = store.txn(Vec::new(), vec![take.clone()]).await.unwrap().revision;
+        let ledger = Ledger::new(store.clone(), keys, Guard { leader, epoch: 1, take });
+        let (handle, running) = start(ledger, Arc::new(SystemClock::new()), timing).await.unwrap();
         let leading = tokio::spawn(running.run(std::future::pending()));
         let apply = |reply| Command::Apply { pipelines: vec![pipeline], validate_only: false, reply };
         handle.command(apply).await.unwrap();
         let (out, answers) = mpsc::channel(64);
         let info = Self::info(protocol);
         handle.session(worker(), 1, SessionEvent::Hello { info, protocol: 1, held: Vec::new(), out }).await.unwrap();
-        Self { store, ledger, handle, leading, answers, claims: Vec::new() }
+        Self { store, handle, leading, answers, claims: Vec::new() }
     }
 
     async fn hear(&mut self) -> Out {
@@ -104,9 +104,14 @@ impl Led {
         answers
     }
 
-    /// The revisions that sealed these tasks, as the store has them.
+    /// The records, as the store has them.
+    async fn stored(&self) -> Table {
+        ledger::load(self.store.as_ref(), &Keys::of_cluster("test"), Revision(0)).await.unwrap()
+    }
+
+    /// The revisions that sealed these tasks.
     async fn seals(&self) -> Vec<Option<i64>> {
-        let stored = self.ledger.load().await.unwrap();
+        let stored = self.stored().await;
         let sealed = |claim: &HeldClaim| {
             let entry = stored.task(&claim.task).unwrap();
             (entry.value.state.phase() == TaskPhase::Sealed).then_some(entry.revision)

@@ -103,8 +103,6 @@ pub fn plan(
     }
     spent.turn(now.wall);
     let mut room = room(table, sink, compaction, (asked, spent), now);
-    // A try of this write may reach the store when the groups are done and their records gone: with the next commit it counts no more.
-    let head = table.sink(sink).and_then(|entry| entry.head.as_ref()).map(|head| head.revision);
     let mut change = Change::default();
     let mut tasks = Vec::new();
     for group in by_gain(groups) {
@@ -134,9 +132,6 @@ pub fn plan(
             }
         });
         tasks.push(id);
-    }
-    if !change.is_empty() {
-        change.expect.push((Key::Head(sink.clone()), head));
     }
     let is_bounded = compaction.bytes_per_day.is_some() || compaction.seconds_per_day.is_some();
     if is_bounded && !change.is_empty() {

@@ -334,20 +334,25 @@ impl Table {
 
     /// The sealed tasks of a sink that rewrite files, in the order of their seals.
     pub fn sealed_groups(&self, sink: &SinkId) -> impl Iterator<Item = &Versioned<Task>> {
-        let tasks = self.index.sealed.get(sink).into_iter().flatten();
-        tasks.filter_map(|(_, id)| self.groups.get(id))
+        self.sealed_among(&self.groups, sink)
     }
 
     /// The sealed tasks of a sink that compare keys, in the order of their seals.
     pub fn sealed_comparisons(&self, sink: &SinkId) -> impl Iterator<Item = &Versioned<Task>> {
-        let tasks = self.index.sealed.get(sink).into_iter().flatten();
-        tasks.filter_map(|(_, id)| self.comparisons.get(id))
+        self.sealed_among(&self.comparisons, sink)
     }
 
     /// The sealed tasks of a sink that move windows, in the order of their seals.
     pub fn sealed(&self, sink: &SinkId) -> impl Iterator<Item = &Versioned<Task>> {
-        let tasks = self.index.sealed.get(sink).into_iter().flatten();
-        tasks.filter_map(|(_, id)| self.tasks.get(id))
+        self.sealed_among(&self.tasks, sink)
+    }
+
+    fn sealed_among<'a>(
+        &'a self,
+        tasks: &'a BTreeMap<TaskId, Versioned<Task>>,
+        sink: &SinkId,
+    ) -> impl Iterator<Item = &'a Versioned<Task>> + use<'a> {
+        self.index.sealed.get(sink).into_iter().flatten().filter_map(|(_, id)| tasks.get(id))
     }
 
     /// Takes over a change that the store has accepted in the transaction with `revision`.

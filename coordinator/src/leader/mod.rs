@@ -1,5 +1,5 @@
-//! Leadership: one key under a lease. Whoever creates it leads; its create revision guards every write. The lease only
-//! decides when others may try: safety is in the guard.
+//! Leadership: one key under a lease. Whoever creates it leads; its revision guards every write. The lease only decides when
+//! others may try: safety is in the guard.
 
 use std::{sync::Arc, time::Duration};
 
@@ -54,12 +54,13 @@ pub async fn campaign(
     let (following, shutdown) = context;
     let epoch = prepare(store, keys).await?;
     let lease = store.lease_grant(TTL_SECONDS).await?;
+    let take = Op::Put { key: keys.leader(), value: address.as_bytes().to_vec(), lease: Some(lease) };
     while !shutdown.has_begun() {
         let sent = clock.elapsed();
         store.lease_keep_alive(lease).await?;
-        if let Some(leader) = try_to_win(store, keys, address, lease).await? {
+        if let Some(leader) = try_to_win(store, keys, &take, lease).await? {
             info!(revision = %leader, epoch, "leads");
-            let guard = Guard { leader, epoch };
+            let guard = Guard { leader, epoch, take };
             return Ok(Some(Leadership::start(Arc::clone(store), guard, lease, Arc::clone(clock), sent)));
         }
         wait_for_vacancy(store, keys, following, shutdown).await?;
@@ -95,12 +96,11 @@ async fn prepare(store: &Arc<dyn MetaStore>, keys: &Keys) -> Result<i64, Campaig
 async fn try_to_win(
     store: &Arc<dyn MetaStore>,
     keys: &Keys,
-    address: &str,
+    take: &Op,
     lease: LeaseId,
 ) -> Result<Option<Revision>, StoreError> {
     let vacant = Compare::CreateRevision { key: keys.leader(), equals: Revision(0) };
-    let take = Op::Put { key: keys.leader(), value: address.as_bytes().to_vec(), lease: Some(lease) };
-    match store.txn(vec![vacant], vec![take]).await {
+    match store.txn(vec![vacant], vec![take.clone()]).await {
         Ok(outcome) if outcome.succeeded => return Ok(Some(outcome.revision)),
         // Taken, perhaps by an earlier try of this very campaign that arrived late. Unknown: perhaps by this one. If the
         // key is under this lease, it was won after all.

@@ -19,7 +19,7 @@ mod lying;
 pub use embedded::EmbeddedStore;
 pub use etcd::{EtcdCredentials, EtcdIdentity, EtcdOptions, EtcdStore, EtcdTls};
 #[cfg(test)]
-pub(crate) use lying::LyingStore;
+pub(crate) use lying::{Fate, LyingStore};
 
 /// Most compares, and most operations, one transaction may hold (etcd's default).
 pub const MAX_TXN_OPS: usize = 128;

@@ -50,6 +50,7 @@ pub(crate) const CASES: &[Case] = &[
     one_table::MINUTE,
     one_table::TEN_MINUTES,
     one_table::FOLDER,
+    one_table::FOLDER_FOR_TEN_MINUTES,
     upgrade::COORDINATORS_FIRST,
     upgrade::WORKERS_FIRST,
     upgrade::STRANGERS,

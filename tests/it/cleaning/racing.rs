@@ -169,7 +169,7 @@ async fn a_pin_that_comes_while_files_are_deleted_is_held_whole_or_refused() {
     assert!(pins.iter_mut().all(|pin| pin.ended().unwrap().is_none()), "nobody can know yet");
     fs::write(points.join("F12.go"), "").unwrap();
     assert!(wait_for_end(&mut clean), "{}", clean.log());
-    assert!(clean.log().contains("took away 1 files"), "{}", clean.log());
+    assert!(clean.log().contains("took away 1 file "), "{}", clean.log());
     let held = pins.iter_mut().map(wait_for_end).collect::<Vec<_>>();
     assert_eq!(held, [false, true], "{} {}", pins[0].log(), pins[1].log());
     assert!(pins[0].log().contains("WR-K050"), "{}", pins[0].log());

@@ -88,22 +88,22 @@ fn a_dry_run_says_what_would_go_and_what_is_held_until_when() {
     let later = [("WINDROW_PLAY_DAYS_LATER", "8")];
     let files = table.files();
     let said = table.local(&["clean", "days", "--dry-run"], &later);
-    assert!(said.contains("would take away 1 files") && said.contains("part-"), "{said}");
+    assert!(said.contains("would take away 1 file ") && said.contains("part-"), "{said}");
     assert!(
         said.contains(&format!("versions before {held} would not be whole any more, but for pinned ones")),
         "{said}"
     );
-    assert!(said.contains(&format!("version {held} holds back 1 files")) && said.contains("until 20"), "{said}");
+    assert!(said.contains(&format!("version {held} holds back 1 file,")) && said.contains("until 20"), "{said}");
     assert!(said.contains("do it with: windrow clean days"), "{said}");
     assert_eq!(table.files(), files, "nothing was done");
     let said = table.local(&["clean", "days"], &later);
-    assert!(said.contains("took away 1 files"), "{said}");
+    assert!(said.contains("took away 1 file "), "{said}");
     table.local(&["unpin", &pin], &[]);
     table.local(&["unpin", &pin], &[]);
     assert!(!table.local(&["get", "pins", "days"], &[]).contains(&pin));
     let said = table.local(&["clean", "days"], &later);
     assert!(
-        said.contains("took away 1 files") && said.contains(&format!("versions before {newest} are not whole")),
+        said.contains("took away 1 file ") && said.contains(&format!("versions before {newest} are not whole")),
         "{said}"
     );
 }

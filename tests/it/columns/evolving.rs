@@ -46,7 +46,7 @@ fn a_table_gets_a_new_column_and_old_rows_have_null_in_it() {
         let policy = format!("    schema: {{ new_column: evolve, type_change: discard_value }}\n{FREE}");
         let (code, text) = days.second_day(&policy);
         assert_eq!(code, Some(0), "{format}: {text}");
-        assert!(text.contains("1 values did not fit their table"), "{format}: {text}");
+        assert!(text.contains("1 value did not fit the table"), "{format}: {text}");
         let found = ask(&days, &python, format, "SELECT id, extra FROM t ORDER BY id NULLS LAST, extra");
         assert_eq!(found, "1|\n2|\n4|x\n|", "{format}");
         assert_eq!(totals(&days), (0, 1), "{format}");
@@ -103,7 +103,7 @@ fn values_that_do_not_fit_are_left_out_and_counted() {
         let policy = format!("    schema: {{ new_column: discard_value, type_change: discard_value }}\n{FREE}");
         let (code, text) = days.second_day(&policy);
         assert_eq!(code, Some(0), "{format}: {text}");
-        assert!(text.contains("2 values did not fit their table"), "{format}: {text}");
+        assert!(text.contains("2 values did not fit the table"), "{format}: {text}");
         let found = ask(&days, &python, format, "SELECT * EXCLUDE (\"at\") FROM t ORDER BY id NULLS LAST");
         assert_eq!(found, "1\n2\n4", "{format}: {found}");
         assert_eq!(ask(&days, &python, format, "SELECT count(*), count(id) FROM t"), "4|3", "{format}");

@@ -28,7 +28,7 @@ fn each_table_that_patterns_mean_is_a_pipeline_of_its_own() {
     let output = project.run(&["run"]);
     let text = said(&output);
     assert_eq!(output.status.code(), Some(4), "{text}");
-    assert!(text.contains("may not read public.salaries") && text.contains("shop.opening: 1 windows failed"), "{text}");
+    assert!(text.contains("may not read public.salaries") && text.contains("shop.opening: 1 window failed"), "{text}");
     let counts = |tables: &[&str]| tables.iter().map(|table| rows_by_log(&project.table(table))).collect::<Vec<_>>();
     assert_eq!(counts(&["public/users", "sales/Order-Lines", "sales/large"]), [Some(10), Some(1), Some(5)], "{text}");
     assert!(!project.table("public/visits_log").exists() && !project.table("public/salaries").exists(), "{text}");

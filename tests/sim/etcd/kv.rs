@@ -99,13 +99,16 @@ async fn write(
     mut compares: Vec<Compare>,
     ops: Vec<Op>,
 ) -> Result<windrow_coordinator::store::TxnOutcome, StoreError> {
-    let guard = compares.iter().find_map(|compare| match compare {
-        Compare::CreateRevision { key, equals } if *key == world.keys.leader() && equals.0 > 0 => Some(equals.0),
+    if world.sabotage == Some(Sabotage::Unfenced) {
+        unfence(world, &mut compares).await?;
+    }
+    let guard_in = |compare: &Compare| match compare {
+        Compare::ModRevision { key, equals } if *key == world.keys.leader() => Some(equals.0),
         _ => None,
-    });
+    };
+    let guard = compares.iter().find_map(guard_in);
     if world.sabotage == Some(Sabotage::Unguarded) {
-        compares
-            .retain(|compare| !matches!(compare, Compare::CreateRevision { equals, .. } if Some(equals.0) == guard));
+        compares.retain(|compare| guard_in(compare).is_none());
     }
     let written: Vec<String> = ops.iter().map(named).collect();
     let outcome = world.store.txn(compares, ops).await?;
@@ -128,6 +131,21 @@ async fn write(
         }
     }
     Ok(outcome)
+}
+
+/// As if the guard compared when the leader was elected, and not its fence.
+async fn unfence(world: &World, compares: &mut [Compare]) -> Result<(), StoreError> {
+    let page = world.store.range(Range { limit: 1, ..Range::prefix(world.keys.leader()) }).await?;
+    let Some(leader) = page.entries.into_iter().next() else { return Ok(()) };
+    for compare in compares {
+        match compare {
+            Compare::ModRevision { key, equals } if *key == leader.key && *equals >= leader.create_revision => {
+                *equals = leader.mod_revision;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn named(op: &Op) -> String {

@@ -91,10 +91,16 @@ impl Attempts {
             let leave: Arc<dyn Leave> =
                 Arc::new(Asked { reports: self.reports.clone(), claim: (task.task, task.token) });
             let route = async {
-                let staged = match (task.compaction, task.comparison) {
-                    (true, _) => self.compact.run(pipeline, task, claim.progress()).await?,
-                    (_, true) => self.ingest.compare(pipeline, task, (claim.progress(), &leave)).await?,
-                    _ => return self.ingest.run(pipeline, task, (claim.progress(), &leave)).await,
+                let progress = claim.progress();
+                let staged = if task.compaction {
+                    self.compact.run(pipeline, task, progress).await?
+                } else if task.comparison {
+                    self.ingest.compare(pipeline, task, (progress, &leave)).await?
+                } else if task.recount {
+                    self.ingest.recount(pipeline, task, (progress, leave.as_ref())).await?;
+                    return Ok(Ingested::Compared);
+                } else {
+                    return self.ingest.run(pipeline, task, (progress, &leave)).await;
                 };
                 Ok(Ingested::Staged(Box::new(staged)))
             };

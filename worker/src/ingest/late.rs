@@ -22,27 +22,23 @@ struct Compared {
     gone: Vec<String>,
 }
 
-/// What of the slices is to be read: all, unless the task is to load what came late. And for a recount, in words, what is otherwise
-/// than it was.
-pub(super) async fn apart(
-    hop: &Hop,
-    pass: &Pass,
-    task: &Assignment,
-    slices: Vec<Slice>,
-) -> Result<(Vec<Slice>, String)> {
-    let Some(loaded) = &task.loaded else { return Ok((slices, String::new())) };
-    let before = hop.inputs(pass, loaded).await;
-    match (task.recount, before) {
-        (true, Ok(before)) => {
-            let words = Compared::of(before, slices.clone()).in_words();
-            Ok((slices, words))
-        }
-        // Whether the window has changed is proven without it.
-        (true, Err(error)) => {
+/// What of the slices is to be read: all, unless the task is to load what came late.
+pub(super) async fn alone(hop: &Hop, pass: &Pass, task: &Assignment, slices: Vec<Slice>) -> Result<Vec<Slice>> {
+    match &task.loaded {
+        Some(loaded) => Compared::of(hop.inputs(pass, loaded).await?, slices).alone(task),
+        None => Ok(slices),
+    }
+}
+
+/// What is otherwise than when the window was loaded. Whether it has changed is proven without it.
+pub(super) async fn in_words(hop: &Hop, pass: &Pass, task: &Assignment, slices: &[Slice]) -> String {
+    let Some(loaded) = &task.loaded else { return String::new() };
+    match hop.inputs(pass, loaded).await {
+        Ok(before) => Compared::of(before, slices.to_vec()).in_words(),
+        Err(error) => {
             tracing::debug!(%error, "what the window was loaded from is not known any more");
-            Ok((slices, String::new()))
+            String::new()
         }
-        (false, before) => Ok((Compared::of(before?, slices).alone(task)?, String::new())),
     }
 }
 

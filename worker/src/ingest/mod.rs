@@ -47,6 +47,7 @@ mod late;
 mod paced;
 mod proof;
 mod ready;
+mod recount;
 mod rejects;
 mod watched;
 
@@ -113,23 +114,19 @@ impl Ingest {
         let hop = self.hops.to(task.flight_endpoint.as_deref())?;
         let pass = Pass { ticket: task.ticket.clone(), pipeline: task.pipeline.clone() };
 
-        // What is counted again was loaded that way.
-        if !task.recount {
-            check_source(source.as_ref(), task.windows)?;
-            check_markers(pipeline, task.windows)?;
-        }
+        check_source(source.as_ref(), task.windows)?;
+        check_markers(pipeline, task.windows)?;
         let read = tracing::info_span!("read");
-        // A window that is published was complete.
-        if !task.recount && !task.waited_enough {
+        if !task.waited_enough {
             ready::check(source.as_ref(), &pipeline.readiness.require, &task.window).instrument(read.clone()).await?;
         }
         let shown = proof::shown(task, &hop, &pass).await;
         let looking = SystemClock::new();
         let slices = resolve(source.as_ref(), task).instrument(read.clone()).await?;
         progress.add_listing(looking.elapsed());
-        let (slices, late) = late::apart(&hop, &pass, task, slices).await?;
+        let slices = late::alone(&hop, &pass, task, slices).await?;
         let proof = proof::of(source.as_ref(), &slices, (pipeline, task)).instrument(read.clone()).await?;
-        if proof::is_all(proof.clone(), (shown, late), task, leave.as_ref()).await? {
+        if proof::is_shown(proof.as_ref(), shown, leave.as_ref()).await? {
             return Ok(Ingested::Compared);
         }
         let course = Course::of(pipeline, task, source.as_ref(), (&hop, &pass), self.transform(pipeline));
@@ -190,7 +187,6 @@ async fn resolve(source: &dyn Source, task: &Assignment) -> Result<Vec<Slice>> {
     match &task.part {
         _ if task.declared => Ok(Vec::new()),
         Some(part) => Ok(vec![source.shard(part).await?]),
-        None if task.recount => source.resolve(&task.window).await,
         None => source.resolve(&task.window).await.map_err(|error| apart(error, task.windows)),
     }
 }

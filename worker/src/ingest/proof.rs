@@ -37,23 +37,13 @@ pub(super) async fn of(
     Ok(Some(Proof { whole: Digest(whole.finalize().into()), windows }))
 }
 
-/// Whether the proof ends the task: it was all that was asked for, or it shows that there is nothing to move.
-pub(super) async fn is_all(
-    proof: Option<Proof>,
-    (shown, found): (Option<Published>, String),
-    task: &Assignment,
-    leave: &dyn Leave,
-) -> Result<bool> {
-    match (task.recount, proof, shown) {
-        (true, Some(proof), _) => match leave.proven(proof, 0, found).await? {
-            true => Ok(true),
-            false => Err(WorkerError::later(error::FENCED, "nobody waits for this recount any more")),
-        },
-        (true, None, _) => Err(nothing_proves()),
-        (false, Some(proof), Some(shown)) if shown.proof == proof.whole => {
-            leave.proven(proof, shown.seq, String::new()).await
+/// Whether there is nothing to move: what is proven is what readers see, and the coordinator takes it for done.
+pub(super) async fn is_shown(proof: Option<&Proof>, shown: Option<Published>, leave: &dyn Leave) -> Result<bool> {
+    match (proof, shown) {
+        (Some(proof), Some(shown)) if shown.proof == proof.whole => {
+            leave.proven(proof.clone(), shown.seq, String::new()).await
         }
-        (false, ..) => Ok(false),
+        _ => Ok(false),
     }
 }
 
@@ -68,11 +58,6 @@ pub(super) async fn shown(task: &Assignment, hop: &Hop, pass: &Pass) -> Option<P
             None
         }
     }
-}
-
-fn nothing_proves() -> WorkerError {
-    WorkerError::never(error::NOTHING_PROVES, "the source cannot prove what it holds")
-        .fix("remove `window.audit_after`, or read from a database, a Delta table or files")
 }
 
 fn digest(pipeline: &Pipeline, state: &str) -> Result<Digest> {

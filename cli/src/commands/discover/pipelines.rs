@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fmt::Write};
 use windrow_worker::postgres::Listed;
 
 use super::Format;
-use crate::file::{is_plain, name_of_table, relation};
+use crate::{
+    file::{is_plain, name_of_table, relation},
+    show::number::counted,
+};
 
 /// The names of the connections in the file.
 pub(super) const DATABASE: &str = "database";
@@ -28,13 +31,13 @@ pub(super) fn cursors(table: &Listed) -> Vec<&str> {
 pub(super) fn render(place: &str, found: &[Listed], target: &Target<'_>) -> String {
     let lake = if target.to.starts_with("s3://") { "s3" } else { "local" };
     let mut text = format!(
-        "# {} tables of {place}. `windrow plan` shows what becomes of their columns, `windrow run` loads them.\n\
+        "# {} of {place}. `windrow plan` shows what becomes of their columns, `windrow run` loads them.\n\
          version: 1\n\
          connections:\n  \
            {DATABASE}: {{ type: postgres, url: {} }}\n  \
            {LAKE}: {{ type: {lake}, root: {} }}\n\
          pipelines:\n",
-        found.len(),
+        counted(found.len() as u64, "table"),
         quoted(target.url),
         quoted(target.to)
     );

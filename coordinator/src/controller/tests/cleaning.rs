@@ -115,7 +115,7 @@ async fn a_pin_that_cannot_be_held_leaves_nothing() {
     };
     led.says(SessionEvent::PinChecked { request: check.request, found: Err(failure) }).await;
     assert_eq!(pinning.await.unwrap().unwrap_err().code(), windrow_common::error::PIN_GONE);
-    let left = led.ledger.load().await.unwrap();
+    let left = led.stored().await;
     assert!(left.sink(&led.sink()).unwrap().pins.is_empty());
     let pinning = led.asks_for_pin();
     let check = led.hears_check().await;

@@ -28,6 +28,13 @@ pub(crate) const MINUTE: Case = Case {
     run: |ground, seed| Box::pin(run(ground, seed, Duration::from_secs(60))),
 };
 
+pub(crate) const TEN_MINUTES: Case = Case {
+    name: "one-folder-10m",
+    injected: "the same for ten minutes",
+    held: HELD,
+    run: |ground, seed| Box::pin(run(ground, seed, Duration::from_secs(600))),
+};
+
 const FOLDER: Kept = Kept {
     format: "parquet",
     sink: "to: lake, format: parquet, path: rows, cleaning: { keep: 2h, accept_short: true }",

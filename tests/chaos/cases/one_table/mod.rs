@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::{task::JoinHandle, time::Instant};
 use windrow_tests::peer::Peer;
 
-pub(super) use self::folder::MINUTE as FOLDER;
+pub(super) use self::folder::{MINUTE as FOLDER, TEN_MINUTES as FOLDER_FOR_TEN_MINUTES};
 use self::{
     desk::{Desk, employ},
     strikes::Crew,

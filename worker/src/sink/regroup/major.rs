@@ -76,7 +76,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::sink::regroup::pack::Set;
+    use crate::sink::regroup::pack::{Set, tests::RULE};
 
     /// A file that somebody wrote, or one of a set.
     #[derive(Clone, Debug)]
@@ -92,15 +92,7 @@ mod tests {
     }
 
     fn rule(asked: bool, clustering: Clustering) -> Packing {
-        Packing {
-            target: 100,
-            small_below: 50,
-            min_files: 3,
-            stale_before: 0,
-            windows_are_replaced: true,
-            busy: BTreeSet::new(),
-            major: Some(MajorRule { clustering, asked, most: 1_000 }),
-        }
+        Packing { major: Some(MajorRule { clustering, asked, most: 1_000 }), ..RULE }
     }
 
     fn new(path: &str, bytes: u64) -> File {

@@ -15,6 +15,8 @@ mod records;
 mod rewrites;
 mod rows;
 mod sort;
+#[cfg(test)]
+pub(in crate::sink) mod tests;
 mod text;
 mod views;
 mod write;

@@ -245,13 +245,13 @@ fn groups(sink: &SinkId, bins: Vec<Bin>, (major, most): (Option<Major>, u64)) ->
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
 
-    const RULE: Packing = Packing {
+    pub(in crate::sink::regroup) const RULE: Packing = Packing {
         target: 100,
         small_below: 50,
         min_files: 3,

@@ -10,10 +10,13 @@ use windrow_common::{
 };
 
 use super::{
-    compacting::{RULE, commit, compact, groups, replacing, rewritten},
+    compacting::{commit, compact, replacing, rewritten},
     *,
 };
-use crate::sink::regroup::{Group, MajorRule, Packing};
+use crate::sink::regroup::{
+    Group, MajorRule, Packing,
+    tests::{RULE, groups},
+};
 
 fn by(columns: &[&str], order: Order) -> Clustering {
     Clustering { columns: columns.iter().map(|&name| name.to_owned()).collect(), order }

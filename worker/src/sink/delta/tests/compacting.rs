@@ -1,27 +1,15 @@
 //! Small files that become few large ones, beside everything else that may happen to a table. What a reader that is not ours
 //! finds is compared row by row.
 
-use std::{
-    collections::BTreeSet,
-    sync::atomic::{AtomicU64, Ordering},
-};
-
-use windrow_common::{error, quantity::ByteSize};
+use windrow_common::error;
 
 use super::*;
 use crate::sink::{
     Refusal,
-    regroup::{Bin, Group, Packing, Room, Working},
-};
-
-pub(super) const RULE: Packing = Packing {
-    target: 1 << 20,
-    small_below: 1 << 19,
-    min_files: 2,
-    stale_before: 0,
-    windows_are_replaced: true,
-    busy: BTreeSet::new(),
-    major: None,
+    regroup::{
+        Bin, Group, Packing,
+        tests::{RULE, groups, rewrite, task_of},
+    },
 };
 
 fn rows(hour: i64, count: i64) -> Vec<Row> {
@@ -40,46 +28,12 @@ async fn loaded(world: &World, windows: i64, write: WriteMode) -> Vec<Row> {
     all
 }
 
-/// The groups worth rewriting.
-pub(super) async fn groups(sink: &DeltaSink, rule: Packing) -> Vec<Group> {
-    sink.small_files(&rule).await.unwrap().groups
-}
-
-/// As much as a small worker has.
-fn room() -> Room {
-    Room { memory: ByteSize(8 << 20), spill: None }
-}
-
-/// A group rewritten as a worker would, in the name of a task of that number.
+/// A group rewritten and sealed.
 pub(super) async fn rewritten(sink: &DeltaSink, group: &Group, number: u8) -> Result<(IntentTask, Manifest)> {
-    let (task, token) = (TaskId::from_bytes([number; 16]), Token { epoch: 1, revision: 900 + i64::from(number) });
-    let attempt = Attempt { task, token, window: Window::version(0) };
-    let read = AtomicU64::new(0);
-    let count = |rows: u64| {
-        read.fetch_add(rows, Ordering::Relaxed);
-    };
-    let done = sink.rewrite(group, Working { attempt: &attempt, read: &count, room: &room() }).await?;
-    let counts = Counts { rows_read: read.load(Ordering::Relaxed), ..Counts::default() };
-    let reference = ManifestRef { path: format!("_windrow/{task}"), sha256: Digest([1; 32]), counts, proof: None };
-    let pipeline: windrow_common::id::PipelineName = "flights".parse().unwrap();
-    let (window, revision) = (attempt.window, 0);
-    let intent =
-        IntentTask { task, pipeline: pipeline.clone(), window, revision, token, manifest: reference, declared: None };
-    let manifest = Manifest {
-        task,
-        token,
-        attempt: 1,
-        pipeline,
-        sink: sink.id.clone(),
-        window,
-        write: WriteMode::Append,
-        schema: done.schema,
-        files: done.files,
-        dead_letters: Vec::new(),
-        inputs: group.inputs(),
-        counts,
-    };
-    Ok((intent, manifest))
+    let made = rewrite(sink, group, number).await?;
+    let path = format!("_windrow/{}", made.task);
+    let reference = ManifestRef { path, sha256: Digest([1; 32]), counts: made.counts, proof: None };
+    Ok((task_of(&made, reference), made))
 }
 
 pub(super) async fn replacing(sink: &DeltaSink, seq: Seq, tasks: Vec<(IntentTask, Manifest)>) -> Result<Recorded> {

@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     sink::{
         Again,
+        regroup::tests::{RULE, groups},
         versions::{self, Version},
     },
     stage::manifest,
@@ -97,7 +98,7 @@ async fn in_two_files(sink: &DeltaSink, seq: Seq, previous: Option<Digest>, numb
 
 /// What is shown as one file.
 async fn compacted(sink: &DeltaSink, seq: Seq, previous: Digest) -> Digest {
-    let group = compacting::groups(sink, compacting::RULE).await.remove(0);
+    let group = groups(sink, RULE).await.remove(0);
     let task = compacting::rewritten(sink, &group, u8::try_from(seq).unwrap()).await.unwrap();
     let next = Next { seq, previous: Some(previous), previous_aborted: false, tasks: vec![task] };
     let body = sink.replace_files(next).await.unwrap();

@@ -24,6 +24,7 @@ mod committing;
 mod compacting;
 mod faults;
 mod going_back;
+mod others;
 mod preparing;
 mod racing;
 mod specs;
