@@ -2,7 +2,8 @@
 //! too large; that costs more than all else they do to such a column. Pure.
 
 use arrow::compute::kernels::length::length;
-use arrow_array::{Array, ArrayRef, cast::AsArray, types::Int32Type};
+use arrow_array::{Array, ArrayRef, cast::AsArray, types::Int64Type};
+use arrow_cast::cast;
 use arrow_schema::DataType;
 use datafusion::common::hash_utils::{QualityRandomState, create_hashes};
 use parquet::file::properties::DEFAULT_DICTIONARY_PAGE_SIZE_LIMIT;
@@ -50,9 +51,9 @@ fn hash(column: &ArrayRef, hashes: &mut Vec<u64>) -> bool {
 fn plain_bytes(column: &ArrayRef) -> Option<usize> {
     let values = column.len() - column.null_count();
     Some(match column.data_type() {
-        DataType::Utf8 | DataType::Utf8View | DataType::Binary | DataType::BinaryView => {
-            let lengths = length(column).ok()?;
-            let sum = arrow::compute::sum(lengths.as_primitive::<Int32Type>()).unwrap_or(0);
+        kind if kind.is_string() || kind.is_binary() => {
+            let lengths = cast(&length(column).ok()?, &DataType::Int64).ok()?;
+            let sum = arrow::compute::sum(lengths.as_primitive::<Int64Type>()).unwrap_or(0);
             values * 4 + usize::try_from(sum).ok()?
         }
         DataType::Decimal128(precision, _) => values * if *precision > 18 { 16 } else { 8 },
@@ -67,7 +68,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::sync::Arc;
 
-    use arrow_array::{Float64Array, Int64Array, ListArray, StringArray, StringViewArray};
+    use arrow_array::{Float64Array, Int64Array, ListArray, StringArray, StringViewArray, types::Int32Type};
 
     use super::*;
 

@@ -160,3 +160,79 @@ fn size_of(batch: &RecordBatch) -> usize {
 fn formless(cause: ParquetError) -> WorkerError {
     WorkerError::never(error::SINK_UNSUPPORTED_TYPE, "Parquet has no form for a column").because(cause)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use arrow_array::{Int64Array, LargeStringArray, StringArray};
+    use arrow_cast::cast;
+    use arrow_schema::Field;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+
+    fn rows(from: i64) -> RecordBatch {
+        let numbers = from..from + 5_000;
+        let texts = numbers.clone().map(|n| (n % 7 > 0).then(|| format!("a text of some length {n}")));
+        let columns: [(&str, ArrayRef, bool); 4] = [
+            ("n", Arc::new(Int64Array::from_iter_values(numbers.clone())), false),
+            ("few", Arc::new(StringArray::from_iter_values(numbers.clone().map(|n| format!("{}", n % 9)))), false),
+            ("text", Arc::new(texts.collect::<StringArray>()), true),
+            ("large", Arc::new(LargeStringArray::from_iter_values(numbers.map(|n| format!("{n:030}")))), false),
+        ];
+        RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+    }
+
+    fn file(schema: &SchemaRef, batches: &[RecordBatch]) -> ParquetRecordBatchReaderBuilder<Bytes> {
+        let mut groups = RowGroups::new(schema, &BTreeMap::from([("k".to_owned(), "v".to_owned())]), 1 << 20).unwrap();
+        let mut pieces = Vec::new();
+        for batch in batches {
+            groups.write(batch).unwrap();
+            pieces.extend(groups.take());
+        }
+        pieces.extend(groups.finish().unwrap());
+        ParquetRecordBatchReaderBuilder::try_new(pieces.concat().into()).unwrap()
+    }
+
+    /// Whoever reads the file finds the types it was to have, and not those its rows were held in.
+    #[test]
+    fn views_are_written_as_what_they_are_views_of() {
+        let given: Vec<_> = (0..10).map(|n| rows(n * 5_000)).collect();
+        let schema = given[0].schema();
+        let view = |batch: &RecordBatch| {
+            let column = |(field, column): (&FieldRef, &ArrayRef)| {
+                let kind = if field.data_type().is_string() { DataType::Utf8View } else { column.data_type().clone() };
+                (field.name().clone(), cast(column, &kind).unwrap())
+            };
+            RecordBatch::try_from_iter(schema.fields().iter().zip(batch.columns()).map(column)).unwrap()
+        };
+        let found = file(&schema, &given.iter().map(view).collect::<Vec<_>>());
+        assert_eq!(found.schema().fields(), schema.fields());
+        assert_eq!(found.schema().metadata().get("k").unwrap(), "v");
+        let found: Vec<_> = found.with_batch_size(5_000).build().unwrap().map(Result::unwrap).collect();
+        assert_eq!(
+            found.iter().map(RecordBatch::columns).collect::<Vec<_>>(),
+            given.iter().map(RecordBatch::columns).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn a_dictionary_is_begun_where_it_pays() {
+        let few: Vec<_> = (0..2).map(|n| rows(n * 5_000)).collect();
+        let many: Vec<_> = (0..10).map(|n| rows(n * 5_000)).collect();
+        for given in [few, many] {
+            let found = file(&given[0].schema(), &given);
+            for group in found.metadata().row_groups() {
+                let has = |column: usize| group.column(column).dictionary_page_offset().is_some();
+                assert_eq!([has(0), has(1), has(2), has(3)], [false, true, false, false]);
+            }
+        }
+    }
+
+    #[test]
+    fn no_rows_make_a_file_of_the_same_columns() {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let found = file(&schema, &[]);
+        assert_eq!((found.schema().fields(), found.metadata().file_metadata().num_rows()), (schema.fields(), 0));
+    }
+}
