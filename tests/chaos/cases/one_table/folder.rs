@@ -30,7 +30,7 @@ pub(crate) const MINUTE: Case = Case {
 
 pub(crate) const TEN_MINUTES: Case = Case {
     name: "one-folder-10m",
-    injected: "the same for ten minutes",
+    injected: "what one-folder-1m does, for ten minutes",
     held: HELD,
     run: |ground, seed| Box::pin(run(ground, seed, Duration::from_secs(600))),
 };
