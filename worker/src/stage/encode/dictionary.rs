@@ -51,13 +51,13 @@ fn hash(column: &ArrayRef, hashes: &mut Vec<u64>) -> bool {
 fn plain_bytes(column: &ArrayRef) -> Option<usize> {
     let values = column.len() - column.null_count();
     Some(match column.data_type() {
+        DataType::FixedSizeBinary(width) => values * usize::try_from(*width).ok()?,
         kind if kind.is_string() || kind.is_binary() => {
             let lengths = cast(&length(column).ok()?, &DataType::Int64).ok()?;
             let sum = arrow::compute::sum(lengths.as_primitive::<Int64Type>()).unwrap_or(0);
             values * 4 + usize::try_from(sum).ok()?
         }
         DataType::Decimal128(precision, _) => values * if *precision > 18 { 16 } else { 8 },
-        DataType::FixedSizeBinary(width) => values * usize::try_from(*width).ok()?,
         kind if kind.is_primitive() => values * kind.primitive_width()?.max(4),
         _ => return None,
     })
