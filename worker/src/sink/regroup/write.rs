@@ -29,7 +29,7 @@ use crate::{
 
 const PARQUET: FileFormat = FileFormat::Parquet { metadata: BTreeMap::new() };
 /// Encoded bytes a row group may reach, held in memory until it is ended.
-const ROW_GROUP_BYTES: usize = 32 << 20;
+const ROW_GROUP_BYTES: usize = 16 << 20;
 
 /// Rewrites groups of one table.
 pub(in crate::sink) struct Regrouper<'a> {
