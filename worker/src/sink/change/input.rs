@@ -71,7 +71,7 @@ pub(in crate::sink) async fn read_as(
 ) -> Result<FileRows> {
     let failed = |cause| failure(cause, path);
     let mut input = input(storage, path, bytes)?;
-    if bytes <= WHOLE {
+    if (1..=WHOLE).contains(&bytes) {
         input.whole = Some(input.get_bytes(0..bytes).await.map_err(failed)?);
     }
     let found = ArrowReaderMetadata::load_async(&mut input, ArrowReaderOptions::new()).await.map_err(failed)?;
