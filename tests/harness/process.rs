@@ -28,9 +28,12 @@ pub fn free_port() -> Result<u16> {
     free_port_on("127.0.0.1")
 }
 
-/// The same of another address of this machine.
+/// The same of another address of this machine. It is none of those that the system gives to connections: one of these may be taken
+/// before whoever asked for it listens.
 pub fn free_port_on(host: &str) -> Result<u16> {
-    Ok(TcpListener::bind((host, 0))?.local_addr()?.port())
+    let free = |port: &u16| TcpListener::bind((host, *port)).is_ok();
+    let found = (0..100).map(|_| rand::random_range(10_000..32_000)).find(free);
+    found.with_context(|| format!("no port of {host} is free"))
 }
 
 /// windrow with arguments, for those who have more to say about how it runs.
