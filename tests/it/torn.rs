@@ -100,9 +100,9 @@ pub(crate) fn rows_by_files_log(table: &Path) -> Option<u64> {
     let mut entries: Vec<_> =
         fs::read_dir(table.join("_windrow/log")).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     entries.retain(|path| {
-        path.file_stem()
-            .and_then(|stem| stem.to_str())
-            .is_some_and(|stem| stem.bytes().all(|byte| byte.is_ascii_digit()))
+        let name = path.file_name().and_then(|name| name.to_str());
+        let number = name.and_then(|name| name.strip_suffix(".json"));
+        number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
     });
     entries.sort();
     let mut files = std::collections::BTreeMap::new();

@@ -31,7 +31,8 @@ def hidden(path):
     return any(part[0] in "_." and "=" not in part for part in path.removeprefix(place + "/").split("/"))
 
 def by_list():
-    lists = below(f"{place}/_windrow/files")
+    # What is still being written beside them has another name (`…list#1` on a disk).
+    lists = [path for path in below(f"{place}/_windrow/files") if path.endswith(".list")]
     named = json.loads(files.open_input_stream(lists[-1]).read()) if lists else {"files": [], "instead_of": []}
     instead = set(named["instead_of"])
     listed = [f"{place}/{file['path']}" for file in named["files"]]

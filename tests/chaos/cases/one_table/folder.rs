@@ -103,8 +103,13 @@ async fn run(ground: &Ground, seed: u64, lasts: Duration) -> Result<Outcome> {
 
 /// Files that are still there although others stand for them.
 fn replaced_files(desk: &Desk) -> Result<usize> {
-    let lists = fs::read_dir(desk.table.join("_windrow/files"))?.map(|entry| Ok(entry?.path()));
-    let newest = lists.collect::<Result<Vec<_>>>()?.into_iter().max().context("there is a list")?;
+    let files = fs::read_dir(desk.table.join("_windrow/files"))?.map(|entry| Ok(entry?.path()));
+    // Who died while writing one leaves `…list#1` behind.
+    let lists = files
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|ending| ending == "list"));
+    let newest = lists.max().context("there is a list")?;
     let list: Value = serde_json::from_slice(&fs::read(newest)?)?;
     let files = list["instead_of"].as_array().context("a list says what it stands for")?.iter();
     Ok(files.filter_map(Value::as_str).filter(|path| desk.table.join(path).exists()).count())
