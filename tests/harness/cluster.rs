@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 use crate::{
     etcd::Etcd,
@@ -27,6 +28,20 @@ pub struct Coordinator {
     pub process: Process,
     pub address: String,
     pub metrics: String,
+}
+
+impl Coordinator {
+    /// One that never does is no second coordinator for a test that kills the first.
+    async fn wait_until_it_listens(&mut self) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while TcpStream::connect(&self.address).await.is_err() {
+            if self.process.ended()?.is_some() || tokio::time::Instant::now() > deadline {
+                bail!("no coordinator listens at {}:\n{}", self.address, self.process.log());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
 }
 
 /// How long the cluster may take for anything.
@@ -63,6 +78,9 @@ impl Cluster {
         let mut cluster = Self { etcd, coordinators: Vec::new(), workers: Vec::new(), surroundings, logs, lease };
         for _ in 0..coordinators {
             cluster.add_coordinator()?;
+        }
+        for coordinator in &mut cluster.coordinators {
+            coordinator.wait_until_it_listens().await?;
         }
         Ok(Some(cluster))
     }

@@ -4,7 +4,6 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -13,6 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 use etcd_client::{Client, ConnectOptions};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
+
+use crate::process::free_ports_on;
 
 /// How long a cluster may take until every member answers.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -150,7 +151,7 @@ impl Etcd {
 
     async fn try_start(binary: &Path, (host, members): (&str, usize), args: &[&str]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let ports = free_ports(host, members * 2)?;
+        let ports = free_ports_on(host, members * 2)?;
         let peers: Vec<_> = (0..members).map(|n| format!("m{n}=http://{host}:{}", ports[2 * n + 1])).collect();
         let peers = peers.join(",");
         let mut etcd = Self { members: Vec::new(), _dir: dir };
@@ -278,10 +279,4 @@ fn find_binary() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let candidates = std::env::split_paths(&path).map(|dir| dir.join("etcd"));
     named.into_iter().chain(candidates).find(|candidate| candidate.is_file())
-}
-
-/// Ports nobody listens on now. All are held until all are found, so they differ.
-fn free_ports(host: &str, count: usize) -> Result<Vec<u16>> {
-    let listeners = (0..count).map(|_| TcpListener::bind((host, 0))).collect::<Result<Vec<_>, _>>()?;
-    Ok(listeners.iter().map(|listener| listener.local_addr().map(|addr| addr.port())).collect::<Result<_, _>>()?)
 }

@@ -28,12 +28,18 @@ pub fn free_port() -> Result<u16> {
     free_port_on("127.0.0.1")
 }
 
-/// The same of another address of this machine. It is none of those that the system gives to connections: one of these may be taken
-/// before whoever asked for it listens.
+/// The same of another address of this machine.
 pub fn free_port_on(host: &str) -> Result<u16> {
-    let free = |port: &u16| TcpListener::bind((host, *port)).is_ok();
-    let found = (0..100).map(|_| rand::random_range(10_000..32_000)).find(free);
-    found.with_context(|| format!("no port of {host} is free"))
+    Ok(free_ports_on(host, 1)?[0])
+}
+
+/// Several, all different. None is one that the system gives to connections: it may be taken before whoever asked for it listens.
+pub fn free_ports_on(host: &str, count: usize) -> Result<Vec<u16>> {
+    let tries = (0..100 * count).map(|_| rand::random_range(10_000..32_000));
+    // All are held until all are found.
+    let held = tries.filter_map(|port| TcpListener::bind((host, port)).ok()).take(count).collect::<Vec<_>>();
+    ensure!(held.len() == count, "no {count} ports of {host} are free");
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }
 
 /// windrow with arguments, for those who have more to say about how it runs.

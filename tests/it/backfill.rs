@@ -42,14 +42,17 @@ async fn leader(cluster: &Cluster) -> Channel {
             for coordinator in &cluster.coordinators {
                 let endpoint = Channel::from_shared(format!("http://{}", coordinator.address)).unwrap();
                 let Ok(channel) = endpoint.connect().await else { continue };
-                if Admin::new(channel.clone()).list_pipelines(v1::ListPipelinesRequest {}).await.is_ok() {
+                let mut admin = Admin::new(channel.clone());
+                let asked = admin.list_pipelines(v1::ListPipelinesRequest {});
+                if matches!(tokio::time::timeout(Duration::from_secs(5), asked).await, Ok(Ok(_))) {
                     return channel;
                 }
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, found).await.unwrap()
+    let found = tokio::time::timeout(PATIENCE, found).await;
+    found.unwrap_or_else(|_| panic!("nobody leads: {}", cluster.logs()))
 }
 
 async fn wait_until_published(cluster: &Cluster, windows: u64) {
