@@ -4,6 +4,7 @@
 //! delta-rs alone does, too.
 
 mod peers;
+mod slope;
 mod table;
 mod workers;
 
@@ -25,8 +26,8 @@ use crate::{
 
 const ROUNDS: usize = 3;
 /// About 916 MB, and what is enough to see that all goes well.
-const LARGE: Lot = Lot { files: 2_000, target: 80 << 20, shared: 80 << 20 };
-const SMALL: Lot = Lot { files: 200, target: 16 << 20, shared: 1 << 20 };
+const LARGE: Lot = Lot { files: 2_000, rows: 6_000, target: 80 << 20, shared: 80 << 20 };
+const SMALL: Lot = Lot { files: 200, rows: 6_000, target: 16 << 20, shared: 1 << 20 };
 
 /// One rewriting of a table.
 struct Rewritten {
@@ -56,7 +57,7 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, settings: &Settings, report
     report.say(format!(
         "{} files of {} rows and 12 columns, {:.0} MiB, to {:.0} MiB of them a file; medians of {ROUNDS} rounds; {versions}",
         grouped(lot.files),
-        grouped(table::ROWS),
+        grouped(table.rows_of_each()),
         mebibytes(table.bytes()),
         mebibytes(lot.target)
     ));
@@ -74,7 +75,8 @@ pub(crate) fn run(runtime: &tokio::runtime::Runtime, settings: &Settings, report
     let after = after.context("there was a round")?;
     report.figure("a query: to open the table, before and after", format!("{} {}", before.open(), after.open()));
     report.figure("  to ask its files", format!("{} {}", before.ask(), after.ask()));
-    workers::measure(runtime, &mut table, (settings.long, report))
+    workers::measure(runtime, &mut table, (settings.long, report))?;
+    if settings.long { slope::measure(report) } else { Ok(()) }
 }
 
 /// `windrow run` on a table of its own, to its end.

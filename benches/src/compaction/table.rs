@@ -14,14 +14,14 @@ use windrow_tests::peer::Peer;
 use crate::report::millis;
 
 pub(super) const SCRIPT: &str = include_str!("../../peers/compaction.py");
-/// Of each file.
-pub(super) const ROWS: u64 = 6_000;
 const LIBRARIES: [&str; 3] = ["deltalake", "duckdb", "polars"];
 
 /// How many files there are, and how many bytes of them one is to be made of.
 #[derive(Clone, Copy)]
 pub(super) struct Lot {
     pub(super) files: u64,
+    /// Of each file.
+    pub(super) rows: u64,
     pub(super) target: u64,
     /// The same where two workers share the work: by it there are groups enough for both.
     pub(super) shared: u64,
@@ -53,9 +53,9 @@ impl Table {
         let folder = tempfile::tempdir()?;
         let mut reader = Peer::start_apart(SCRIPT, &LIBRARIES.map(AsRef::as_ref))?;
         let place = folder.path().join("original");
-        reader.ask(&format!("make {} {} {ROWS}", place.display(), lot.files))?;
+        reader.ask(&format!("make {} {} {}", place.display(), lot.files, lot.rows))?;
         let found = reader.ask(&format!("read {} 1", place.display()))?;
-        ensure!(found["content"][0] == lot.files * ROWS && found["files"] == lot.files, "the table is {found}");
+        ensure!(found["content"][0] == lot.files * lot.rows && found["files"] == lot.files, "the table is {found}");
         let bytes = found["bytes"].as_u64().context("no bytes")?;
         Ok(Self { folder, lot, reader, content: found["content"].clone(), bytes })
     }
@@ -66,6 +66,10 @@ impl Table {
 
     pub(super) fn files(&self) -> u64 {
         self.lot.files
+    }
+
+    pub(super) fn rows_of_each(&self) -> u64 {
+        self.lot.rows
     }
 
     pub(super) fn bytes(&self) -> u64 {

@@ -21,7 +21,7 @@ use crate::{
         change::without,
         regroup::{
             Form, Found, Group, Packed, Packing, Regrouper, Rewrites, Rewritten, Set, Working, check_clustering, gone,
-            pack,
+            pack_by_weight,
         },
     },
 };
@@ -29,22 +29,12 @@ use crate::{
 impl DeltaSink {
     pub(super) async fn worth_rewriting(&self, rule: &Packing) -> Result<Packed> {
         let Some(table) = self.newest().await? else { return Ok(Packed::default()) };
+        let columns = without(&table.schema, &table.partition_by);
         if let Some(major) = &rule.major {
-            check_clustering(&without(&table.schema, &table.partition_by), &major.clustering)?;
+            check_clustering(&columns, &major.clustering)?;
         }
-        let files = table.files.iter().filter(|(path, file)| is_ours(path, file));
-        let found = files.map(|(path, file)| Found {
-            path,
-            bytes: file.bytes,
-            rows: file.rows,
-            version: None,
-            partition: &file.partition,
-            window: file.window,
-            told_apart: file.told_apart,
-            modified: file.modified,
-            clustered: set(path, file.clustered.as_deref()),
-        });
-        Ok(pack(&self.id, found, rule))
+        let files = || table.files.iter().filter(|(path, file)| is_ours(path, file)).map(found);
+        Ok(pack_by_weight(&self.id, files, rule, (&self.storage, Some(&columns))).await)
     }
 
     pub(super) async fn regroup(
@@ -104,6 +94,20 @@ impl DeltaSink {
             shows: None,
             markers: Markers::default(),
         })
+    }
+}
+
+fn found<'a>((path, file): (&'a String, &'a ActiveFile)) -> Found<'a> {
+    Found {
+        path,
+        bytes: file.bytes,
+        rows: file.rows,
+        version: None,
+        partition: &file.partition,
+        window: file.window,
+        told_apart: file.told_apart,
+        modified: file.modified,
+        clustered: set(path, file.clustered.as_deref()),
     }
 }
 

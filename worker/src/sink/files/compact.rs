@@ -14,6 +14,7 @@ use windrow_common::{
 
 use super::{
     ASIDE_FOLDER, FilesSink,
+    entry::File,
     folder::{self, Other},
     partition_folder,
     prepare::check_position,
@@ -25,7 +26,8 @@ use crate::{
         Next,
         change::without,
         regroup::{
-            Form, Found, Group, Packed, Packing, Regrouper, Retiring, Rewrites, Rewritten, Text, Working, gone, pack,
+            Form, Found, Group, Packed, Packing, Regrouper, Retiring, Rewrites, Rewritten, Text, Working, gone,
+            pack_by_weight,
         },
     },
     stage::{FileFormat, joined},
@@ -49,7 +51,17 @@ pub(super) async fn worth_rewriting(sink: &FilesSink, rule: &Packing) -> Result<
         Some(others) => folder::find(sink, &state, others).await?,
         None => Vec::new(),
     };
-    let own = state.files.values().map(|file| Found {
+    let files = || state.files.values().map(|file| found(sink, file)).chain(others.iter().map(Other::found));
+    let columns = match form(sink, &state) {
+        Form::Table(columns) => Some(columns),
+        Form::Parquet | Form::Text(_) => None,
+    };
+    let rule = Packing { windows_are_replaced: rule.windows_are_replaced || sink.settings.apart, ..rule.clone() };
+    Ok(pack_by_weight(&sink.settings.id, files, &rule, (&sink.storage, columns.as_ref())).await)
+}
+
+fn found<'a>(sink: &FilesSink, file: &'a File) -> Found<'a> {
+    Found {
         path: &file.path,
         bytes: file.bytes,
         rows: Some(file.rows),
@@ -59,9 +71,7 @@ pub(super) async fn worth_rewriting(sink: &FilesSink, rule: &Packing) -> Result<
         told_apart: file.told_apart && !sink.settings.apart,
         modified: file.since,
         clustered: None,
-    });
-    let rule = Packing { windows_are_replaced: rule.windows_are_replaced || sink.settings.apart, ..rule.clone() };
-    Ok(pack(&sink.settings.id, own.chain(others.iter().map(Other::found)), &rule))
+    }
 }
 
 pub(super) async fn rewrite(

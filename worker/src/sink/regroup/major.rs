@@ -53,7 +53,7 @@ pub(super) fn due(files: &[Found<'_>], major: &MajorRule, rule: &Packing) -> Opt
     let mut all: Vec<Found<'_>> = new.into_iter().chain(open).cloned().collect();
     all.sort_by(|a, b| order(a).cmp(&order(b)));
     let does = major.does(rule.target);
-    let bins = cut(all, |bin, bytes| bytes <= major.most && bin.len() < GROUP_FILES);
+    let bins = cut(all, |file| file.bytes, |bin, size| size.read <= major.most && bin.len() < GROUP_FILES);
     let bins =
         bins.into_iter().filter(|bin| bin.iter().any(|file| !major.is_done(file))).filter_map(|bin| bin_of(&bin));
     // Without an order a file of the right size is as it should be.

@@ -1,4 +1,5 @@
-//! Few large files made of many small ones, for every sink that is a set of files: `pack` which become one, `group` the list a
+//! Few large files made of many small ones, for every sink that is a set of files: `pack` which become one, by the `weight` their rows have or
+//! had in a `trial`, `group` the list a
 //! task is given, `write` the rows from the old ones into the new, which `rows` reads, `columns` of files that no table says the columns of, `views` how they are held, `text` and
 //! `records` the same for files of text; `major` which files, large ones too, become a set of `clustered` ones, whose rows lie in an
 //! order by `sort` or along a `curve`; `digest` what shows that no row is lost, `rewrites` what an intent says of it. It knows no
@@ -18,18 +19,21 @@ mod sort;
 #[cfg(test)]
 pub(in crate::sink) mod tests;
 mod text;
+mod trial;
 mod views;
+mod weight;
 mod write;
 
 pub(in crate::sink) use clustered::check as check_clustering;
 pub(in crate::sink) use group::everywhere;
 pub use group::{Bin, Group, Major, Member, get_group, put_group};
 pub use major::MajorRule;
-pub(in crate::sink) use pack::{Found, Set, pack};
+pub(in crate::sink) use pack::{Found, Set};
 pub use pack::{Packed, Packing};
 pub(in crate::sink) use rewrites::{Retiring, Rewrites, gone};
 pub use sort::Room;
 pub(in crate::sink) use text::Text;
+pub(in crate::sink) use trial::pack_by_weight;
 use windrow_common::manifest::StagedFile;
 pub(crate) use write::not_clustered;
 pub(in crate::sink) use write::{Form, Regrouper};

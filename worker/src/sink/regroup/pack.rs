@@ -2,7 +2,8 @@
 //!
 //! A file that is rewritten is read and written whole, so it should not happen to the same rows again and again: a file that is
 //! more than twice as large as all the others together waits until they have grown, and each row is rewritten a number of times that grows with the
-//! logarithm of the file it ends in.
+//! logarithm of the file it ends in. For the same reason they are weighed by what they come to, and not by their bytes: else files that
+//! shrink by half would come out small, and be rewritten once more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,11 +16,12 @@ use windrow_common::{
 use super::{
     group::{Bin, Group, Major, Member, join},
     major::{self, MajorRule},
+    weight::Weights,
 };
 
 /// A group that has come to so many bytes is full: one task reads about so much.
 const GROUP_BYTES: u64 = 256 << 20;
-/// Most files of a group.
+/// Most files of a group, unless they become one.
 pub(super) const GROUP_FILES: usize = 1_000;
 /// Most files made by one task.
 const GROUP_BINS: usize = 64;
@@ -91,7 +93,12 @@ enum Kin {
 }
 
 /// Gathers small files into bins up to the target, or all files of a kin whose rows are to be clustered; and bins into groups.
-pub(in crate::sink) fn pack<'a>(sink: &SinkId, files: impl Iterator<Item = Found<'a>>, rule: &Packing) -> Packed {
+pub(super) fn pack<'a>(
+    sink: &SinkId,
+    files: impl Iterator<Item = Found<'a>>,
+    rule: &Packing,
+    weights: &Weights,
+) -> Packed {
     let mut layout = FileLayout::default();
     let mut partitions: BTreeMap<_, (u64, BTreeMap<Kin, Vec<Found<'a>>>)> = BTreeMap::new();
     for file in files {
@@ -110,7 +117,7 @@ pub(in crate::sink) fn pack<'a>(sink: &SinkId, files: impl Iterator<Item = Found
     for files in partitions.into_values().flat_map(|(_, kins)| kins.into_values()) {
         match rule.major.as_ref().and_then(|wanted| major::due(&files, wanted, rule)) {
             Some(bins) => major.extend(bins),
-            None => minor.extend(bins(files, rule)),
+            None => minor.extend(bins(files, rule, weights)),
         }
     }
     let mut all = groups(sink, minor, (None, GROUP_BYTES));
@@ -148,12 +155,13 @@ fn kin(file: &Found<'_>, rule: &Packing) -> Kin {
 }
 
 /// The bins worth making of files of one kin.
-fn bins(mut files: Vec<Found<'_>>, rule: &Packing) -> Vec<Bin> {
+fn bins(mut files: Vec<Found<'_>>, rule: &Packing, weights: &Weights) -> Vec<Bin> {
     files.retain(|file| rule.may_be_merged(file));
     let is_stale = |file: &Found<'_>| rule.is_stale(file);
     let stale = files.iter().any(is_stale);
+    let weigh = |file: &Found<'_>| weights.weigh(file);
     if !stale {
-        leave_large(&mut files);
+        leave_large(&mut files, weigh);
     }
     if files.len() < 2 || files.len() < rule.min_files && !stale {
         return Vec::new();
@@ -161,25 +169,38 @@ fn bins(mut files: Vec<Found<'_>>, rule: &Packing) -> Vec<Bin> {
     // Neighbours in time become neighbours in a file.
     files.sort_by(|a, b| order(a).cmp(&order(b)));
     let worth = |bin: &Vec<Found<'_>>| {
-        let bytes: u64 = bin.iter().map(|file| file.bytes).sum();
+        let bytes: u64 = bin.iter().map(weigh).sum();
         bin.len() > 1 && (bin.len() >= rule.min_files || bytes >= rule.small_below || bin.iter().any(is_stale))
     };
-    let cut = cut(files, |_, bytes| bytes <= rule.target);
+    let most = GROUP_BYTES.max(rule.target);
+    let cut = cut(files, weigh, |_, size| size.written <= rule.target && size.read <= most);
     cut.into_iter().filter(worth).filter_map(|bin| bin_of(&bin)).collect()
 }
 
-/// One file after the other, into one bin for as long as it fits with so many bytes.
-pub(super) fn cut<'a>(files: Vec<Found<'a>>, fits: impl Fn(&[Found<'a>], u64) -> bool) -> Vec<Vec<Found<'a>>> {
+/// Bytes of a bin's files, and what they come to.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Size {
+    pub(super) read: u64,
+    pub(super) written: u64,
+}
+
+/// One file after the other, into one bin for as long as it fits when that has come to such a size.
+pub(super) fn cut<'a>(
+    files: Vec<Found<'a>>,
+    weigh: impl Fn(&Found<'a>) -> u64,
+    fits: impl Fn(&[Found<'a>], Size) -> bool,
+) -> Vec<Vec<Found<'a>>> {
     let mut cut: Vec<Vec<Found<'a>>> = Vec::new();
-    let mut bytes = 0;
+    let mut size = Size::default();
     for file in files {
+        let with = Size { read: size.read + file.bytes, written: size.written + weigh(&file) };
         match cut.last_mut() {
-            Some(bin) if fits(bin, bytes + file.bytes) => {
-                bytes += file.bytes;
+            Some(bin) if fits(bin, with) => {
+                size = with;
                 bin.push(file);
             }
             _ => {
-                bytes = file.bytes;
+                size = Size { read: file.bytes, written: weigh(&file) };
                 cut.push(vec![file]);
             }
         }
@@ -188,12 +209,12 @@ pub(super) fn cut<'a>(files: Vec<Found<'a>>, fits: impl Fn(&[Found<'a>], u64) ->
 }
 
 /// Leaves out the largest for as long as it is more than twice as large as the others together.
-fn leave_large(files: &mut Vec<Found<'_>>) {
-    files.sort_by(|a, b| a.bytes.cmp(&b.bytes).then_with(|| a.path.cmp(b.path)));
-    let mut rest: u64 = files.iter().map(|file| file.bytes).sum();
+fn leave_large<'a>(files: &mut Vec<Found<'a>>, weigh: impl Fn(&Found<'a>) -> u64) {
+    files.sort_by_key(|file| (weigh(file), file.path));
+    let mut rest: u64 = files.iter().map(&weigh).sum();
     while let Some(largest) = files.last() {
-        rest -= largest.bytes;
-        if largest.bytes <= rest.saturating_mul(2) {
+        rest -= weigh(largest);
+        if weigh(largest) <= rest.saturating_mul(2) {
             return;
         }
         files.pop();
@@ -282,7 +303,7 @@ pub(super) mod tests {
             modified: file.5,
             clustered: None,
         });
-        let packed = pack(&"lake".parse().unwrap(), found, &rule);
+        let packed = pack(&"lake".parse().unwrap(), found, &rule, &Weights::default());
         let paths = |bin: &Bin| bin.files.iter().map(|file| file.path.clone()).collect();
         packed.groups.iter().flat_map(|group| &group.bins).map(paths).collect()
     }
@@ -323,7 +344,9 @@ pub(super) mod tests {
         let set = Some(Set { by: &clustering, of: "s" });
         let few =
             [file("s1", 90, set), file("s2", 40, set), file("x", 20, None), file("y", 20, None), file("z", 20, None)];
-        let packed = |files: &[Found<'_>]| pack(&"lake".parse().unwrap(), files.iter().cloned(), &rule).groups;
+        let packed = |files: &[Found<'_>]| {
+            pack(&"lake".parse().unwrap(), files.iter().cloned(), &rule, &Weights::default()).groups
+        };
         let found = packed(&few);
         assert_eq!((found.len(), found[0].major.is_some(), found[0].members().count()), (1, false, 3));
         let found = packed(&[few.as_slice(), &[file("big", 80, None)]].concat());
@@ -387,12 +410,41 @@ pub(super) mod tests {
             modified: 1,
             clustered: None,
         });
-        let packed = pack(&"lake".parse().unwrap(), found, &rule);
+        let packed = pack(&"lake".parse().unwrap(), found, &rule, &Weights::default());
         assert!(packed.groups.len() >= 5_000 / 256, "{}", packed.groups.len());
         for group in &packed.groups {
             assert!(group.bytes() <= GROUP_BYTES && group.members().count() <= GROUP_FILES);
         }
         assert_eq!(packed.groups.iter().map(|group| group.members().count()).sum::<usize>(), 5_000);
+    }
+
+    /// Rows of ten bytes each that take five in a large file.
+    #[test]
+    fn bins_are_filled_by_what_their_files_come_to() {
+        let partition = BTreeMap::new();
+        let file = |path: &'static str, bytes, rows| Found {
+            path,
+            bytes,
+            rows: Some(rows),
+            version: None,
+            partition: &partition,
+            window: None,
+            told_apart: false,
+            modified: 1,
+            clustered: None,
+        };
+        let small = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+        let packed = |rule: &Packing, large: Option<u64>| {
+            let small = small.map(|path| file(path, 20, 2)).into_iter();
+            let files: Vec<Found<'_>> = small.chain(large.map(|rows| file("large", 90, rows))).collect();
+            let weights = Weights::of(files.iter().cloned());
+            let groups = pack(&"lake".parse().unwrap(), files.into_iter(), rule, &weights).groups;
+            groups.iter().flat_map(|group| &group.bins).map(|bin| bin.files.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(packed(&RULE, None), [5, 5], "nobody knows");
+        assert_eq!(packed(&RULE, Some(18)), [10]);
+        let seven = Packing { target: 70, small_below: 60, min_files: 4, ..RULE };
+        assert_eq!(packed(&seven, Some(18)), [7], "three come to 30 and wait");
     }
 
     proptest! {
@@ -417,7 +469,7 @@ pub(super) mod tests {
                 clustered: None,
             }).collect();
             let rule = Packing { stale_before, ..RULE };
-            let packed = pack(&"lake".parse().unwrap(), found.iter().cloned(), &rule);
+            let packed = pack(&"lake".parse().unwrap(), found.iter().cloned(), &rule, &Weights::default());
             let mut taken = std::collections::BTreeSet::new();
             for bin in packed.groups.iter().flat_map(|group| &group.bins) {
                 prop_assert!(bin.files.len() > 1);

@@ -27,9 +27,9 @@ use crate::{
     storage::Storage,
 };
 
-const PARQUET: FileFormat = FileFormat::Parquet { metadata: BTreeMap::new() };
+pub(super) const PARQUET: FileFormat = FileFormat::Parquet { metadata: BTreeMap::new() };
 /// Encoded bytes a row group may reach, held in memory until it is ended.
-const ROW_GROUP_BYTES: usize = 16 << 20;
+pub(super) const ROW_GROUP_BYTES: usize = 16 << 20;
 
 /// Rewrites groups of one table.
 pub(in crate::sink) struct Regrouper<'a> {

@@ -86,6 +86,26 @@ async fn many_files_become_one_by_a_commit_that_changes_no_data() {
     }
 }
 
+/// Of the table's files, the largest first.
+async fn sizes(world: &World) -> Vec<u64> {
+    let table = world.table().await;
+    let mut sizes: Vec<u64> = table.snapshot().unwrap().log_data().iter().map(|file| file.size() as u64).collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    sizes
+}
+
+/// Proves CO1. Files of few rows are mostly their ends: many more become one than their bytes would let.
+#[tokio::test]
+async fn files_are_weighed_by_what_they_come_to() {
+    let world = World::new();
+    let all = loaded(&world, 60, WriteMode::Append).await;
+    let target = 7 * sizes(&world).await[0];
+    compact(&world, 61, Packing { target, small_below: target / 2, ..RULE }).await;
+    assert_eq!(world.rows().await, sorted(&all));
+    let after = sizes(&world).await;
+    assert!(after.len() <= 60 / 20 && after[0] <= target, "60 files became {after:?} where {target} is wanted");
+}
+
 /// Proves CO3. A window is replaced afterwards: exactly its rows go, though they lie in one file with all others.
 #[tokio::test]
 async fn a_window_is_replaced_in_a_file_that_was_made_of_many() {
