@@ -117,6 +117,7 @@ async fn small_windows_become_files_of_the_size_within_their_time() {
     cluster.apply(folder.path().to_str().unwrap()).unwrap();
     wait(&cluster, |cluster| published(cluster, "by_time") >= 10);
     wait(&cluster, |cluster| gathers(cluster, "by_time"));
+    wait(&cluster, |cluster| cluster.metric("windrow_gathering_bytes") > 0);
     cluster.workers[0].1.kill().unwrap();
     let killed = Timestamp::now().as_second();
     cluster.add_worker("w2").unwrap();
@@ -147,6 +148,7 @@ async fn small_windows_become_files_of_the_size_within_their_time() {
         let rows = Rows { seed: 3, per_second, start, end: start + WINDOWS, window: 1 };
         rows.compare(&python, "delta", &table(name)).unwrap().check(&rows).unwrap();
     }
+    wait(&cluster, |cluster| cluster.metric("windrow_gathering_bytes") == 0);
     assert_eq!(cluster.metric("windrow_invariant_violations_total"), 0, "{}", cluster.logs());
 }
 

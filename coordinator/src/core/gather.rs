@@ -40,6 +40,8 @@ pub struct When {
 pub struct Gathering {
     pub windows: usize,
     pub bytes: u64,
+    /// When the first of it was sealed.
+    pub since: Timestamp,
     /// What it waits for.
     pub size: ByteSize,
     /// When it is committed at the latest.
@@ -128,6 +130,7 @@ impl<'a> Heap<'a> {
         (waits && comes()).then_some(Gathering {
             windows: self.windows,
             bytes: self.bytes,
+            since: self.first,
             size: self.gather.size,
             until,
         })
@@ -175,7 +178,7 @@ fn is_planned(entry: &PipelineEntry, until: Timestamp, when: When) -> bool {
 impl Gathering {
     /// What a sealed task waits for, in words.
     pub fn in_words(&self) -> String {
-        let Self { windows, bytes, size, until } = self;
+        let Self { windows, bytes, size, until, .. } = self;
         format!(
             "it gathers: {windows} windows of {bytes} bytes are sealed, and are committed when they have about {size}, at {until} at the latest"
         )
