@@ -8,7 +8,13 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
-use windrow_tests::{cluster::Cluster, oracle::Rows, process::run, reader, skip::skip};
+use windrow_tests::{
+    cluster::Cluster,
+    oracle::Rows,
+    process::{run, run_json},
+    reader,
+    skip::skip,
+};
 
 use crate::{cluster::TURN, compacting::wait};
 
@@ -163,4 +169,11 @@ fn a_run_does_not_sit_out_the_time() {
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     let commits = commits(&folder.path().join("lake/events"));
     assert!(!commits.is_empty() && commits.len() <= 8, "thirty windows were due, and some more came: {commits:#?}");
+    // What is told is what was committed, and not what was staged.
+    let files = commits.iter().map(|commit| commit.files.len()).sum::<usize>();
+    let told = String::from_utf8_lossy(&output.stdout);
+    let row = told.lines().find(|line| line.starts_with("events")).unwrap();
+    assert!(row.split_whitespace().any(|word| word == files.to_string()), "{files} files: {told}");
+    let pipelines = run_json(&["get", "pipelines", "--local", folder.path().to_str().unwrap(), "-o", "json"]).unwrap();
+    assert_eq!(pipelines[0]["files"].as_u64(), Some(files as u64), "{pipelines}");
 }
