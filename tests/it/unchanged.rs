@@ -183,7 +183,7 @@ fn a_table_that_was_wiped_is_never_called_unchanged() {
     let mut creating = Process::start(&create, &load.path("create.log")).unwrap();
     let begun = (0..300).any(|_| {
         std::thread::sleep(Duration::from_millis(100));
-        creating.log().contains("0/1 windows")
+        creating.log().contains("0/1 window,")
     });
     assert!(begun, "{}", creating.log());
     creating.kill().unwrap();

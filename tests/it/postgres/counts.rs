@@ -40,7 +40,7 @@ fn a_window_is_published_when_its_source_counts_what_was_read() {
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
     let failed = said(&output);
     assert!(
-        failed.contains("WR-S031") && failed.contains("2400 rows were read, and its source counts 3600"),
+        failed.contains("WR-S031") && failed.contains("2,400 rows were read, and its source counts 3,600"),
         "{failed}"
     );
 }
