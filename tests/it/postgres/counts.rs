@@ -1,6 +1,8 @@
 //! Completeness: what was read is held against what the database counts when it was read.
 
-use super::{Project, said, server};
+use windrow_tests::process::said;
+
+use super::{Project, server};
 
 const PIPELINE: &str = "  visits:
     pattern: incremental
