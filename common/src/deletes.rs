@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    count::{counted, either, grouped},
     guard::Percent,
     pipeline::{Connection, Pipeline},
     quantity::Pause,
@@ -28,9 +29,9 @@ pub struct Deletes {
 /// Why nothing is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    #[error("the source has no keys at all, and the table has {rows} rows")]
+    #[error("the source has no keys at all, and the table has {}", counted(*rows, "row"))]
     Empty { rows: u64 },
-    #[error("{deleted} of the table's {rows} rows have keys that the source lacks, more than {most}")]
+    #[error("{} of {} of the table {} a key that the source lacks, more than {most}", grouped(*deleted), counted(*rows, "row"), either(*deleted, "has", "have"))]
     TooMany { deleted: u64, rows: u64, most: Percent },
 }
 

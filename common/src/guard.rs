@@ -6,6 +6,8 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::count::{counted, either, grouped};
+
 /// How many rows a load may bring, and how many more or fewer than are published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -35,11 +37,11 @@ pub struct InvalidPercent(String);
 /// Why a load is not let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    #[error("it has {loaded} rows, and `min_rows` is {least}")]
+    #[error("it has {}, and `min_rows` is {}", counted(*loaded, "row"), grouped(*least))]
     TooFew { loaded: u64, least: u64 },
-    #[error("it has no rows where {published} are published")]
+    #[error("it has no rows where {} {} published", grouped(*published), either(*published, "is", "are"))]
     Empty { published: u64 },
-    #[error("it has {loaded} rows where {published} are published, a change of more than {most}")]
+    #[error("it has {} where {} {} published, a change of more than {most}", counted(*loaded, "row"), grouped(*published), either(*published, "is", "are"))]
     Changed { loaded: u64, published: u64, most: Percent },
 }
 

@@ -1,6 +1,8 @@
 //! The intent: a sink's next commit, written down completely before it is tried. Whoever finds it can carry it out,
 //! and carrying it out twice changes nothing.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -78,6 +80,8 @@ pub struct IntentRef {
     /// Tasks and the store revisions of their seals.
     pub tasks: Vec<(TaskId, i64)>,
     pub counts: Counts,
+    /// Files the commit adds, by the task they are named for; nothing of a task of which that is not known.
+    pub files: BTreeMap<TaskId, u64>,
 }
 
 /// What a sink's storage says about its newest commit by windrow.

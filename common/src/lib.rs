@@ -5,6 +5,7 @@ pub mod claim;
 pub mod clock;
 pub mod closed;
 pub mod compaction;
+pub mod count;
 pub mod deletes;
 pub mod error;
 pub mod failpoint;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A length of time: `500ms`, `30s`, `5m`, `2h`, `7d` (of 24 hours).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "Written", into = "String")]
 pub struct Pause(pub Duration);
 
 /// A number of bytes: `512MiB`, `1GB`, `4096`.
@@ -22,9 +22,9 @@ pub struct InvalidQuantity {
     what: &'static str,
 }
 
-/// A size may be written as a bare number.
+/// A size may be written as a bare number, and a duration may not.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "it is no quantity: write a whole number and its unit, such as 30s or 64MiB")]
 enum Written {
     Number(u64),
     Text(String),
@@ -94,11 +94,14 @@ impl fmt::Display for ByteSize {
     }
 }
 
-impl TryFrom<String> for Pause {
+impl TryFrom<Written> for Pause {
     type Error = InvalidQuantity;
 
-    fn try_from(text: String) -> Result<Self, InvalidQuantity> {
-        text.parse()
+    fn try_from(written: Written) -> Result<Self, InvalidQuantity> {
+        match written {
+            Written::Number(number) => number.to_string().parse(),
+            Written::Text(text) => text.parse(),
+        }
     }
 }
 

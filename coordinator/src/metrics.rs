@@ -12,6 +12,7 @@ use windrow_common::{
 };
 
 use crate::core::{
+    gather::Gathering,
     lifecycle::Now,
     report::{self, PipelineReport},
     table::PipelineEntry,
@@ -36,6 +37,8 @@ pub(crate) struct Metrics {
     table_files: Gauge<u64>,
     small_files: Gauge<u64>,
     fullest_partition: Gauge<u64>,
+    gathering: Gauge<u64>,
+    gathering_age: Gauge<f64>,
     violations: Counter<u64>,
     windows: Gauge<u64>,
     parked: Gauge<u64>,
@@ -85,6 +88,11 @@ impl Metrics {
             table_files: gauge("windrow_table_files", "Data files of a table that is compacted, when it was last looked at"),
             small_files: gauge("windrow_table_small_files", "Those of them that are small"),
             fullest_partition: gauge("windrow_table_files_in_fullest_partition", "Data files of the partition that has the most"),
+            gathering: gauge("windrow_gathering_bytes", "Bytes that are sealed and wait for more of them before they are committed"),
+            gathering_age: meter
+                .f64_gauge("windrow_gathering_oldest_seconds")
+                .with_description("Time since the first of them was sealed")
+                .build(),
             parked: gauge("windrow_parked_windows", "Windows given up until somebody looks: quarantined"),
             overdue: gauge(
                 "windrow_overdue_windows",
@@ -183,6 +191,14 @@ impl Metrics {
         self.table_files.record(layout.files, &sink);
         self.small_files.record(layout.small_files, &sink);
         self.fullest_partition.record(layout.most_in_partition, &sink);
+    }
+
+    /// What waits for more of it before it is committed to a sink.
+    pub(crate) fn gathering<'a>(&self, sink: &SinkId, found: impl Iterator<Item = &'a Gathering>, now: Now) {
+        let (bytes, first) = found.fold((0, now.wall), |(bytes, first), one| (bytes + one.bytes, first.min(one.since)));
+        let sink = [KeyValue::new("sink", sink.to_string())];
+        self.gathering.record(bytes, &sink);
+        self.gathering_age.record(now.wall.duration_since(first).as_secs_f64(), &sink);
     }
 
     pub(crate) fn violated(&self, invariant: &'static str) {

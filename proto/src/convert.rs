@@ -8,6 +8,7 @@ use windrow_common::{
     claim::Token,
     closed::Declared,
     compaction::{Clustering, FileLayout, GroupRef, Order},
+    count::counted,
     guard::{Guard, Percent},
     id::{InvalidName, TaskId},
     manifest::{Counts, Digest, ManifestRef, Proof},
@@ -23,7 +24,7 @@ use crate::v1;
 pub enum Malformed {
     #[error("{0} is missing")]
     Missing(&'static str),
-    #[error("{what} has {found} bytes, not {expected}")]
+    #[error("{what} has {}, not {expected}", counted(*found, "byte"))]
     Length { what: &'static str, found: usize, expected: usize },
     #[error("{0} has an unknown value")]
     Unknown(&'static str),

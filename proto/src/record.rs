@@ -1,5 +1,7 @@
 //! The ledger's records between their stored form and the words of `windrow-common`.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 use windrow_common::{
     id::PipelineName,
@@ -193,7 +195,11 @@ impl From<&IntentRef> for v1::IntentRecord {
             path: intent.path.clone(),
             digest: intent.digest.0.to_vec(),
             tasks: tasks
-                .map(|(task, sealed)| v1::IntentTaskRecord { task: task.as_bytes().to_vec(), sealed: *sealed })
+                .map(|(task, sealed)| v1::IntentTaskRecord {
+                    task: task.as_bytes().to_vec(),
+                    sealed: *sealed,
+                    files: intent.files.get(task).copied(),
+                })
                 .collect(),
             counts: Some(intent.counts.into()),
         }
@@ -204,14 +210,20 @@ impl TryFrom<v1::IntentRecord> for IntentRef {
     type Error = Malformed;
 
     fn try_from(record: v1::IntentRecord) -> Result<Self, Malformed> {
-        let tasks = record.tasks.into_iter();
+        let (mut tasks, mut files) = (Vec::with_capacity(record.tasks.len()), BTreeMap::new());
+        for entry in record.tasks {
+            let task = task_id(&entry.task)?;
+            tasks.push((task, entry.sealed));
+            files.extend(entry.files.map(|count| (task, count)));
+        }
         Ok(Self {
             seq: record.seq,
             previous: optional_digest(&record.previous)?,
             path: record.path,
             digest: digest(&record.digest)?,
-            tasks: tasks.map(|entry| Ok((task_id(&entry.task)?, entry.sealed))).collect::<Result<_, Malformed>>()?,
+            tasks,
             counts: record.counts.unwrap_or_default().into(),
+            files,
         })
     }
 }
@@ -308,6 +320,23 @@ mod tests {
                 assert_eq!(after, before);
             }
         }
+    }
+
+    #[test]
+    fn an_intent_survives_its_record() {
+        let task = |number| TaskId::from_bytes([number; 16]);
+        let before = IntentRef {
+            seq: 3,
+            previous: Some(Digest([2; 32])),
+            path: "intent".to_owned(),
+            digest: Digest([3; 32]),
+            tasks: vec![(task(2), 20), (task(1), 10)],
+            counts: Counts { files: 4, ..Counts::default() },
+            files: BTreeMap::from([(task(1), 0)]),
+        };
+        let bytes = v1::IntentRecord::from(&before).encode_to_vec();
+        let after: IntentRef = decode::<v1::IntentRecord>(&bytes).unwrap().try_into().unwrap();
+        assert_eq!(after, before);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod cluster;
+pub mod declared;
 pub mod etcd;
 pub mod example;
 pub mod fault;

@@ -60,6 +60,22 @@ pub fn run_in(args: &[&str], environment: &[(String, String)]) -> Result<Output>
     Ok(command(args)?.envs(environment).output()?)
 }
 
+/// Runs windrow to its end: its exit code, and all it said.
+pub fn ran(args: &[&str]) -> Result<(Option<i32>, String)> {
+    let output = run(args)?;
+    Ok((output.status.code(), said(&output)))
+}
+
+/// All that a process said.
+pub fn said(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+/// What a process wrote, as text.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 /// Runs windrow to its end and reads its standard output as JSON. Fails unless it exits with 0.
 pub fn run_json(args: &[&str]) -> Result<serde_json::Value> {
     let output = run(args)?;

@@ -2,7 +2,7 @@
 
 use std::{fs, io::Write, path::Path};
 
-use windrow_tests::process::{run, run_json};
+use windrow_tests::process::{ran, run, run_json};
 
 /// A pipeline of three daily windows over a CSV file, with `limits` added.
 fn pipelines(folder: &Path, file: &str, limits: &str) -> String {
@@ -36,9 +36,7 @@ const GOOD: &str = "id,at,amount
 
 /// Runs and returns exit code and everything that was said.
 fn outcome(folder: &str) -> (Option<i32>, String) {
-    let output = run(&["run", folder]).unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.code(), said)
+    ran(&["run", folder]).unwrap()
 }
 
 /// How many windows are published, and how many failed.

@@ -10,15 +10,11 @@ use std::{
 };
 
 use windrow_tests::{
-    process::{Process, run, run_json, windrow},
+    process::{Process, run, run_json, said, windrow},
     skip::skip,
 };
 
 use crate::visits::{ROWS, Visits, WINDOWS, rows_of};
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
 
 /// Runs windrow as somebody to whom permissions apply: root without its capabilities, or whoever runs the test.
 fn run_held_to_permissions(args: &[&str]) -> Option<Output> {

@@ -6,7 +6,8 @@ use std::{fs, path::Path, process::Command};
 use serde_json::Value;
 use windrow_tests::{
     cluster::Cluster,
-    process::{run, run_json},
+    declared::Declared,
+    process::{run, run_json, text},
     reader,
     skip::skip,
 };
@@ -76,14 +77,9 @@ fn write(python: &Path, table: &Path, first: u32, commits: u32) {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 /// A folder with a pipeline that clusters what others write, in little memory.
-fn declare(order: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let pipeline = format!(
+fn declare(order: &str) -> Declared {
+    let pipelines = format!(
         "version: 1
 connections:
   lake: {{ type: local, root: ./lake }}
@@ -97,9 +93,9 @@ pipelines:
       cluster_by: {{ columns: [user, amount], order: {order} }}
 "
     );
-    fs::write(folder.path().join("pipelines.yaml"), pipeline).unwrap();
-    fs::create_dir_all(folder.path().join("lake/events")).unwrap();
-    folder
+    let declared = Declared::new(&pipelines).unwrap();
+    fs::create_dir_all(declared.path().join("lake/events")).unwrap();
+    declared
 }
 
 fn windrow(args: &[&str]) -> String {
@@ -117,8 +113,8 @@ fn readers_open_few_files_for_a_value() {
         Ok(python) => python,
         Err(reason) => return skip(test, &reason),
     };
-    let folder = declare("zorder");
-    let (arg, table) = (folder.path().to_str().unwrap(), folder.path().join("lake/events"));
+    let declared = declare("zorder");
+    let (arg, table) = (declared.arg(), declared.path().join("lake/events"));
     // There is no table yet, and nothing to do.
     windrow(&["run", arg]);
     write(&python, &table, 0, 30);
@@ -149,7 +145,7 @@ fn readers_open_few_files_for_a_value() {
     assert!(after.touched("user") < 0.5 && after.touched("amount") < 0.5, "{after:?}");
 
     // Another order is another clustering: all is due again.
-    let file = folder.path().join("pipelines.yaml");
+    let file = declared.path().join("pipelines.yaml");
     fs::write(&file, fs::read_to_string(&file).unwrap().replace("zorder", "sort")).unwrap();
     windrow(&["run", arg]);
     let sorted = look(&python, &table);
@@ -160,16 +156,16 @@ fn readers_open_few_files_for_a_value() {
 /// Files of a folder have no order across them: that is said before anything runs, and to whoever asks for it.
 #[test]
 fn a_folder_of_files_is_not_clustered() {
-    let folder = declare("sort");
-    let file = folder.path().join("pipelines.yaml");
-    let declared = fs::read_to_string(&file).unwrap().replace("format: delta", "format: parquet");
-    let (arg, file_arg) = (folder.path().to_str().unwrap(), file.to_str().unwrap());
-    fs::write(&file, &declared).unwrap();
+    let declared = declare("sort");
+    let file = declared.path().join("pipelines.yaml");
+    let pipelines = fs::read_to_string(&file).unwrap().replace("format: delta", "format: parquet");
+    let (arg, file_arg) = (declared.arg(), file.to_str().unwrap());
+    fs::write(&file, &pipelines).unwrap();
     let refused = run(&["validate", file_arg]).unwrap();
     let told = text(&refused.stdout) + &text(&refused.stderr);
     assert!(!refused.status.success() && told.contains("WR-K042") && told.contains("cluster_by"), "{told}");
     let plain: String =
-        declared.lines().filter(|line| !line.contains("cluster_by")).map(|line| format!("{line}\n")).collect();
+        pipelines.lines().filter(|line| !line.contains("cluster_by")).map(|line| format!("{line}\n")).collect();
     fs::write(&file, plain).unwrap();
     windrow(&["run", arg]);
     let refused = run(&["compact", "events", "--major", "--local", arg]).unwrap();

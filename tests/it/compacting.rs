@@ -12,8 +12,9 @@ use std::{
 use serde_json::Value;
 use windrow_tests::{
     cluster::Cluster,
+    declared::Declared,
     example::Example,
-    process::{Process, run, run_json},
+    process::{Process, run, run_json, text},
     reader,
     skip::skip,
 };
@@ -97,14 +98,9 @@ fn write(python: &Path, table: &Path, first: u32, commits: u32) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 /// A folder with a pipeline that only compacts, and where its table is.
-fn others(python: &Path) -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let pipeline = "version: 1
+fn others(python: &Path) -> (Declared, PathBuf) {
+    let pipelines = "version: 1
 connections:
   lake: { type: local, root: ./lake }
 pipelines:
@@ -113,11 +109,11 @@ pipelines:
     sink: { to: lake, format: delta, path: events }
     compaction: { target_size: 1MiB, min_files: 2 }
 ";
-    fs::write(folder.path().join("pipelines.yaml"), pipeline).unwrap();
-    let table = folder.path().join("lake/events");
+    let declared = Declared::new(pipelines).unwrap();
+    let table = declared.path().join("lake/events");
     fs::create_dir_all(&table).unwrap();
     write(python, &table, 0, 60);
-    (folder, table)
+    (declared, table)
 }
 
 /// Proves CO1. A table windrow never wrote, compacted while its writer goes on writing it; two readers that are not ours find every
@@ -129,8 +125,8 @@ fn a_table_of_another_writer_is_compacted_while_it_is_written() {
         Ok(python) => python,
         Err(reason) => return skip(test, &reason),
     };
-    let (folder, table) = others(&python);
-    let arg = folder.path().to_str().unwrap();
+    let (declared, table) = others(&python);
+    let arg = declared.arg();
     assert_eq!(newest(&python, &table, EVENTS).files, 180);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -11,14 +11,10 @@ use std::{
 
 use windrow_tests::{
     example::Example,
-    process::{run, run_json},
+    process::{run, run_json, text},
     reader,
     skip::skip,
 };
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// Rows in a Delta table by its log alone; `None` while the log cannot be read as a whole.
 pub(crate) fn rows_by_log(table: &Path) -> Option<u64> {

@@ -11,7 +11,8 @@ use object_store::{ObjectStoreExt, path::Path as Key};
 use serde_json::Value;
 use tempfile::TempDir;
 use windrow_tests::{
-    process::{run, run_in},
+    declared::Declared,
+    process::{run, run_in, text},
     reader,
     s3::{self, S3},
     skip::skip,
@@ -165,13 +166,9 @@ pipelines:
     }
 }
 
-fn below(folder: &Path) -> Vec<String> {
+pub(crate) fn below(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { below(&path) } else { vec![path.display().to_string()] }).collect()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Filled and compacted at once, by processes that die at every point of a commit; then cleaned by one that dies at that.
@@ -361,12 +358,11 @@ print(json.dumps([*count([f"{place}/{file['path']}" for file in named["files"]])
 #[test]
 fn a_folder_that_windrow_loads_is_compacted_too() {
     let Some(python) = python("a_folder_that_windrow_loads_is_compacted_too") else { return };
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("pipelines.yaml"), LOADED).unwrap();
-    let arg = folder.path().to_str().unwrap();
+    let declared = Declared::new(LOADED).unwrap();
+    let arg = declared.arg();
     let counts = || -> Vec<u64> {
         let output =
-            Command::new(&python).args(["-c", COUNTS]).arg(folder.path().join("lake/visits")).output().unwrap();
+            Command::new(&python).args(["-c", COUNTS]).arg(declared.path().join("lake/visits")).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     };

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use windrow_tests::{
     postgres::Postgres,
-    process::{run, run_json},
+    process::{run, run_json, said},
     skip::skip,
 };
 
@@ -84,7 +84,7 @@ fn declare(folder: &Path, connections: &str, tables: &[Table], block: impl Fn(&T
 fn load(folder: &Path, tables: usize) {
     let path = folder.to_str().unwrap();
     let output = run(&["run", path]).unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said = said(&output);
     assert!(output.status.success(), "{said}");
     let pipelines = run_json(&["get", "pipelines", "-o", "json", "--local", path]).unwrap();
     let published = pipelines.as_array().unwrap().iter().filter(|one| one["windows"]["published"] == 1).count();

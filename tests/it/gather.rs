@@ -8,7 +8,14 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
-use windrow_tests::{cluster::Cluster, oracle::Rows, process::run, reader, skip::skip};
+use windrow_tests::{
+    cluster::Cluster,
+    declared::Declared,
+    oracle::Rows,
+    process::{run, run_json},
+    reader,
+    skip::skip,
+};
 
 use crate::{cluster::TURN, compacting::wait};
 
@@ -74,12 +81,10 @@ fn pipeline(name: &str, start: i64, more: &str, (rows, payload): (u64, u64), sin
     )
 }
 
-fn file(pipelines: &[String]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+fn declare(pipelines: &[String]) -> Declared {
     let head =
         "version: 1\nconnections:\n  made_up: { type: synthetic }\n  lake: { type: local, root: ./lake }\npipelines:\n";
-    fs::write(folder.path().join("pipelines.yaml"), format!("{head}{}", pipelines.concat())).unwrap();
-    folder
+    Declared::new(&format!("{head}{}", pipelines.concat())).unwrap()
 }
 
 fn published(cluster: &Cluster, name: &str) -> i64 {
@@ -109,14 +114,15 @@ async fn small_windows_become_files_of_the_size_within_their_time() {
     let end = Timestamp::from_second(start + WINDOWS).unwrap().to_zoned(TimeZone::UTC).datetime();
     let end = format!(", end: {end}");
     let by_size = format!("target_file_size: {TARGET}, gather: {{ wait: 10m }}");
-    let folder = file(&[
+    let declared = declare(&[
         pipeline("by_time", start, &end, (5, 8), &format!("gather: {{ wait: {WAIT}s }}")),
         pipeline("by_size", start, &end, (100, 1_000), &by_size),
     ]);
-    let table = |name: &str| folder.path().join("lake").join(name);
-    cluster.apply(folder.path().to_str().unwrap()).unwrap();
+    let table = |name: &str| declared.path().join("lake").join(name);
+    cluster.apply(declared.arg()).unwrap();
     wait(&cluster, |cluster| published(cluster, "by_time") >= 10);
     wait(&cluster, |cluster| gathers(cluster, "by_time"));
+    wait(&cluster, |cluster| cluster.metric("windrow_gathering_bytes") > 0);
     cluster.workers[0].1.kill().unwrap();
     let killed = Timestamp::now().as_second();
     cluster.add_worker("w2").unwrap();
@@ -147,6 +153,7 @@ async fn small_windows_become_files_of_the_size_within_their_time() {
         let rows = Rows { seed: 3, per_second, start, end: start + WINDOWS, window: 1 };
         rows.compare(&python, "delta", &table(name)).unwrap().check(&rows).unwrap();
     }
+    wait(&cluster, |cluster| cluster.metric("windrow_gathering_bytes") == 0);
     assert_eq!(cluster.metric("windrow_invariant_violations_total"), 0, "{}", cluster.logs());
 }
 
@@ -154,11 +161,18 @@ async fn small_windows_become_files_of_the_size_within_their_time() {
 #[test]
 fn a_run_does_not_sit_out_the_time() {
     let start = Timestamp::now().as_second() - 30;
-    let folder = file(&[pipeline("events", start, "", (5, 8), "gather: { wait: 10m }")]);
+    let declared = declare(&[pipeline("events", start, "", (5, 8), "gather: { wait: 10m }")]);
     let began = std::time::Instant::now();
-    let output = run(&["run", folder.path().to_str().unwrap()]).unwrap();
+    let output = run(&["run", declared.arg()]).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
-    let commits = commits(&folder.path().join("lake/events"));
+    let commits = commits(&declared.path().join("lake/events"));
     assert!(!commits.is_empty() && commits.len() <= 8, "thirty windows were due, and some more came: {commits:#?}");
+    // What is told is what was committed, and not what was staged.
+    let files = commits.iter().map(|commit| commit.files.len()).sum::<usize>();
+    let told = String::from_utf8_lossy(&output.stdout);
+    let row = told.lines().find(|line| line.starts_with("events")).unwrap();
+    assert!(row.split_whitespace().any(|word| word == files.to_string()), "{files} files: {told}");
+    let pipelines = run_json(&["get", "pipelines", "--local", declared.arg(), "-o", "json"]).unwrap();
+    assert_eq!(pipelines[0]["files"].as_u64(), Some(files as u64), "{pipelines}");
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use windrow_tests::process::{run, run_json};
+use windrow_tests::process::{ran, run, run_json};
 
 use crate::demo::rows_by_log;
 
@@ -44,9 +44,7 @@ impl Loads {
     /// Loads a target again; the exit code and all that was said.
     fn load(&self, target: &str, flags: &[&str]) -> (Option<i32>, String) {
         let create = ["backfill", "create", target, "--local", self.arg()];
-        let output = run(&[create.as_slice(), flags].concat()).unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        (output.status.code(), said)
+        ran(&[create.as_slice(), flags].concat()).unwrap()
     }
 
     /// What readers of a target's own log see.
@@ -151,9 +149,8 @@ fn a_target_is_emptied_only_where_the_pipeline_allows_it() {
 fn the_first_load_has_to_have_its_rows() {
     let loads = Loads::new("    guard: { min_rows: 10 }\n");
     loads.deliver(9);
-    let output = run(&["run", loads.arg()]).unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(4), "{said}");
+    let (code, said) = ran(&["run", loads.arg()]).unwrap();
+    assert_eq!(code, Some(4), "{said}");
     assert!(said.contains("WR-K020"), "{said}");
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use windrow_tests::process::{run, run_json};
+use windrow_tests::process::{ran, run, run_json};
 
 const PIPELINES: &str = "version: 1
 connections:
@@ -36,9 +36,8 @@ fn one_pipeline_that_fails_keeps_no_other_from_being_published() {
     write("second.csv", "id\n1\nmany\n");
     write("third.csv", "at\n2024-01-01T01:00:00Z\n2024-01-02T01:00:00Z\n");
     let path = folder.path().to_str().unwrap();
-    let output = run(&["run", path]).unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(4), "{said}");
+    let (code, said) = ran(&["run", path]).unwrap();
+    assert_eq!(code, Some(4), "{said}");
     assert!(said.contains("second: 1 window failed") && said.contains("[WR-S"), "{said}");
     assert!(!said.contains("first: ") || !said.contains("first: 1 window failed"), "{said}");
     let counts = || {

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use tempfile::TempDir;
-use windrow_tests::process::run;
+use windrow_tests::process::ran;
 
 /// A folder with an input and a pipeline from it into lines.
 struct Lines(TempDir);
@@ -24,9 +24,7 @@ impl Lines {
     }
 
     fn said(&self, command: &str) -> (Option<i32>, String) {
-        let output = run(&[command, self.0.path().to_str().unwrap()]).unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        (output.status.code(), text)
+        ran(&[command, self.0.path().to_str().unwrap()]).unwrap()
     }
 
     /// The bytes of what readers of the folder see, file by file in the order of their names.

@@ -1,15 +1,11 @@
 //! The ledger is lost, or back at an older state, while the tables are not: what the sinks hold is published, and is not
 //! loaded again.
 
-use std::{fs, path::Path};
+use std::fs;
 
-use windrow_tests::process::{run, run_json};
+use windrow_tests::process::{run, run_json, said};
 
 use crate::visits::{ROWS, Visits, WINDOWS, rows_of};
-
-fn said(output: &std::process::Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
 
 fn succeeds(args: &[&str]) -> String {
     let output = run(args).unwrap();
@@ -32,16 +28,9 @@ fn reprocess(visits: &Visits, from: &str, to: &str) {
 /// The same pipeline with another sink, and with other windows to a task.
 fn edited(format: &str, per_task: u32) -> Visits {
     let visits = Visits::new();
-    edit(visits.path(), "format: delta", &format!("format: {format}"));
-    edit(visits.path(), "per_task: 1", &format!("per_task: {per_task}"));
+    visits.edit("format: delta", &format!("format: {format}"));
+    visits.edit("per_task: 1", &format!("per_task: {per_task}"));
     visits
-}
-
-fn edit(folder: &Path, from: &str, to: &str) {
-    let path = folder.join("pipelines.yaml");
-    let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains(from));
-    fs::write(path, text.replace(from, to)).unwrap();
 }
 
 /// Everything is lost but the tables. Windows that were loaded twice are among them, and an attempt at one that failed.
@@ -74,11 +63,11 @@ fn a_lost_ledger_is_read_back_from_the_sinks() {
 #[test]
 fn a_restored_ledger_takes_over_what_was_published_since() {
     let visits = edited("delta", 5);
-    edit(visits.path(), "end: 2024-01-02T00:00", "end: 2024-01-01T12:00");
+    visits.edit("end: 2024-01-02T00:00", "end: 2024-01-01T12:00");
     succeeds(&["run", visits.arg()]);
     let (ledger, backup) = (visits.path().join(".windrow/ledger.redb"), visits.path().join("backup.redb"));
     fs::copy(&ledger, &backup).unwrap();
-    edit(visits.path(), "end: 2024-01-01T12:00", "end: 2024-01-02T00:00");
+    visits.edit("end: 2024-01-01T12:00", "end: 2024-01-02T00:00");
     succeeds(&["run", visits.arg()]);
     reprocess(&visits, "2024-01-01T10:00", "2024-01-01T14:00");
     assert_eq!(told(&visits), (WINDOWS, ROWS + 40));

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use windrow_tests::{
     cluster::Cluster,
-    process::{Process, Surroundings, run, run_json},
+    process::{Process, Surroundings, ran, run, run_json},
     reader,
     skip::skip,
 };
@@ -101,9 +101,7 @@ pipelines:
 
     /// The exit code of a command and all it said.
     fn said(&self, args: &[&str]) -> (Option<i32>, String) {
-        let output = run(&[args, &["--local", self.arg()]].concat()).unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        (output.status.code(), said)
+        ran(&[args, &["--local", self.arg()]].concat()).unwrap()
     }
 
     fn roll_back(&self, flags: &[&str]) -> (Option<i32>, String) {

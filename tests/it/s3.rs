@@ -19,7 +19,7 @@ use windrow_common::{
 };
 use windrow_tests::{
     example::Example,
-    process::run,
+    process::{run, said},
     reader,
     s3::{self, S3},
     skip::skip,
@@ -83,10 +83,6 @@ async fn flights_on(s3: &S3) -> Example {
     edit(&example.pipelines(), "{ type: local, root: . }", &source);
     edit(&example.pipelines(), "{ type: local, root: ./lake }", &lake);
     example
-}
-
-fn said(output: &std::process::Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// Proves IL1, IL3, IL4, IL9, IL15. From bucket to Delta table in the bucket; nothing to do after; February again.

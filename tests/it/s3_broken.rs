@@ -1,7 +1,7 @@
 //! Buckets that cannot be used: each cause has its code, its words and its fix, nothing is written, and no secret is
 //! said, kept or sent anywhere.
 
-use std::{fs, path::Path, process::Output, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use http::{Method, header::HeaderName};
 use object_store::{
@@ -10,7 +10,7 @@ use object_store::{
 };
 use windrow_tests::{
     fault::{Fault, FaultProxy, Request, Rule, Speaks},
-    process::{command, run},
+    process::{command, run, said},
     s3::{BUCKET, KEY_ID, REGION, SECRET},
 };
 
@@ -19,15 +19,11 @@ use crate::{
     visits::Visits,
 };
 
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
 /// `visits` with one of its connections, `here` or `lake`, put elsewhere.
 fn visits_with(name: &str, connection: &str) -> Visits {
     let visits = Visits::new();
     let local = if name == "here" { "{ type: local, root: . }" } else { "{ type: local, root: ./lake }" };
-    edit(&visits.path().join("pipelines.yaml"), local, connection);
+    visits.edit(local, connection);
     visits
 }
 
@@ -95,7 +91,7 @@ async fn a_bucket_that_is_not_there_is_called_that() {
     for (name, code) in [("lake", "WR-K001"), ("here", "WR-S001")] {
         let visits = visits_with(name, "{ type: local, root: ./none }");
         let missing = connection(visits.path(), &s3.address(), "no-such-bucket/folder");
-        edit(&visits.path().join("pipelines.yaml"), "{ type: local, root: ./none }", &missing);
+        visits.edit("{ type: local, root: ./none }", &missing);
         fails_saying(&visits, &[code, "no such bucket", "create the bucket"]);
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use windrow_tests::{
     fault::{Fault, FaultProxy, Rule, Speaks},
-    process::{Process, run, run_json},
+    process::{Process, run, run_json, said},
     s3::{BUCKET, S3},
 };
 
@@ -63,7 +63,7 @@ const SINKS: [(&str, &str); 2] = [("delta", "_delta_log/"), ("json", "_windrow/l
 
 fn ran(visits: &Visits) -> String {
     let output = run(&["run", visits.arg()]).unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said = said(&output);
     assert!(output.status.success(), "{said}");
     said
 }
@@ -156,7 +156,7 @@ async fn an_endpoint_that_is_away_for_twenty_seconds_loses_nothing() {
     let Some(faulted) = Faulted::new(test, 1).await else { return };
     let visits = faulted.visits("delta", "visits");
     // As patient as everybody is.
-    edit(&visits.path().join("pipelines.yaml"), "    retries: { attempts: 20, backoff: 50ms }\n", "");
+    visits.edit("    retries: { attempts: 20, backoff: 50ms }\n", "");
     let slow = Fault::Delay(Duration::from_millis(30), Duration::from_millis(60));
     faulted.proxy.meet(Rule::always().with(slow)).unwrap();
     let mut running = Process::start(&["run", visits.arg()], &visits.path().join("run.log")).unwrap();

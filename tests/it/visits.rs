@@ -5,6 +5,8 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 use windrow_tests::cluster::Cluster;
 
+use crate::lake::edit;
+
 pub(crate) const WINDOWS: u64 = 24;
 pub(crate) const ROWS: u64 = 240;
 
@@ -30,6 +32,11 @@ impl Visits {
 
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Replaces a part of the pipeline file that must be there.
+    pub(crate) fn edit(&self, from: &str, to: &str) {
+        edit(&self.path().join("pipelines.yaml"), from, to);
     }
 
     pub(crate) fn table(&self) -> std::path::PathBuf {

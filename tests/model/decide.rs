@@ -1,7 +1,11 @@
 //! The leader's decisions, made by the real core on a real table, and kept: a ledger of the model is turned into the
 //! coordinator's table, the core decides, and the change it makes is turned into a transaction of the model.
 
-use std::{cell::RefCell, collections::HashMap, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use windrow_common::{
@@ -136,7 +140,7 @@ impl Words {
             Question::Unseal(task) => lifecycle::unseal(&table, &id(task), failure(), NOW).ok(),
             Question::Record(draft, digest) => {
                 let draft = self.draft(&draft);
-                commit::record(&table, &self.sink, &draft, digest.to_string(), digest_of(digest))
+                commit::record(&table, &self.sink, &draft, (digest.to_string(), digest_of(digest)), &[])
             }
             Question::DropClaims => recovery::drop_claims(&table, NOW),
             Question::DropSeals => recovery::drop_seals(&table, NOW),
@@ -294,6 +298,7 @@ impl Words {
             digest: digest_of(record.digest),
             tasks: self.seals(&record.seals),
             counts: Counts::default(),
+            files: BTreeMap::new(),
         }
     }
 

@@ -36,7 +36,7 @@ async fn contest(led: Led, tasks: &[TaskId], batch: usize, report: &mut Report) 
     let doubled = won(&front).intersection(&won(&back)).count();
     let winners = won(&front).union(&won(&back)).count();
     ensure!(winners == tasks.len(), "{winners} of {} tasks were won", tasks.len());
-    let stored = led.ledger.load().await?;
+    let stored = led.ledger.lock().await.load().await?;
     let all = led.won.iter().chain(&front.led.won).chain(&back.led.won).cloned().collect();
     let led = front.led.knowing(stored, all);
     led.check().await?;

@@ -43,7 +43,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) async fn run(store: &Arc<dyn MetaStore>, report: &mut Report) -> Result<()> {
     let led = Led::start(store, "dispatch", TASKS).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let (handle, running) = controller::start(led.twin().ledger, clock, Timing::default()).await?;
+    let (ledger, _leadership) = led.hand_over()?;
+    let (handle, running) = controller::start(ledger, clock, Timing::default()).await?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let leading = tokio::spawn(running.run(async {
         let _ = stopped.await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use windrow_common::{
     clock::{Clock, SystemClock},
     id::{TaskId, WorkerId},
@@ -28,11 +28,11 @@ use crate::pass;
 
 /// See the module.
 pub(super) struct Led {
-    pub(super) ledger: Ledger,
+    /// A leadership has one writer, which knows the revision in force.
+    pub(super) ledger: Arc<Mutex<Ledger>>,
     pub(super) table: Table,
     /// What was claimed, by whom, with which token.
     pub(super) won: Vec<(TaskId, WorkerId, i64)>,
-    store: Arc<dyn MetaStore>,
     keys: Keys,
     clock: Arc<dyn Clock>,
     leadership: Arc<Leadership>,
@@ -46,8 +46,8 @@ impl Led {
         let leadership = leader::campaign(store, &keys, "bench", &clock, context).await?.context("nobody leads")?;
         let ledger = Ledger::new(store.clone(), keys.clone(), leadership.guard.clone());
         let table = ledger.load().await?;
-        let (store, leadership) = (store.clone(), Arc::new(leadership));
-        let mut led = Self { ledger, table, won: Vec::new(), store, keys, clock, leadership };
+        let (ledger, leadership) = (Arc::new(Mutex::new(ledger)), Arc::new(leadership));
+        let mut led = Self { ledger, table, won: Vec::new(), keys, clock, leadership };
         let pipelines: Vec<Pipeline> = (0..tasks.div_ceil(plan::MAX_OPEN)).map(pipeline).collect::<Result<_>>()?;
         for some in pipelines.chunks(apply::MAX_PIPELINES) {
             let (change, _) = apply::apply(&led.table, some)?;
@@ -67,14 +67,19 @@ impl Led {
     /// The same ledger in the hands of somebody who knows what is known now.
     pub(super) fn twin(&self) -> Self {
         Self {
-            ledger: Ledger::new(self.store.clone(), self.keys.clone(), self.leadership.guard.clone()),
+            ledger: self.ledger.clone(),
             table: self.table.clone(),
             won: Vec::new(),
-            store: self.store.clone(),
             keys: self.keys.clone(),
             clock: self.clock.clone(),
             leadership: self.leadership.clone(),
         }
+    }
+
+    /// The ledger for somebody else to lead with, and what has to be kept for as long.
+    pub(super) fn hand_over(self) -> Result<(Ledger, Arc<Leadership>)> {
+        let ledger = Arc::into_inner(self.ledger).context("a twin has the ledger, too")?;
+        Ok((ledger.into_inner(), self.leadership))
     }
 
     /// The same ledger with what became of it.
@@ -102,14 +107,14 @@ impl Led {
     }
 
     async fn write(&mut self, change: &Change) -> Result<i64, LedgerError> {
-        let revision = self.ledger.write(change).await?;
+        let revision = self.ledger.lock().await.write(change).await?;
         self.table.apply(change, revision);
         Ok(revision)
     }
 
     /// Whether the store has every claim as it was won, and nothing else is claimed.
     pub(super) async fn check(&self) -> Result<()> {
-        let stored = self.ledger.load().await?;
+        let stored = self.ledger.lock().await.load().await?;
         for (task, worker, revision) in &self.won {
             let entry = stored.task(task).context("a claimed task is gone")?;
             let holds = matches!(&entry.value.state, TaskState::Claimed { worker: holder, .. } if holder == worker);

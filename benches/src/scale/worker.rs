@@ -173,8 +173,12 @@ impl Worker {
             }
             In::Prepare(prepare) => {
                 let digest = prepare.seq.to_be_bytes().repeat(4);
-                let draft =
-                    v1::IntentDraft { path: format!("_windrow/intents/{:020}.json", prepare.seq), digest, shows: None };
+                let draft = v1::IntentDraft {
+                    path: format!("_windrow/intents/{:020}.json", prepare.seq),
+                    digest,
+                    shows: None,
+                    files: Vec::new(),
+                };
                 let outcome = Some(v1::prepared::Outcome::Draft(draft));
                 let prepared = v1::Prepared { request: prepare.request, sink: prepare.sink, outcome };
                 self.later(Out::Prepared(prepared));

@@ -9,6 +9,7 @@ use std::{
 use clap::Subcommand;
 use windrow_common::{
     clock::{Clock, SystemClock},
+    count::{counted, either},
     pipeline::Pipeline,
 };
 use windrow_proto::v1;
@@ -17,10 +18,7 @@ use crate::{
     client::{Admin, ClientError},
     commands::{apply::BATCH, exit::Exit, target::Target},
     file::{self, Options},
-    show::{
-        Style, diagnostics,
-        number::{counted, either},
-    },
+    show::{Style, diagnostics},
 };
 
 /// Make the ledger good after the store was restored or lost

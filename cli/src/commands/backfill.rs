@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use clap::{Subcommand, ValueEnum};
 use tracing::Instrument;
+use windrow_common::count::{counted, grouped};
 use windrow_proto::v1;
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     client::Admin,
-    show::{self, Output, Style, calendar, instant, number::grouped},
+    show::{self, Output, Style, calendar, instant},
     trace,
 };
 
@@ -279,7 +280,7 @@ fn print(backfill: &v1::Backfill, output: Output) -> anyhow::Result<()> {
 fn line(backfill: &v1::Backfill) -> String {
     let pipeline = backfill.spec.as_ref().map(|spec| spec.pipeline.as_str()).unwrap_or_default();
     let mut text =
-        format!("{} {pipeline}  {}/{} windows", backfill.id, grouped(backfill.published), grouped(backfill.windows));
+        format!("{} {pipeline}  {}/{}", backfill.id, grouped(backfill.published), counted(backfill.windows, "window"));
     for (count, what) in [(backfill.running, "running"), (backfill.retrying, "retrying"), (backfill.failed, "failed")] {
         if count > 0 {
             text.push_str(&format!(", {} {what}", grouped(count)));

@@ -5,13 +5,16 @@ use std::{
     time::Duration,
 };
 
-use windrow_common::quantity::Pause;
+use windrow_common::{
+    count::{counted, either, grouped},
+    quantity::Pause,
+};
 use windrow_proto::v1;
 
 use super::{exit::Exit, pin, target::Target};
 use crate::show::{
     self, Output, instant,
-    number::{bytes, counted, either, grouped, span},
+    number::{bytes, span},
 };
 
 /// Take away now what a pipeline's table needs no more, or say what that is
@@ -132,11 +135,11 @@ fn vacuumed(pipeline: &str, table: &v1::VacuumedTable) -> String {
     let name = &table.table;
     match table.left.as_str() {
         "" => format!(
-            "{pipeline}: {name} was vacuumed in {}: {} dead rows before, {} after\n",
+            "{pipeline}: {name} was vacuumed in {}: {} before, {} after\n",
             span(Duration::from_millis(table.took_ms)),
-            grouped(table.dead_before),
+            counted(table.dead_before, "dead row"),
             grouped(table.dead_after)
         ),
-        left => format!("{pipeline}: {name} has {} dead rows: {left}\n", grouped(table.dead_before)),
+        left => format!("{pipeline}: {name} has {}: {left}\n", counted(table.dead_before, "dead row")),
     }
 }

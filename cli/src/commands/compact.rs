@@ -7,18 +7,19 @@ use std::{
     time::Duration,
 };
 
-use windrow_common::{compaction::Clustering, error, task::TaskPhase};
+use windrow_common::{
+    compaction::Clustering,
+    count::{counted, either, grouped},
+    error,
+    task::TaskPhase,
+};
 use windrow_proto::v1;
 use windrow_worker::error::WorkerError;
 
 use super::{exit::Exit, get, target::Target};
 use crate::{
     client::Admin,
-    show::{
-        self, Output,
-        number::{bytes, counted, either, grouped},
-        table::table,
-    },
+    show::{self, Output, number::bytes, table::table},
 };
 
 /// Have the small files of a pipeline's table rewritten as few large ones now
@@ -156,15 +157,24 @@ fn clustering(group: &v1::FileGroup) -> Option<Clustering> {
     group.major.clone().map(Clustering::from).filter(|by| !by.columns.is_empty())
 }
 
+/// How many of a table's files are small.
+fn of_them_small(layout: &v1::FileLayout) -> String {
+    match (layout.files, layout.small_files) {
+        (1, 0) => "no small one".to_owned(),
+        (1, _) => "a small one".to_owned(),
+        (_, small) => format!("{} of them small", grouped(small)),
+    }
+}
+
 fn render(args: &Args, done: &Compacted) -> anyhow::Result<String> {
     let mut text = String::new();
     let before = &done.before;
     writeln!(
         text,
-        "{}: {}, {} of them small, {} in {}",
+        "{}: {}, {}, {} in {}",
         args.pipeline,
         counted(before.files, "file"),
-        grouped(before.small_files),
+        of_them_small(before),
         bytes(before.bytes),
         counted(before.partitions, "partition"),
     )?;
@@ -193,12 +203,12 @@ fn render(args: &Args, done: &Compacted) -> anyhow::Result<String> {
         )?,
         false => writeln!(
             text,
-            "rewrote {} ({read}) as {}: {} {} left, {} of them small",
+            "rewrote {} ({read}) as {}: {} {} left, {}",
             counted(files, "file"),
             grouped(makes),
             counted(done.after.files, "file"),
             either(done.after.files, "is", "are"),
-            grouped(done.after.small_files),
+            of_them_small(&done.after),
         )?,
     }
     Ok(text)

@@ -5,17 +5,18 @@ use std::{
     time::Duration,
 };
 
-use windrow_common::{error, task::TaskPhase};
+use windrow_common::{
+    count::{counted, either},
+    error,
+    task::TaskPhase,
+};
 use windrow_proto::v1;
 use windrow_worker::error::WorkerError;
 
 use super::{exit::Exit, get, target::Target};
 use crate::{
     client::Admin,
-    show::{
-        self, Output,
-        number::{counted, either},
-    },
+    show::{self, Output},
 };
 
 /// Compare the keys of a pipeline's table with those of its source now, and delete rows that are gone there

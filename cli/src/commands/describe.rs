@@ -5,12 +5,13 @@ use std::{
     io::{self, Write},
 };
 
+use windrow_common::count::{counted, grouped};
 use windrow_proto::v1;
 
 use super::{exit::Exit, failure::Mistake, get, target::Target};
 use crate::show::{
     self, Output, Style, instant,
-    number::{bytes, counted, grouped},
+    number::bytes,
     state::{what_holds_it_up, word},
 };
 
@@ -118,7 +119,7 @@ fn render(pipeline: &v1::Pipeline, spec: &serde_json::Value, tasks: &[v1::Task])
                 "  task       {start} {end} {}, attempt {}, {}",
                 task.state,
                 task.attempts,
-                counted(task.windows.into(), "window")
+                counted(task.windows, "window")
             )?,
         }
         for obstacle in &task.obstacles {
@@ -126,7 +127,7 @@ fn render(pipeline: &v1::Pipeline, spec: &serde_json::Value, tasks: &[v1::Task])
         }
     }
     if tasks.len() > MAX_TASKS {
-        writeln!(text, "  and {} more tasks: windrow get tasks {}", tasks.len() - MAX_TASKS, pipeline.name)?;
+        writeln!(text, "  and {}: windrow get tasks {}", counted(tasks.len() - MAX_TASKS, "more task"), pipeline.name)?;
     }
     writeln!(text, "\n{}", serde_saphyr::to_string(spec)?)?;
     Ok(text)

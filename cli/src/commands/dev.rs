@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
+use windrow_common::count::{counted, either};
+
 use super::{apply, exit::Exit, here::Here, stop_signal};
-use crate::show::number::{counted, either};
 
 /// Run pipelines here, and go on as time does
 #[derive(Debug, clap::Args)]

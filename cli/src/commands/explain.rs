@@ -8,12 +8,13 @@ use std::{
 
 use clap::Subcommand;
 use jiff::tz::TimeZone;
+use windrow_common::count::{counted, either};
 use windrow_proto::v1::{self, WindowState};
 
 use super::{exit::Exit, explain_code, get, range, target::Target};
 use crate::{
     client::Admin,
-    show::{Style, instant, number::counted},
+    show::{Style, instant},
 };
 
 /// Explain an error code, or why a window is not published
@@ -137,11 +138,13 @@ fn reasons(status: &v1::WindowStatus) -> Vec<String> {
     if task.attempts > 0 {
         let lost =
             if task.lost_leases > 0 { format!(", {} lost their lease", task.lost_leases) } else { String::new() };
-        reasons.push(format!("it was tried {}, {} failed{lost}", counted(task.attempts.into(), "time"), task.errors));
+        reasons.push(format!("it was tried {}, {} failed{lost}", counted(task.attempts, "time"), task.errors));
     }
     if task.outage_attempts > 0 {
-        let (count, since) = (task.outage_attempts, instant(task.outage_since_us));
-        reasons.push(format!("{count} tries since {since} could not reach something; they cost no attempt"));
+        let since = instant(task.outage_since_us);
+        let tries = format!("{} {}", task.outage_attempts, either(task.outage_attempts, "try", "tries"));
+        let cost = either(task.outage_attempts, "it costs", "they cost");
+        reasons.push(format!("{tries} since {since} could not reach something; {cost} no attempt"));
     }
     if let Some(failure) = &task.failure {
         reasons.push(format!("the last attempt failed: {} [{}]", failure.message, failure.code));

@@ -6,18 +6,16 @@ use std::{
 };
 
 use clap::ValueEnum;
-use windrow_common::pipeline::Pipeline;
+use windrow_common::{
+    count::{counted, grouped},
+    pipeline::Pipeline,
+};
 use windrow_proto::v1;
 
 use super::{exit::Exit, failure::Mistake, pin, target::Target};
 use crate::{
     client::{Admin, ClientError},
-    show::{
-        self, Output, instant,
-        number::{counted, grouped},
-        state,
-        table::table,
-    },
+    show::{self, Output, instant, state, table::table},
 };
 
 /// List pipelines, windows, versions, pins, tasks, backfills or workers

@@ -4,16 +4,14 @@ use std::io::{self, Write};
 
 use jiff::{Timestamp, tz::TimeZone};
 use windrow_common::{
+    count::counted,
     pin::{Version, Wanted},
     quantity::Pause,
 };
 use windrow_proto::v1;
 
 use super::{exit::Exit, failure::Mistake, range, target::Target};
-use crate::show::{
-    self, Output, instant,
-    number::{bytes, counted},
-};
+use crate::show::{self, Output, instant, number::bytes};
 
 /// Keep a version of a pipeline's table whole, whatever is cleaned, for a while
 ///

@@ -9,6 +9,7 @@ use std::{
 use serde::Serialize;
 use windrow_common::{
     clock::{Clock, SystemClock},
+    count::counted,
     gather::Gather,
     pipeline::{Pattern, Pipeline},
     schema::OnChange,
@@ -21,7 +22,7 @@ use super::{
     here,
     mapping::{self, Column},
 };
-use crate::show::{self, Output, Style, instant, number::counted, summary};
+use crate::show::{self, Output, Style, instant, summary};
 
 /// Show what pipelines would do: windows, types, delivery
 #[derive(Debug, clap::Args)]

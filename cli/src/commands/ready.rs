@@ -7,6 +7,7 @@ use std::{
 
 use windrow_common::{
     clock::{Clock, SystemClock},
+    count::{counted, either, grouped},
     quantity::Pause,
 };
 use windrow_proto::v1;
@@ -192,9 +193,10 @@ fn print(asked: &Asked, found: &v1::WaitReadyResponse, closed: Option<&v1::Close
 }
 
 fn in_words(asked: &Asked, found: &v1::WaitReadyResponse) -> String {
-    let (windows, published) = (found.windows, found.published);
+    let (windows, are) = (counted(found.windows, "window"), either(found.windows, "is", "are"));
+    let published = format!("{} of {windows} {are} published", grouped(found.published));
     let Some(first) = &found.first else {
-        return format!("{}: ready, {published} of {windows} windows are published", asked.pipeline);
+        return format!("{}: ready, {published}", asked.pipeline);
     };
     let (start, _) = bounds(first.window.as_ref());
     let why = match why(first) {
@@ -202,7 +204,7 @@ fn in_words(asked: &Asked, found: &v1::WaitReadyResponse) -> String {
         why => format!(": {why}"),
     };
     let state = state_name(first.state());
-    format!("{}: not ready, {published} of {windows} windows are published; {start} is {state}{why}", asked.pipeline)
+    format!("{}: not ready, {published}; {start} is {state}{why}", asked.pipeline)
 }
 
 fn digest(closed: &v1::Closed) -> String {

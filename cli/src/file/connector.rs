@@ -22,10 +22,11 @@ use windrow_worker::{
 use super::{
     Options,
     connection::Declared,
-    decode::{self, Shape},
+    decode::Shape,
     diagnostic::{Findings, Span},
     suggest,
     tree::{Node, Step},
+    words::in_plain_words,
 };
 
 /// Opens a connector to hear what it says of its parameters.
@@ -295,7 +296,7 @@ impl Place<'_> {
             if findings.has(failure.code, span) {
                 continue;
             }
-            let (message, fix) = decode::in_plain_words(&failure.message);
+            let (message, fix) = in_plain_words(&failure.message);
             // Messages that name the parameter need not be told which it is.
             let message = match failure.path.rsplit('.').next() {
                 Some(key) if !failure.path.starts_with("connection") && !message.contains(key) => {

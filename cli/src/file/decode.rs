@@ -10,6 +10,7 @@ use super::{
     diagnostic::{Findings, Span},
     suggest,
     tree::{Node, Step},
+    words::in_plain_words,
 };
 
 /// The keys a block may and must have.
@@ -82,7 +83,9 @@ pub(crate) fn check_unique(node: &Node, findings: &mut Findings) {
 /// Whether the value is a block of keys; reports it if not.
 pub(crate) fn is_block(node: &Node, at: Span, block: &str, findings: &mut Findings) -> bool {
     if !node.is_map() {
-        findings.error(error::BAD_VALUE, at, format!("{block} is {}, not a block of keys", node.kind()));
+        findings
+            .error(error::BAD_VALUE, at, format!("{block} is {}, not a block of keys", node.kind()))
+            .fix("write its keys in braces, `{ key: value }`, or below it");
     }
     node.is_map()
 }
@@ -144,25 +147,6 @@ pub(crate) fn value<T: DeserializeOwned>(node: &Node, key: &str, findings: &mut 
 fn report(message: &str, path: &[Step], span: Span, findings: &mut Findings) {
     let (message, fix) = in_plain_words(message);
     findings.error(error::BAD_VALUE, span, format!("`{}`: {message}", shown(path))).fix = fix;
-}
-
-/// A decoder's message as message and fix. Decoders speak of JSON and Rust; the reader wrote YAML.
-pub(crate) fn in_plain_words(message: &str) -> (String, Option<String>) {
-    let message = message
-        .replace("expected a sequence", "expected a list")
-        .replace("invalid type: sequence", "invalid type: a list")
-        .replace("expected a map", "expected a block of keys")
-        .replace("invalid type: map", "invalid type: a block of keys")
-        .replace("expected a string", "expected a text");
-    if let Some((message, fix)) = message.split_once(": write ") {
-        return (message.to_owned(), Some(format!("write {fix}")));
-    }
-    let fix = match message.rsplit_once(", ") {
-        Some((_, "expected a text")) => Some("put it in quotes".to_owned()),
-        Some((_, "expected a list")) => Some("write a list: [..]".to_owned()),
-        _ => None,
-    };
-    (message, fix)
 }
 
 fn shown(path: &[Step]) -> String {

@@ -36,7 +36,7 @@ pub(crate) fn read(files: Vec<SourceFile>, mut findings: Findings, options: &Opt
     let defaults = defaults(&trees, &mut findings);
     let reader = pipeline::Reader { connections: &connections, defaults: &defaults, options };
     let mut pipelines = Vec::new();
-    let entries = named(&trees, "pipelines", &mut findings).into_iter();
+    let entries = named((&trees, &files), "pipelines", &mut findings).into_iter();
     let entries: Vec<_> =
         entries.flat_map(|entry| many::expanded(entry, &connections, options.list.as_ref(), &mut findings)).collect();
     for entry in entries.iter().map(Cow::as_ref) {
@@ -77,7 +77,7 @@ fn tree(index: usize, file: &SourceFile, findings: &mut Findings) -> Option<Node
 }
 
 /// The entries of a block that every file may have a part of. Names are unique over all files.
-fn named<'a>(trees: &'a [Node], block: &str, findings: &mut Findings) -> Vec<&'a Entry> {
+fn named<'a>((trees, files): (&'a [Node], &[SourceFile]), block: &str, findings: &mut Findings) -> Vec<&'a Entry> {
     let mut known: BTreeMap<&str, &Entry> = BTreeMap::new();
     let mut entries = Vec::new();
     for part in trees.iter().filter_map(|tree| tree.entry(block)) {
@@ -94,8 +94,10 @@ fn named<'a>(trees: &'a [Node], block: &str, findings: &mut Findings) -> Vec<&'a
                         error::DUPLICATE_KEY,
                         entry.key_span,
                         format!(
-                            "`{}` stands under `{block}` of another file too, in line {}",
-                            entry.key, first.key_span.line
+                            "`{}` stands under `{block}` of {} too, in line {}",
+                            entry.key,
+                            files.get(first.key_span.file).map_or("another file", |file| file.name.as_str()),
+                            first.key_span.line
                         ),
                     )
                     .fix("keep one of the two, or rename one"),
@@ -117,7 +119,7 @@ fn connections<'a>(
     (hidden, findings): (&mut Vec<Span>, &mut Findings),
 ) -> Connections<'a> {
     let mut connections = Connections::new();
-    for entry in named(trees, "connections", findings) {
+    for entry in named((trees, files), "connections", findings) {
         let folder = files.get(entry.key_span.file).map_or(Path::new("/"), |file| &file.folder);
         let declared = connection::read(&entry.key, (entry.key_span, &entry.node), folder, (hidden, findings));
         connections.insert(&entry.key, declared);

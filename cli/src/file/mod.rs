@@ -43,6 +43,7 @@ mod spec;
 mod suggest;
 mod template;
 mod tree;
+mod words;
 
 #[cfg(test)]
 mod tests;

@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
+use windrow_common::count::{counted, grouped};
 use windrow_proto::v1;
 
-use super::{
-    Style,
-    number::{counted, grouped},
-};
+use super::Style;
 
 /// Most days drawn; a longer range is summed up only.
 const MAX_DAYS: usize = 62;
@@ -21,7 +19,7 @@ pub fn render(pipeline: &str, found: &v1::PreviewBackfillResponse, style: Style)
     {
         return full_load(pipeline, load, style);
     }
-    let mut text = format!("{} · {}\n", style.bold(pipeline), counted(found.windows.len() as u64, "window"));
+    let mut text = format!("{} · {}\n", style.bold(pipeline), counted(found.windows.len(), "window"));
     let mut days: BTreeMap<String, Vec<&v1::PlannedWindow>> = BTreeMap::new();
     for window in &found.windows {
         let start = start(window);

@@ -1,29 +1,6 @@
-//! Numbers for people.
+//! Sizes and times for people.
 
 use std::time::Duration;
-
-/// `336,776`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `1 file`, `336,776 files`.
-pub fn counted(number: u64, what: &str) -> String {
-    format!("{} {what}{}", grouped(number), either(number, "", "s"))
-}
-
-/// What is said of one, or of any other number.
-pub fn either(number: u64, one: &'static str, many: &'static str) -> &'static str {
-    if number == 1 { one } else { many }
-}
 
 /// `4.2 MB`.
 pub fn bytes(count: u64) -> String {
@@ -53,11 +30,6 @@ mod tests {
 
     #[test]
     fn numbers_are_written_for_people() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(336_776), "336,776");
-        assert_eq!(grouped(350_217_607), "350,217,607");
-        assert_eq!([0, 1, 2_000].map(|number| counted(number, "row")), ["0 rows", "1 row", "2,000 rows"]);
         assert_eq!(bytes(999), "999 B");
         assert_eq!(bytes(4_200_000), "4.2 MB");
         assert_eq!(span(Duration::from_millis(3_440)), "3.4 s");

@@ -6,9 +6,8 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use windrow_common::count::{counted, grouped};
 use windrow_proto::v1;
-
-use super::number::{counted, grouped};
 
 /// Shows reports as they come.
 pub struct Progress {
@@ -51,10 +50,10 @@ impl Progress {
                         shown.tenths = tenths;
                         let _ = writeln!(
                             io::stderr(),
-                            "{}: {} of {} windows, {}",
+                            "{}: {} of {}, {}",
                             report.name,
                             grouped(done),
-                            grouped(all),
+                            counted(all, "window"),
                             rows(report)
                         );
                     }

@@ -2,12 +2,15 @@
 
 use std::{fmt::Write, path::Path, time::Duration};
 
-use windrow_common::pipeline::Pipeline;
+use windrow_common::{
+    count::{counted, either, grouped},
+    pipeline::Pipeline,
+};
 use windrow_proto::v1;
 
 use super::{
     Style,
-    number::{bytes, counted, either, grouped, span},
+    number::{bytes, span},
     state,
     table::table,
     waits,

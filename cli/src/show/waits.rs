@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 
-use windrow_common::window::Window;
+use windrow_common::{count::grouped, window::Window};
 use windrow_proto::v1;
-
-use super::number::grouped;
 
 /// Reasons told per pipeline.
 const REASONS: usize = 3;

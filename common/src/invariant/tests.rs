@@ -95,6 +95,7 @@ fn an_intent_that_changes_is_seen() {
         digest: digest(byte),
         tasks: Vec::new(),
         counts: Counts::default(),
+        files: BTreeMap::new(),
     };
     assert_eq!(violated(intent_is_immutable(&intent(1, 1), &intent(1, 1))), None);
     assert_eq!(violated(intent_is_immutable(&intent(1, 1), &intent(2, 2))), None);

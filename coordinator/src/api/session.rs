@@ -259,7 +259,7 @@ fn trace_in(progress: &v1::Progress) -> Result<(windrow_common::id::TaskId, Opti
 fn draft_in(outcome: v1::prepared::Outcome) -> Result<Result<Draft, PrepareFailed>, Malformed> {
     Ok(match outcome {
         v1::prepared::Outcome::Draft(draft) => {
-            Ok(Draft { path: draft.path, digest: digest(&draft.digest)?, shows: draft.shows })
+            Ok(Draft { path: draft.path, digest: digest(&draft.digest)?, shows: draft.shows, files: draft.files })
         }
         v1::prepared::Outcome::Failure(failed) => Err(PrepareFailed {
             failure: required(failed.failure, "failure")?.try_into()?,

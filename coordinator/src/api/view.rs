@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use windrow_common::{
     id::SinkId,
-    intent::MAX_INTENT_TASKS,
     pipeline::Pipeline,
     task::{Lane, Task, TaskPhase, TaskState},
 };
@@ -15,9 +14,9 @@ use crate::{
     core::{
         assign,
         backfill::{Backfill, Preview},
-        commit::{SinkRun, Trouble},
+        commit::Trouble,
         compare,
-        gather::{self, Gathering},
+        gather::Gathering,
         pins::{self, Pin},
         report::{self, WindowReport},
         rollback::{Phase, Rollback},
@@ -88,8 +87,7 @@ fn gathering(view: &View<'_>, task: &Task) -> Option<Gathering> {
     if goes || matches!(task.lane, Lane::Compact | Lane::Compare) {
         return None;
     }
-    let fill = view.sinks.get(&task.sink).map_or(MAX_INTENT_TASKS, SinkRun::batch);
-    gather::gathering(view.table, &task.sink, fill, view.when).get(&task.pipeline).copied()
+    view.gathering(&task.sink).get(&task.pipeline).copied()
 }
 
 fn trouble_out(trouble: &Trouble) -> v1::SinkTrouble {

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use windrow_common::id::PipelineName;
 
-use super::Controller;
+use super::{Controller, View};
 use crate::core::report;
 
 /// How often each pipeline is measured.
@@ -32,11 +32,14 @@ impl Controller {
             let left: VecDeque<_> = self.table.pipelines().map(|(name, _)| name.clone()).collect();
             self.measuring = Measuring { step: left.len().div_ceil(STEPS), left, next: elapsed + EVERY };
         }
-        let now = self.now();
-        for _ in 0..self.measuring.step {
-            let Some(name) = self.measuring.left.pop_front() else { break };
-            let Some(entry) = self.table.pipeline(&name) else { continue };
-            self.metrics.observe(&name, entry, &report::pipeline(&self.table, entry, now), now);
+        let step = self.measuring.step.min(self.measuring.left.len());
+        let names: Vec<_> = self.measuring.left.drain(..step).collect();
+        let view = View::of(self);
+        for name in &names {
+            let Some(entry) = view.table.pipeline(name) else { continue };
+            let now = view.when.now;
+            self.metrics.observe(name, entry, &report::pipeline(view.table, entry, now), now);
+            self.metrics.gathering(&entry.sink, view.gathering(&entry.sink).values(), now);
         }
     }
 }

@@ -201,6 +201,8 @@ pub struct Draft {
     pub digest: Digest,
     /// The version a rollback's commit shows.
     pub shows: Option<u32>,
+    /// How many files it adds in the name of each task it was made of, in their order; empty where the worker does not say.
+    pub files: Vec<u64>,
 }
 
 /// A sink's commits as its storage has them.

@@ -22,6 +22,7 @@ mod telling;
 mod tests;
 mod together;
 mod traces;
+mod view;
 mod wishes;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -47,6 +48,7 @@ pub use self::{
     message::{Command, CommandError, Draft, Message, Outbox, PrepareFailed, Progress, Recalled, Reply, SessionEvent},
     pins::Whole,
     recovery::Recovering,
+    view::View,
 };
 use crate::{
     core::{
@@ -163,19 +165,6 @@ struct Session {
     out: Outbox,
 }
 
-/// What readers see.
-pub struct View<'a> {
-    pub table: &'a Table,
-    pub workers: &'a Workers,
-    pub sinks: &'a BTreeMap<SinkId, SinkRun>,
-    pub progress: &'a BTreeMap<TaskId, Progress>,
-    pub recovering: &'a Recovering,
-    /// What the tokens of present claims carry.
-    pub epoch: i64,
-    /// By the leader's clocks.
-    pub when: When,
-}
-
 /// Talks to a running controller.
 #[derive(Clone)]
 pub struct Handle {
@@ -290,7 +279,7 @@ impl Controller {
             match message {
                 Message::Session { worker, session, event } => self.hear(worker, session, event).await?,
                 Message::Command(command) => self.obey(command).await?,
-                Message::Read(read) => read(&self.view()),
+                Message::Read(read) => read(&View::of(self)),
             }
         }
         self.write_together().await?;
@@ -431,18 +420,6 @@ impl Controller {
 
     fn when(&self) -> When {
         When { now: self.now(), elapsed: self.clock.elapsed(), leaves: self.timing.leaves }
-    }
-
-    fn view(&self) -> View<'_> {
-        View {
-            table: &self.table,
-            workers: &self.workers,
-            sinks: &self.sinks,
-            progress: &self.progress,
-            recovering: &self.recovering,
-            epoch: self.ledger.epoch(),
-            when: self.when(),
-        }
     }
 
     fn next_request(&mut self) -> u64 {

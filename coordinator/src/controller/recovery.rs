@@ -8,6 +8,7 @@ use std::{
 
 use tracing::{info, warn};
 use windrow_common::{
+    count::{counted, grouped},
     id::{SinkId, WorkerId},
     intent::Seq,
     pipeline::Pipeline,
@@ -201,7 +202,9 @@ impl Controller {
         let head = self.head_of(sink);
         Ok(match recalled.newest {
             newest if newest > head => Ok(Recalling::Due),
-            newest if newest < head => Err(format!("the sink holds {newest} commits, the ledger {head}")),
+            newest if newest < head => {
+                Err(format!("the sink holds {}, the ledger {}", counted(newest, "commit"), grouped(head)))
+            }
             _ => Ok(Recalling::Done),
         })
     }

@@ -241,7 +241,7 @@ impl Controller {
             let Some(asked) = self.sinks.get(sink).and_then(|run| run.prepared(request)).cloned() else {
                 return Ok(());
             };
-            let Draft { path, digest, shows } = match &draft {
+            let Draft { path, digest, shows, files } = match &draft {
                 Ok(draft) => draft.clone(),
                 Err(failed) if asked.shows.is_some() => {
                     return self.rollback_unprepared(sink, failed.failure.clone()).await;
@@ -252,7 +252,7 @@ impl Controller {
                 let failure = unversed(self.now().wall);
                 return self.rollback_unprepared(sink, failure).await;
             }
-            match commit::record(&self.table, sink, &asked, path, digest) {
+            match commit::record(&self.table, sink, &asked, (path, digest), &files) {
                 Some(change) if self.together.has_room_for(&change) => {
                     self.together.add(change, Then::Intended { sink: sink.clone() });
                     return Ok(());

@@ -4,10 +4,15 @@
 mod cleaning;
 mod looking;
 
+use std::rc::Rc;
+
 use tokio::task::JoinHandle;
 use windrow_common::{
     clock::SystemClock,
+    gather::Gather,
     manifest::{Counts, Digest, ManifestRef},
+    pipeline::Pipeline,
+    quantity::{ByteSize, Pause},
     task::TaskPhase,
 };
 use windrow_proto::v1::session_response::Message as Out;
@@ -51,7 +56,11 @@ impl Led {
 
     /// The same with a worker that speaks this version.
     async fn begin_with(timing: Timing, protocol: u32) -> Self {
-        let mut led = Self::lead(hourly(), timing, protocol).await;
+        Self::begin_of(hourly(), timing, protocol).await
+    }
+
+    async fn begin_of(pipeline: Pipeline, timing: Timing, protocol: u32) -> Self {
+        let mut led = Self::lead(pipeline, timing, protocol).await;
         while led.claims.len() < SLOTS {
             if let Out::Assign(assign) = led.hear().await {
                 let task = TaskId::from_bytes(assign.task.try_into().unwrap());
@@ -62,7 +71,7 @@ impl Led {
     }
 
     /// A worker that holds nothing, and its leader.
-    async fn lead(pipeline: windrow_common::pipeline::Pipeline, timing: Timing, protocol: u32) -> Self {
+    async fn lead(pipeline: Pipeline, timing: Timing, protocol: u32) -> Self {
         let store: Arc<dyn MetaStore> = Arc::new(EmbeddedStore::in_memory());
         let keys = Keys::of_cluster("test");
         let put = |key: Vec<u8>, value: &str| Op::Put { key, value: value.as_bytes().to_vec(), lease: None };
@@ -124,7 +133,7 @@ fn worker() -> WorkerId {
     "w1".parse().unwrap()
 }
 
-fn hourly() -> windrow_common::pipeline::Pipeline {
+fn hourly() -> Pipeline {
     serde_json::from_value(serde_json::json!({
         "name": "flights", "pattern": "incremental",
         "source": { "from": { "name": "in", "type": "synthetic" }, "cursor": "at" },
@@ -177,4 +186,20 @@ async fn a_seal_that_the_store_refuses_takes_no_other_with_it() {
     assert!(matches!(stopped, Stopped::Ledger(LedgerError::Conflict)), "{stopped:?}");
     let sealed: Vec<bool> = led.seals().await.iter().map(Option::is_some).collect();
     assert_eq!(sealed, [true, false, true, true]);
+}
+
+/// Every sealed task that is shown asks what gathers for its sink, and the answer goes over all that is sealed.
+#[tokio::test]
+async fn what_gathers_for_a_sink_is_worked_out_once_a_view() {
+    let mut pipeline = hourly();
+    pipeline.sink.gather = Some(Gather { wait: Pause(Gather::MAX_WAIT), size: ByteSize(1 << 30) });
+    let (name, sink) = (pipeline.name.clone(), pipeline.sink.id());
+    let mut led = Led::begin_of(pipeline, Timing::default(), windrow_proto::version::NEWEST).await;
+    led.seal(1, led.claims[0]).await;
+    assert_eq!(led.answers(1).await, BTreeMap::from([(1, true)]));
+    let look = move |view: &View<'_>| {
+        let found = view.gathering(&sink);
+        (found.get(&name).map(|found| found.windows), Rc::ptr_eq(&found, &view.gathering(&sink)))
+    };
+    assert_eq!(led.handle.read(look).await.unwrap(), (Some(1), true));
 }

@@ -13,6 +13,7 @@ use std::{
 
 use jiff::Timestamp;
 use windrow_common::{
+    count::{counted, either},
     id::{PipelineName, SinkId, SourceId, TaskId, WorkerId},
     task::{Lane, Task, TaskPhase, TaskState},
 };
@@ -108,16 +109,17 @@ pub fn obstacles(table: &Table, workers: &Workers, task: &Task, now: Now) -> Vec
             found.push("no worker that has the sink's credentials has a free slot: give it the roles `ingest,sink`, or `compact`".to_owned());
         }
         if running(table, &task.pipeline, &task.lane) >= own {
-            found.push(format!("{own} groups of its table are rewritten already, the limit of its `compaction`"));
+            let (groups, are) = (counted(own, "group"), either(own, "is", "are"));
+            found.push(format!("{groups} of its table {are} rewritten already, the limit of its `compaction`"));
         }
         return found;
     }
     if all_running(table, &task.pipeline) >= limit {
-        found.push(format!("{limit} tasks of its pipeline run already, the pipeline's limit"));
+        found.push(format!("{} already, the pipeline's limit", run(limit, "of its pipeline")));
     } else if running(table, &task.pipeline, &task.lane) >= own {
         found.push(match &task.lane {
             Lane::Recount => "another window of its pipeline is counted again".to_owned(),
-            _ => format!("{own} tasks of its backfill run already, the backfill's limit"),
+            _ => format!("{} already, the backfill's limit", run(own, "of its backfill")),
         });
     }
     if let Some(entry) = table.pipeline(&task.pipeline)
@@ -128,9 +130,15 @@ pub fn obstacles(table: &Table, workers: &Workers, task: &Task, now: Now) -> Vec
         let compares = entry.spec().deletes.as_ref().filter(|_| task.lane == Lane::Compare);
         let from = compares.and_then(|deletes| deletes.from.as_deref()).unwrap_or(&entry.spec().source.from);
         let name = &from.name;
-        found.push(format!("{most} tasks read from its source already, the limit of connection {name}"));
+        let (tasks, read) = (counted(most.get(), "task"), either(most.get(), "reads", "read"));
+        found.push(format!("{tasks} {read} from its source already, the limit of connection {name}"));
     }
     found
+}
+
+/// `1 task of its pipeline runs`.
+fn run(tasks: usize, whose: &str) -> String {
+    format!("{} {whose} {}", counted(tasks, "task"), either(tasks, "runs", "run"))
 }
 
 /// The lanes that want slots, and what each may take next.

@@ -5,7 +5,7 @@ use windrow_common::{
     closed::Declared,
     id::PipelineName,
     intent::Seq,
-    manifest::{Digest, ManifestRef},
+    manifest::{Counts, Digest},
     task::Task,
     window::{Axis, Window},
 };
@@ -85,15 +85,10 @@ fn known(coverage: &Coverage, last_given: u32) -> Option<Revisions> {
 }
 
 /// A task is published: its windows are covered, in its revision.
-pub(super) fn now_published(
-    coverage: &mut Coverage,
-    entry: &PipelineEntry,
-    task: &Task,
-    manifest: Option<&ManifestRef>,
-) {
+pub(super) fn now_published(coverage: &mut Coverage, entry: &PipelineEntry, task: &Task, gained: Counts) {
     let window = &task.window;
     coverage.published.insert(window.start(), window.end());
-    coverage.totals += manifest.map(|manifest| manifest.counts).unwrap_or_default();
+    coverage.totals += gained;
     note(coverage, entry, window, task.revision);
     if task.shard == 0 {
         coverage.declared.retain(|known| !known.window.overlaps(window));

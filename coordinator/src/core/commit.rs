@@ -194,7 +194,14 @@ fn serving<'a>(table: &'a Table, workers: &Workers, sink: &SinkId, now: Duration
 }
 
 /// T7: records the intent the committer worked out, if all the draft rested on still holds.
-pub fn record(table: &Table, sink: &SinkId, draft: &Draft, path: String, digest: Digest) -> Option<Change> {
+/// `files` are those it adds, task by task.
+pub fn record(
+    table: &Table,
+    sink: &SinkId,
+    draft: &Draft,
+    (path, digest): (String, Digest),
+    files: &[u64],
+) -> Option<Change> {
     let entry = table.sink(sink)?;
     let committer = entry.committer.as_ref()?;
     let head = entry.head.as_ref();
@@ -213,8 +220,15 @@ pub fn record(table: &Table, sink: &SinkId, draft: &Draft, path: String, digest:
         counts += manifest(&task.value)?.counts;
         expect.push((Key::of(&task.value), Some(*seal)));
     }
-    let intent =
-        IntentRef { seq: draft.seq, previous: draft.previous, path, digest, tasks: draft.tasks.clone(), counts };
+    let intent = IntentRef {
+        seq: draft.seq,
+        previous: draft.previous,
+        path,
+        digest,
+        tasks: draft.tasks.clone(),
+        counts,
+        files: draft.tasks.iter().map(|(id, _)| *id).zip(files.iter().copied()).collect(),
+    };
     let change = Change { expect, put: vec![Record::Intent(sink.clone(), intent)], delete: Vec::new() };
     match draft.shows {
         None => Some(change),
@@ -251,7 +265,7 @@ pub fn finalize(table: &Table, sink: &SinkId, now: Now) -> Option<Change> {
         }
         let Some(entry) = entry else { continue };
         let coverage = coverages.entry(&task.pipeline).or_insert_with(|| entry.coverage.value.clone());
-        closed::now_published(coverage, entry, task, manifest(task));
+        closed::now_published(coverage, entry, task, gained(&intent, task));
         if task.shard == 0 && task.window.axis() == Axis::Version {
             unchanged::now_loaded(coverage, task, loaded(&tasks, task, intent.seq));
         }
@@ -272,6 +286,12 @@ pub fn finalize(table: &Table, sink: &SinkId, now: Now) -> Option<Change> {
     }
     let done = rollback::done(table.sink(sink)?, sink, intent.seq);
     Some(change.and(done.unwrap_or_default()))
+}
+
+/// What the table has got by a task. Rows and bytes are as they were staged, files as they are in the commit.
+fn gained(intent: &IntentRef, task: &Task) -> Counts {
+    let staged = manifest(task).map(|manifest| manifest.counts).unwrap_or_default();
+    Counts { files: intent.files.get(&task.id).copied().unwrap_or(staged.files), ..staged }
 }
 
 /// What readers see of a full load from now on, if its source was proven; of several in one commit nobody can say whose rows

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use windrow_common::{
+    count::counted,
     deletes::{ACCEPTED, Deletes},
     id::{PipelineName, SourceId, TaskId, WorkerId},
     intent::Seq,
@@ -104,7 +105,7 @@ pub fn ask(
 pub(super) fn follows(entry: &PipelineEntry, manifest: Option<&ManifestRef>, seq: Seq, now: Now) -> Option<Task> {
     let deletes = entry.spec().deletes.as_deref()?;
     let counts = manifest.map(|manifest| manifest.counts).unwrap_or_default();
-    let found = format!("the last comparison found {} rows gone at the source", counts.rows_deleted);
+    let found = format!("the last comparison found {} gone at the source", counted(counts.rows_deleted, "row"));
     Some(task(entry, seq, waits(deletes, found, now), now))
 }
 

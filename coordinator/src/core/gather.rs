@@ -11,6 +11,7 @@ use std::{
 
 use jiff::Timestamp;
 use windrow_common::{
+    count::{counted, either},
     gather::Gather,
     id::{PipelineName, SinkId},
     quantity::ByteSize,
@@ -40,6 +41,8 @@ pub struct When {
 pub struct Gathering {
     pub windows: usize,
     pub bytes: u64,
+    /// When the first of it was sealed.
+    pub since: Timestamp,
     /// What it waits for.
     pub size: ByteSize,
     /// When it is committed at the latest.
@@ -128,6 +131,7 @@ impl<'a> Heap<'a> {
         (waits && comes()).then_some(Gathering {
             windows: self.windows,
             bytes: self.bytes,
+            since: self.first,
             size: self.gather.size,
             until,
         })
@@ -175,9 +179,10 @@ fn is_planned(entry: &PipelineEntry, until: Timestamp, when: When) -> bool {
 impl Gathering {
     /// What a sealed task waits for, in words.
     pub fn in_words(&self) -> String {
-        let Self { windows, bytes, size, until } = self;
-        format!(
-            "it gathers: {windows} windows of {bytes} bytes are sealed, and are committed when they have about {size}, at {until} at the latest"
-        )
+        let Self { windows, bytes, size, until, .. } = *self;
+        let (are, they) =
+            (either(windows, "is", "are"), either(windows, "is committed when it has", "are committed when they have"));
+        let (windows, bytes) = (counted(windows, "window"), counted(bytes, "byte"));
+        format!("it gathers: {windows} of {bytes} {are} sealed, and {they} about {size}, at {until} at the latest")
     }
 }

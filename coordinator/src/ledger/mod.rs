@@ -12,7 +12,10 @@ mod tests;
 
 use std::sync::Arc;
 
-use windrow_common::failpoint::Injected;
+use windrow_common::{
+    count::{counted, grouped},
+    failpoint::Injected,
+};
 use windrow_proto::convert::Malformed;
 
 use self::patience::{Patience, not_older};
@@ -67,7 +70,7 @@ pub enum LedgerError {
     #[error("the ledger has changed under the leader")]
     Conflict,
     /// A record is larger than its kind may be. Nothing was written.
-    #[error("{what} takes {size} bytes, the limit is {limit}")]
+    #[error("{what} takes {}, the limit is {}", counted(*size, "byte"), grouped(*limit))]
     TooLarge { what: String, size: usize, limit: usize },
     #[error("a record of the ledger makes no sense: {key}")]
     Malformed { key: String, source: Malformed },

@@ -1,7 +1,7 @@
 //! Manifests and intents as they lie in a sink's storage under their digest. What is read is what was written, to the
 //! byte; and the rule of committing has an answer to every state of a sink.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use object_store::memory::InMemory;
 use windrow_common::{
@@ -53,7 +53,8 @@ async fn check_kept_intent(body: &IntentBody) {
     let mut counts = Counts::default();
     body.tasks.iter().for_each(|task| counts += task.manifest.counts);
     let tasks = body.tasks.iter().map(|task| (task.task, task.token.revision)).collect();
-    let reference = IntentRef { seq: body.seq, previous: body.previous, path, digest, tasks, counts };
+    let reference =
+        IntentRef { seq: body.seq, previous: body.previous, path, digest, tasks, counts, files: BTreeMap::new() };
     assert_eq!(manifest::get_intent(&storage, &reference).await.expect("it is there"), *body);
     assert_eq!(manifest::find_intent(&storage, body.seq, &digest).await.expect("it is found"), *body);
     assert_eq!(manifest::intents_of(&storage, body.seq).await.expect("they are listed"), [digest]);

@@ -10,11 +10,11 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 use windrow_tests::{
-    process::run_in,
+    process::{run_in, said},
     s3::{self, S3},
 };
 
-use crate::lake::connection;
+use crate::{folders::below, lake::connection};
 
 mod pinned;
 mod racing;
@@ -108,7 +108,7 @@ pipelines:
         let environment: Vec<_> =
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let output = run_in(args, &environment).unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let said = said(&output);
         (output.status.code(), said)
     }
 
@@ -197,15 +197,4 @@ print(json.dumps(found))
             None => below(&self.folder.path().join("table")),
         }
     }
-}
-
-fn below(folder: &std::path::Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()) {
-        match entry.file_type().unwrap().is_dir() {
-            true => found.extend(below(&entry.path())),
-            false => found.push(entry.path().to_str().unwrap().to_owned()),
-        }
-    }
-    found
 }

@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 
-use windrow_tests::{process::run_json, reader, skip::skip};
+use windrow_tests::{
+    process::{ran, run_json},
+    reader,
+    skip::skip,
+};
 
-use super::{Days, FIRST, FIRST_ROWS, SECOND, SECOND_ROWS, Said, dead_letters, said};
+use super::{Days, FIRST, FIRST_ROWS, SECOND, SECOND_ROWS, Said, dead_letters};
 
 const FORMATS: [&str; 4] = ["delta", "parquet", "json", "csv"];
 const LIMITS: &str = "    limits: { max_rejected: 0.9 }\n";
@@ -147,14 +151,14 @@ fn a_full_load_may_bring_other_columns_and_types() {
             std::fs::write(path.join("pipelines.yaml"), text).unwrap();
         };
         let again = |request: &str| {
-            said(&["backfill", "create", "all", "--reprocess", "all", "--request-id", request, "--local", arg])
+            ran(&["backfill", "create", "all", "--reprocess", "all", "--request-id", request, "--local", arg]).unwrap()
         };
         let ask = |query: &str, version| reader::ask(&python, (format, &path.join("lake")), query, version).unwrap();
         declare("id: int, gone: int", "id,gone\n1,9\n", "");
-        assert_eq!(said(&["run", arg]).0, Some(0));
+        assert_eq!(ran(&["run", arg]).unwrap().0, Some(0));
 
         declare("id: string, new: float", "id,new\none,1.5\n", "");
-        let _ = said(&["run", arg]);
+        let _ = ran(&["run", arg]).unwrap();
         let (code, text) = again("frozen");
         assert_eq!(code, Some(4), "{format}: {text}");
         assert!(text.contains("WR-K004"), "{format}: {text}");
@@ -165,7 +169,7 @@ fn a_full_load_may_bring_other_columns_and_types() {
             "id,new\none,1.5\n",
             "    schema: { new_column: evolve, type_change: evolve }\n",
         );
-        let _ = said(&["run", arg]);
+        let _ = ran(&["run", arg]).unwrap();
         let (code, text) = again("evolving");
         assert_eq!(code, Some(0), "{format}: {text}");
         assert_eq!(ask("SELECT id, gone, new FROM t", None), "one||1.5", "{format}");
@@ -179,7 +183,7 @@ fn a_full_load_may_bring_other_columns_and_types() {
 fn a_policy_the_sink_cannot_follow_is_refused_before_anything_runs() {
     let validated = |days: &Days, policy: &str| {
         days.declare(Said { columns: SECOND, days: 1, policy }, SECOND_ROWS);
-        said(&["validate", days.arg()])
+        ran(&["validate", days.arg()]).unwrap()
     };
     for (format, key, word) in
         [("delta", "type_change", "evolve"), ("parquet", "type_change", "evolve"), ("csv", "new_column", "evolve")]

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use tempfile::TempDir;
-use windrow_tests::process::run;
+use windrow_tests::process::ran;
 
 mod evolving;
 mod planning;
@@ -83,7 +83,7 @@ connections:
 
     /// Runs what is declared; the exit code and all that was said.
     fn run(&self) -> (Option<i32>, String) {
-        said(&["run", self.arg()])
+        ran(&["run", self.arg()]).unwrap()
     }
 
     /// The first day, loaded; the second, declared under a policy and run.
@@ -94,12 +94,6 @@ connections:
         self.declare(Said { columns: SECOND, days: 2, policy }, SECOND_ROWS);
         self.run()
     }
-}
-
-fn said(args: &[&str]) -> (Option<i32>, String) {
-    let output = run(args).unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.code(), text)
 }
 
 /// Reason and raw text of every dead letter in a folder and below it, by reason.

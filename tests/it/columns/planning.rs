@@ -6,12 +6,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use windrow_tests::{
     postgres::Postgres,
-    process::{run, run_json},
+    process::{ran, run, run_json},
     reader,
     skip::skip,
 };
-
-use super::said;
 
 const TABLE: &str = "
 CREATE TYPE mood AS ENUM ('sad', 'happy');
@@ -96,7 +94,7 @@ fn a_plan_lists_every_lossy_mapping_before_the_run() {
     assert_eq!(error["code"], "WR-K005", "{error}");
     assert!(error["fix"].as_str().is_some_and(|fix| !fix.is_empty()), "{error}");
     assert!(!folder.path().join("lake/_delta_log").exists(), "a plan writes nothing");
-    let (_, text) = said(&["plan", folder.path().to_str().unwrap()]);
+    let (_, text) = ran(&["plan", folder.path().to_str().unwrap()]).unwrap();
     assert!(text.contains("lost on the way:") && text.contains("a number of any size becomes text"), "{text}");
     assert!(text.contains("error[WR-K005]"), "{text}");
 
@@ -104,7 +102,7 @@ fn a_plan_lists_every_lossy_mapping_before_the_run() {
     declare(folder.path(), &postgres, "    transform: [{ sql: \"SELECT * EXCEPT (opens) FROM input\" }]\n");
     let (code, plan) = planned(&folder);
     assert_eq!(code, Some(0), "{plan}");
-    let (code, text) = said(&["run", folder.path().to_str().unwrap()]);
+    let (code, text) = ran(&["run", folder.path().to_str().unwrap()]).unwrap();
     assert_eq!(code, Some(0), "{text}");
     let planned: Vec<(String, String)> = plan[0]["columns"].as_array().unwrap().iter().map(type_of).collect();
     assert_eq!(planned, made(&folder.path().join("lake")));
@@ -156,7 +154,7 @@ fn a_plan_says_what_the_table_becomes() {
         );
     }
     days.declare(super::Said { columns: super::SECOND, days: 2, policy: "" }, super::SECOND_ROWS);
-    let (code, text) = said(&["plan", days.arg()]);
+    let (code, text) = ran(&["plan", days.arg()]).unwrap();
     assert_eq!(code, Some(2), "{text}");
     for column in ["\"extra\"", "\"id\""] {
         assert!(text.contains(column), "each column is named: {text}");

@@ -1,8 +1,12 @@
 //! The policies at tables of a PostgreSQL database.
 
-use windrow_tests::{postgres::Postgres, process::run_json, skip::skip};
+use windrow_tests::{
+    postgres::Postgres,
+    process::{ran, run_json},
+    skip::skip,
+};
 
-use super::{Days, SECOND, SECOND_ROWS, Said, dead_letters, said};
+use super::{Days, SECOND, SECOND_ROWS, Said, dead_letters};
 
 /// The pipeline and its database.
 struct Shop {
@@ -93,7 +97,7 @@ fn a_view_on_the_column_stands_against_its_change() {
     assert_eq!(shop.psql("SELECT id FROM days"), "1");
     shop.psql("DROP VIEW seen");
     let (code, text) =
-        said(&["backfill", "create", "days", "--reprocess", "missing+failed", "--local", shop.days.arg()]);
+        ran(&["backfill", "create", "days", "--reprocess", "missing+failed", "--local", shop.days.arg()]).unwrap();
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(shop.psql("SELECT sum(id) FROM days"), "3000000007");
 }
@@ -132,28 +136,28 @@ fn a_full_load_takes_other_columns_unless_they_are_frozen() {
     };
     let again = |request: &str| {
         let arg = shop.days.arg();
-        said(&["backfill", "create", "all", "--reprocess", "all", "--request-id", request, "--local", arg])
+        ran(&["backfill", "create", "all", "--reprocess", "all", "--request-id", request, "--local", arg]).unwrap()
     };
     declare("id: int32", "id\n1\n", "");
-    assert_eq!(said(&["run", shop.days.arg()]).0, Some(0));
+    assert_eq!(ran(&["run", shop.days.arg()]).unwrap().0, Some(0));
     let frozen = "    schema: { new_column: freeze, type_change: freeze }\n";
     for (columns, rows, named) in
         [("id: int", "id\n2\n", "bigint"), ("id: int32, extra: string", "id,extra\n2,x\n", "extra")]
     {
         declare(columns, rows, frozen);
-        let _ = said(&["run", shop.days.arg()]);
+        let _ = ran(&["run", shop.days.arg()]).unwrap();
         let (code, text) = again(named);
         assert_eq!(code, Some(4), "{text}");
         assert!(text.contains("WR-K004"), "{text}");
         assert_eq!(shop.psql("SELECT id FROM days"), "1");
     }
     declare("id: int, extra: string", "id,extra\n3000000000,x\n", "");
-    let _ = said(&["run", shop.days.arg()]);
+    let _ = ran(&["run", shop.days.arg()]).unwrap();
     let (code, text) = again("free");
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(shop.psql("SELECT id, extra FROM days"), "3000000000|x");
     declare("id: int", "id\n1\n", "    schema: { type_change: discard_value }\n");
-    let (code, text) = said(&["validate", shop.days.arg()]);
+    let (code, text) = ran(&["validate", shop.days.arg()]).unwrap();
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("WR-K006") && text.contains("a table of its own"), "{text}");
 }

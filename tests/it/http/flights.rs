@@ -14,7 +14,7 @@ use std::{
 use serde_json::{Map, Value, json};
 use windrow_tests::{
     api::{Api, Asked, Reply},
-    process::run_in,
+    process::{run_in, said},
     reader,
     skip::skip,
 };
@@ -130,7 +130,7 @@ pipelines:
 fn windrow(args: &[&str], token: &str) -> (Option<i32>, String) {
     let environment = [("API_TOKEN", token), ("WINDROW_LOG", "debug")].map(|(name, value)| (name.into(), value.into()));
     let output: Output = run_in(args, &environment).unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said = said(&output);
     assert!(!said.contains(token), "{said}");
     (output.status.code(), said)
 }

@@ -4,10 +4,10 @@ use std::process::Command;
 
 use serde_json::json;
 use windrow_common::{error, task::Retry, window::Window};
-use windrow_tests::{postgres, skip::skip};
+use windrow_tests::{postgres, process::said, skip::skip};
 use windrow_worker::error::{Outcome, WorkerError, in_one_line};
 
-use super::{Project, read, rows_of, said, server, server_with, source, source_over};
+use super::{Project, read, rows_of, server, server_with, source, source_over};
 
 fn full() -> Window {
     Window::version(1)

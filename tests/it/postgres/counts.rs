@@ -1,6 +1,8 @@
 //! Completeness: what was read is held against what the database counts when it was read.
 
-use super::{Project, said, server};
+use windrow_tests::process::said;
+
+use super::{Project, server};
 
 const PIPELINE: &str = "  visits:
     pattern: incremental
@@ -40,7 +42,7 @@ fn a_window_is_published_when_its_source_counts_what_was_read() {
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
     let failed = said(&output);
     assert!(
-        failed.contains("WR-S031") && failed.contains("2400 rows were read, and its source counts 3600"),
+        failed.contains("WR-S031") && failed.contains("2,400 rows were read, and its source counts 3,600"),
         "{failed}"
     );
 }

@@ -9,11 +9,11 @@ use windrow_common::{
 };
 use windrow_tests::{
     postgres::{Postgres, Psql},
-    process::{Process, Surroundings},
+    process::{Process, Surroundings, said},
 };
 use windrow_worker::error::{Outcome, in_one_line};
 
-use super::{Project, URL, read, rows_of, said, server, source};
+use super::{Project, URL, read, rows_of, server, source};
 use crate::demo::rows_by_log;
 
 /// The database's clock in microseconds.

@@ -11,10 +11,10 @@ use std::{
 
 use serde_json::json;
 use windrow_common::{error, task::Retry, window::Window};
-use windrow_tests::{cluster::Cluster, postgres::Psql, skip::skip};
+use windrow_tests::{cluster::Cluster, postgres::Psql, process::said, skip::skip};
 use windrow_worker::error::{Outcome, Result, WorkerError};
 
-use super::{Project, URL, hours, read, said, server, source_over};
+use super::{Project, URL, hours, read, server, source_over};
 use crate::{cluster::TURN, demo::rows_by_log};
 
 const TABLES: [&str; 5] = ["devices", "visits", "orders", "carts", "users"];

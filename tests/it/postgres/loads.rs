@@ -3,10 +3,15 @@
 use futures::StreamExt;
 use serde_json::json;
 use windrow_common::{error, window::Window};
-use windrow_tests::{reader, skip::skip};
+use windrow_tests::{
+    declared::Declared,
+    process::{ran, run_in, said},
+    reader,
+    skip::skip,
+};
 use windrow_worker::source::Chunk;
 
-use super::{Project, delta, read, rows_of, said, server, source};
+use super::{Project, delta, read, rows_of, server, source};
 
 fn full() -> Window {
     Window::version(1)
@@ -132,13 +137,11 @@ async fn columns_that_change_meanwhile_are_noticed() {
 fn the_example_runs() {
     let Some(postgres) = server("the_example_runs") else { return };
     postgres.psql(include_str!("../../../examples/postgres/shop.sql")).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let pipelines = include_str!("../../../examples/postgres/pipelines.yaml");
-    std::fs::write(folder.path().join("pipelines.yaml"), pipelines).unwrap();
+    let declared = Declared::new(include_str!("../../../examples/postgres/pipelines.yaml")).unwrap();
     let environment = [("SHOP_PG_URL".to_owned(), postgres.url())];
-    let output = windrow_tests::process::run_in(&["run", folder.path().to_str().unwrap()], &environment).unwrap();
+    let output = run_in(&["run", declared.arg()], &environment).unwrap();
     assert!(output.status.success(), "{}", said(&output));
-    let rows = |table: &str| crate::demo::rows_by_log(&folder.path().join("lake").join(table));
+    let rows = |table: &str| crate::demo::rows_by_log(&declared.path().join("lake").join(table));
     assert_eq!((rows("devices"), rows("visits")), (Some(50), Some(4_000)));
     assert_eq!(postgres.psql("SELECT count(*), count(*) FILTER (WHERE gone) FROM customers_now").unwrap(), "81|0");
 }
@@ -149,10 +152,8 @@ fn what_a_file_says_of_a_database_is_checked_before_anything_runs() {
     let pipelines = include_str!("../../../examples/postgres/pipelines.yaml");
     let of = |from: &str, to: &str| {
         assert!(pipelines.contains(from), "{from}");
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("pipelines.yaml"), pipelines.replace(from, to)).unwrap();
-        let output = windrow_tests::process::run(&["validate", folder.path().to_str().unwrap()]).unwrap();
-        (output.status.code(), said(&output))
+        let declared = Declared::new(&pipelines.replace(from, to)).unwrap();
+        ran(&["validate", declared.arg()]).unwrap()
     };
     let (code, text) = of("cursor: visited", "null_cursor: ignore");
     assert!(

@@ -1,6 +1,8 @@
 //! One entry of a file for many tables.
 
-use super::{Project, said, server};
+use windrow_tests::process::said;
+
+use super::{Project, server};
 use crate::demo::rows_by_log;
 
 const ENTRY: &str = "  shop:

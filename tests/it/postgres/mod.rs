@@ -10,7 +10,11 @@ use windrow_common::{
     pipeline::SourceSpec,
     window::{Axis, Window},
 };
-use windrow_tests::{postgres::Postgres, process::run_in, skip::skip};
+use windrow_tests::{
+    postgres::Postgres,
+    process::{run_in, said},
+    skip::skip,
+};
 use windrow_worker::{
     error::Result,
     source::{self, Chunk, Reject, Source},
@@ -136,10 +140,6 @@ impl Project {
         assert!(output.status.success(), "{}", said(&output));
         serde_json::from_slice(&output.stdout).unwrap()
     }
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// What a reader that is not ours finds in a Delta table by a query over `t`: the first row's columns as text.

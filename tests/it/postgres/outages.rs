@@ -10,7 +10,7 @@ use serde_json::json;
 use windrow_common::{error, task::Retry, window::Window};
 use windrow_tests::{
     postgres::Postgres,
-    process::{Process, Surroundings},
+    process::{Process, Surroundings, said},
 };
 use windrow_worker::{
     error::Outcome,
@@ -140,7 +140,7 @@ fn memory_does_not_grow_with_what_is_read() {
         .env(URL, postgres.url())
         .output()
         .unwrap();
-    let said = super::said(&output);
+    let said = said(&output);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
     println!("{}", said.lines().find(|line| line.contains("KiB")).unwrap_or_default());
 }

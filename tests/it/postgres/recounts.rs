@@ -8,10 +8,10 @@ use std::{
 
 use serde_json::json;
 use windrow_common::window::Window;
-use windrow_tests::{postgres::Postgres, reader, skip::skip};
+use windrow_tests::{postgres::Postgres, process::said, reader, skip::skip};
 use windrow_worker::source::Source;
 
-use super::{Project, delta, hours, said, server, server_with, source};
+use super::{Project, delta, hours, server, server_with, source};
 
 /// Windows of the pipeline: the last of them ends about now.
 const WINDOWS: i64 = 8;

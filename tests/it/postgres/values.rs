@@ -18,6 +18,8 @@ use proptest::{
 use serde_json::{Value, json};
 use windrow_common::window::Window;
 
+use windrow_tests::process::said;
+
 use super::{read, rows_of, server, source};
 
 const ROWS: usize = 2_000;
@@ -361,6 +363,6 @@ fn what_pgpq_puts_in_comes_out_equal() {
         .env("WINDROW_TEST_POSTGRES", postgres.url())
         .output()
         .unwrap();
-    let said = super::said(&output);
+    let said = said(&output);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }

@@ -1,6 +1,8 @@
 //! Windows that wait for what a database says.
 
-use super::{Project, said, server};
+use windrow_tests::process::said;
+
+use super::{Project, server};
 
 /// Proves IL11. Windows go as far as a query says, all of them by one look; a query that would change something is refused by the server.
 #[test]

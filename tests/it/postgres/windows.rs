@@ -6,9 +6,9 @@ use windrow_common::{
     error,
     window::{Axis, Window},
 };
-use windrow_tests::{reader, skip::skip};
+use windrow_tests::{process::said, reader, skip::skip};
 
-use super::{Project, delta, hours, read, rows_of, said, server, source};
+use super::{Project, delta, hours, read, rows_of, server, source};
 
 /// Proves IL1, IL2, IL3, IL15. Two days in hourly windows, many rows on each edge: what a reader that is not ours finds has the
 /// count and the digest the database has; a backfill replaces windows by the same rows and by what changed in them.

@@ -3,7 +3,11 @@
 use std::fs;
 
 use tempfile::TempDir;
-use windrow_tests::{postgres::Postgres, process::run, skip::skip};
+use windrow_tests::{
+    postgres::Postgres,
+    process::{ran, run},
+    skip::skip,
+};
 
 mod moving;
 mod types;
@@ -57,13 +61,14 @@ impl Pair {
     }
 
     fn run(&self) -> (Option<i32>, String) {
-        said(&["run", self.arg()])
+        ran(&["run", self.arg()]).unwrap()
     }
 
     /// Takes over what is declared and loads all of a pipeline again, as a request of its own.
     fn again(&self, pipeline: &str, request: &str) -> (Option<i32>, String) {
         let _ = self.run();
-        said(&["backfill", "create", pipeline, "--reprocess", "all", "--request-id", request, "--local", self.arg()])
+        ran(&["backfill", "create", pipeline, "--reprocess", "all", "--request-id", request, "--local", self.arg()])
+            .unwrap()
     }
 
     /// Nothing is known of any load before, on either side.
@@ -114,10 +119,4 @@ impl Pair {
         }
         found
     }
-}
-
-fn said(args: &[&str]) -> (Option<i32>, String) {
-    let output = run(args).unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.code(), text)
 }

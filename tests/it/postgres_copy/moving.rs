@@ -4,11 +4,11 @@ use std::{fs, time::Duration};
 
 use windrow_tests::{
     cluster::Cluster,
-    process::{Process, Surroundings},
+    process::{Process, Surroundings, ran},
     skip::skip,
 };
 
-use super::{Pair, said};
+use super::Pair;
 use crate::cluster::TURN;
 
 const ROWS: u64 = 60_000;
@@ -45,7 +45,7 @@ fn windows_are_loaded_and_replaced_as_they_are() {
         .psql("UPDATE visits SET page = 'changed', price = 'NaN' WHERE at < '2024-01-02Z'; DELETE FROM visits WHERE id = 9000")
         .unwrap();
     let create = ["backfill", "create", "visits", "--from", "2024-01-01", "--to", "2024-01-03", "--reprocess", "all"];
-    let (code, text) = said(&[&create[..], &["--local", pair.arg()]].concat());
+    let (code, text) = ran(&[&create[..], &["--local", pair.arg()]].concat()).unwrap();
     assert_eq!(code, Some(0), "{text}");
     pair.check_equal("visits");
     assert_eq!(pair.there.psql("SELECT tablename FROM pg_tables WHERE schemaname = 'windrow_stage'").unwrap(), "");
@@ -158,12 +158,12 @@ fn a_load_that_is_killed_at_any_step_shows_the_old_rows_or_the_new_ones() {
         assert!(!killed.ended().unwrap().unwrap().success(), "{trap} was not met: {}", killed.log());
         assert_eq!(pair.there.psql(seen).unwrap(), old, "{trap}");
     }
-    let (code, text) = said(&create);
+    let (code, text) = ran(&create).unwrap();
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(pair.there.psql(seen).unwrap(), new);
     pair.check_equal("visits");
     // The version before is a table of its own, and can be shown again.
-    let (code, text) = said(&["rollback", "load", "--local", pair.arg()]);
+    let (code, text) = ran(&["rollback", "load", "--local", pair.arg()]).unwrap();
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(pair.there.psql(seen).unwrap(), old);
 }

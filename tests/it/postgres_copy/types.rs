@@ -1,6 +1,8 @@
 //! Which rows go as they are, what arrives of values that windrow has no form for, and what is said of those that are decoded.
 
-use super::{Pair, said};
+use windrow_tests::process::ran;
+
+use super::Pair;
 
 /// Every sort of type that has one form everywhere, and the values that are the strangest of it. Some of them the decoder refuses.
 const STRANGE: &str = "
@@ -39,7 +41,7 @@ fn rows_of_every_type_arrive_as_they_are() {
     pair.there.psql("CREATE TYPE mood AS ENUM ('sad', 'it''s ok', 'glad')").unwrap();
     pair.declare_load("strange", "", "");
     assert_eq!(pair.planned(), Ok(()));
-    let (code, text) = said(&["plan", pair.arg()]);
+    let (code, text) = ran(&["plan", pair.arg()]).unwrap();
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("rows travel as they are: not decoded") && text.contains("numeric(12,2)"), "{text}");
     let (code, text) = pair.run();
@@ -149,7 +151,7 @@ fn rows_that_must_not_be_decoded_are_refused_where_they_would_be() {
     pair.declare_load("rows", "", ", decode: never");
     assert_eq!(pair.run().0, Some(0));
     pair.here.psql("ALTER TABLE rows ADD m money").unwrap();
-    let (code, text) = said(&["plan", pair.arg()]);
+    let (code, text) = ran(&["plan", pair.arg()]).unwrap();
     assert!(code == Some(2) && text.contains("WR-K015") && text.contains("locale"), "{text}");
     let (code, text) = pair.again("load", "money");
     assert!(code == Some(4) && text.contains("WR-K015"), "{text}");
@@ -159,6 +161,6 @@ fn rows_that_must_not_be_decoded_are_refused_where_they_would_be() {
         "",
         ", decode: never }\n    transform: [ { sql: SELECT x FROM input } ]\n    guard: { min_rows: 1",
     );
-    let (code, text) = said(&["validate", pair.arg()]);
+    let (code, text) = ran(&["validate", pair.arg()]).unwrap();
     assert!(code == Some(2) && text.contains("WR-P009") && text.contains("the transform looks at values"), "{text}");
 }

@@ -1,6 +1,6 @@
 //! Going back to a version: the view shows a table again that was kept.
 
-use windrow_tests::process::{Process, Surroundings, run};
+use windrow_tests::process::{Process, Surroundings, ran};
 
 use super::{Reader, Shop, wait_for_end};
 
@@ -49,9 +49,7 @@ fn published(shop: &Shop, keep: u32, generations: usize) {
 
 /// The exit code of a rollback and all it said.
 fn roll_back(shop: &Shop, flags: &[&str]) -> (Option<i32>, String) {
-    let output = run(&[&["rollback", "devices", "--local", shop.arg()], flags].concat()).unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.code(), said)
+    ran(&[&["rollback", "devices", "--local", shop.arg()], flags].concat()).unwrap()
 }
 
 /// Proves FL4, FL7. A reader who looks all the time sees one version or the other, whatever is killed; it is one commit, the

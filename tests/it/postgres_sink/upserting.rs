@@ -270,7 +270,7 @@ fn rows_meet_those_of_a_table_that_is_there() {
     );
     words(&shop, &[&format!("{zeros}c,2024-01-01T01:30:00Z,four")]);
     let said = shop.load_again("words", "kept").unwrap_err();
-    assert!(said.contains("WR-K004") && said.contains("left out 1 rows"), "{said}");
+    assert!(said.contains("WR-K004") && said.contains("left out 1 row:"), "{said}");
     shop.psql("DROP TRIGGER keep ON words");
     shop.load_again("words", "free").unwrap();
     assert_eq!(shop.psql(WHAT), format!("{zeros}a newer,{zeros}b b,{zeros}c four"));

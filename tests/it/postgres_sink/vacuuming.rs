@@ -1,6 +1,10 @@
 //! Dead rows of tables that windrow writes, on a real server whose own autovacuum sleeps.
 
-use windrow_tests::{postgres::Postgres, process::run, skip::skip};
+use windrow_tests::{
+    postgres::Postgres,
+    process::{run, said},
+    skip::skip,
+};
 
 use super::Shop;
 
@@ -33,7 +37,7 @@ fn replaced(test: &str, when: &str) -> Option<Shop> {
 
 fn clean(shop: &Shop, more: &[&str]) -> String {
     let output = run(&[&["clean", "visits", "--local", shop.arg()], more].concat()).unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said = said(&output);
     assert!(output.status.success(), "{said}");
     said
 }

@@ -9,9 +9,9 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
-use windrow_tests::process::{run, run_json};
+use windrow_tests::process::{ran, run_json};
 
-use super::{rows_in, said};
+use super::rows_in;
 use crate::told::Receiver;
 
 /// The last of the windows ends about now, as they are loaded.
@@ -125,8 +125,7 @@ pipelines:
     }
 
     fn does(&self, args: &[&str]) -> (Option<i32>, String) {
-        let output = run(&[args, &["--local", self.arg()]].concat()).unwrap();
-        (output.status.code(), said(&output))
+        ran(&[args, &["--local", self.arg()]].concat()).unwrap()
     }
 
     fn marker(&self, window: i64) -> PathBuf {
@@ -163,8 +162,7 @@ pipelines:
     }
 
     fn does_run(&self) -> (Option<i32>, String) {
-        let output = run(&["run", self.arg()]).unwrap();
-        (output.status.code(), said(&output))
+        ran(&["run", self.arg()]).unwrap()
     }
 
     /// What shows that a closed window was not changed and cannot be.

@@ -3,15 +3,14 @@
 use std::fs;
 
 use serde_json::Value;
-use windrow_tests::process::{run, run_json};
+use windrow_tests::process::{ran, run, run_json, said};
 
-use super::{BY_HOUR, Day, HOURS, PER_HOUR, rows_in, said, windows_of, with_reports};
+use super::{BY_HOUR, Day, HOURS, PER_HOUR, rows_in, windows_of, with_reports};
 
 fn publish(day: &Day, time: &str) -> (Option<i32>, String) {
     let window = format!("2024-01-{time}");
     let args = ["ready", "publish", "visits", "--window", &window, "--reason", "the feed was down", "--by", "ann"];
-    let output = run(&[&args[..], &["--local", day.arg()]].concat()).unwrap();
-    (output.status.code(), said(&output))
+    ran(&[&args[..], &["--local", day.arg()]].concat()).unwrap()
 }
 
 /// Proves RM11. What was given up keeps nobody waiting once somebody has said that it is complete: its marker is set and tells who,

@@ -5,11 +5,11 @@ use std::{fs, path::Path, time::Duration};
 use object_store::ObjectStoreExt;
 use windrow_tests::{
     fault::{FaultProxy, Speaks},
-    process::{Process, run, run_json},
+    process::{Process, run, run_json, said},
     s3::{BUCKET, S3},
 };
 
-use super::{rows_in, said};
+use super::rows_in;
 use crate::lake::{connection, server};
 
 const WINDOWS: u64 = 500;

@@ -13,9 +13,9 @@ use std::{
 };
 
 use serde_json::Value;
-use windrow_tests::process::run;
+use windrow_tests::process::{run, said};
 
-use super::{BY_HOUR, Day, HOURS, PER_HOUR, rows_in, said};
+use super::{BY_HOUR, Day, HOURS, PER_HOUR, rows_in};
 
 /// From the body of the intent to the ledger's knowing of the commit.
 const TRAPS: [&str; 6] = ["F6=kill", "F7=kill", "F8=kill", "F8b=kill", "F9=kill", "F10=kill"];

@@ -11,12 +11,13 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::Output,
 };
 
 use serde_json::Value;
-use tempfile::TempDir;
-use windrow_tests::process::{run, run_in, run_json};
+use windrow_tests::{
+    declared::Declared,
+    process::{run, run_in, run_json, said},
+};
 
 const HOURS: u64 = 24;
 /// An hour in which nothing happened.
@@ -26,7 +27,7 @@ const BY_HOUR: &str = "readiness: { publish: { marker: \"ready/{window.start:%FT
 
 /// A day of visits in a file, generation after generation, and a pipeline that loads it by the hour.
 struct Day {
-    folder: TempDir,
+    declared: Declared,
 }
 
 impl Day {
@@ -35,9 +36,7 @@ impl Day {
     }
 
     fn cut(every: &str, sink: &str, readiness: &str) -> Self {
-        let day = Self { folder: tempfile::tempdir().unwrap() };
-        day.deliver(1, &["Basel", "Bern", "Genf"]);
-        let text = format!(
+        let pipelines = format!(
             "version: 1
 connections:
   here: {{ type: local, root: . }}
@@ -51,16 +50,17 @@ pipelines:
     retries: {{ lost_leases: 100, backoff: 10ms }}
 "
         );
-        fs::write(day.path().join("pipelines.yaml"), text).unwrap();
+        let day = Self { declared: Declared::new(&pipelines).unwrap() };
+        day.deliver(1, &["Basel", "Bern", "Genf"]);
         day
     }
 
     fn path(&self) -> &Path {
-        self.folder.path()
+        self.declared.path()
     }
 
     fn arg(&self) -> &str {
-        self.path().to_str().unwrap()
+        self.declared.arg()
     }
 
     /// Puts a generation of the input in place, whole.
@@ -150,10 +150,6 @@ pipelines:
         let told = (0..HOURS).map(|hour| serde_json::from_slice::<Value>(&told(hour)).unwrap());
         told.map(|told| told["windows"][0]["revision"].as_u64().unwrap()).collect()
     }
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// The rows of all files of JSON lines that are not windrow's own.

@@ -5,11 +5,11 @@ use std::{fs, time::Duration};
 use serde_json::Value;
 use windrow_tests::{
     cluster::Cluster,
-    process::{Process, run},
+    process::{Process, ran, run, said},
     skip::skip,
 };
 
-use super::{BY_HOUR, Day, HOURS, PER_HOUR, rows_in, said, windows_of, with_reports};
+use super::{BY_HOUR, Day, HOURS, PER_HOUR, rows_in, windows_of, with_reports};
 use crate::cluster::TURN;
 
 /// Proves IL11, RM7.
@@ -70,10 +70,7 @@ fn a_window_that_is_not_published_keeps_only_those_that_wait_for_it() {
 fn whether_windows_are_ready_is_an_exit_code() {
     let day = Day::new("format: json", BY_HOUR);
     day.run();
-    let ready = |args: &[&str]| {
-        let output = run(&[&["ready"], args, &["--local", day.arg()]].concat()).unwrap();
-        (output.status.code(), said(&output))
-    };
+    let ready = |args: &[&str]| ran(&[&["ready"], args, &["--local", day.arg()]].concat()).unwrap();
     for args in [
         &["check", "visits"][..],
         &["check", "visits", "--settled"],

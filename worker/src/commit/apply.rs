@@ -1,5 +1,7 @@
 //! Carrying a recorded intent out, and what the sink's answer is called on the wire.
 
+use std::collections::BTreeMap;
+
 use windrow_common::{
     error, failpoint,
     intent::{IntentBody, IntentRef, Verdict, judge},
@@ -99,6 +101,7 @@ async fn recorded(sink: &dyn Sink, asked: &v1::Commit, digest: Digest) -> Result
         digest,
         tasks: Vec::new(),
         counts: Counts::default(),
+        files: BTreeMap::new(),
     };
     let body = manifest::get_intent(sink.storage(), &reference).await?;
     match body.seq == asked.seq && body.sink.as_str() == asked.sink {

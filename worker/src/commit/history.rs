@@ -10,12 +10,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use windrow_common::{
     error,
     intent::{Committed, IntentBody, IntentTask, Seq},
+    manifest::Counts,
     marker::Markers,
     pipeline::Pipeline,
 };
 use windrow_proto::{convert::digest_bytes, v1};
 
-use super::checked_sink;
+use super::{added, checked_sink};
 use crate::{
     error::{Result, WorkerError},
     marker,
@@ -74,7 +75,7 @@ pub(super) async fn recall(
         && let Some((link, body)) = bodies.try_next().await?
     {
         tasks += body.tasks.len();
-        commits.push(past_commit(link, body));
+        commits.push(past_commit(sink.as_ref(), link, body));
     }
     Ok((chain.newest.seq, commits))
 }
@@ -145,7 +146,12 @@ async fn walk(sink: &dyn Sink, newest: Committed) -> Result<Chain> {
     Ok(Chain { newest, links })
 }
 
-fn past_commit(link: Link, body: IntentBody) -> v1::PastCommit {
+fn past_commit(sink: &dyn Sink, link: Link, body: IntentBody) -> v1::PastCommit {
+    let files = added::files(sink, &body);
+    let past_task = |task: IntentTask| {
+        let files = files.get(&task.task).copied().unwrap_or_default();
+        past_task(task, files)
+    };
     v1::PastCommit {
         seq: link.seq,
         digest: link.digest.0.to_vec(),
@@ -155,14 +161,14 @@ fn past_commit(link: Link, body: IntentBody) -> v1::PastCommit {
     }
 }
 
-fn past_task(task: IntentTask) -> v1::PastTask {
+fn past_task(task: IntentTask, files: u64) -> v1::PastTask {
     v1::PastTask {
         task: task.task.as_bytes().to_vec(),
         pipeline: task.pipeline.to_string(),
         window: Some(task.window.into()),
         revision: task.revision,
         token: Some(task.token.into()),
-        counts: Some(task.manifest.counts.into()),
+        counts: Some(Counts { files, ..task.manifest.counts }.into()),
     }
 }
 

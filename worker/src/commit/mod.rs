@@ -24,6 +24,7 @@ use crate::{
     telemetry::{self, Metrics},
 };
 
+mod added;
 mod apply;
 mod compact;
 mod guarded;

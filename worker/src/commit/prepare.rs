@@ -12,7 +12,7 @@ use windrow_proto::{
     v1,
 };
 
-use super::{checked_sink, guarded, versions};
+use super::{added, checked_sink, guarded, versions};
 use crate::{
     error::WorkerError,
     marker::{self, Owner},
@@ -60,6 +60,7 @@ pub(super) async fn prepare(connectors: &Connectors, asked: v1::Prepare) -> Resu
     }
     let shards: Vec<u32> = asked.tasks.iter().map(|task| task.shard).collect();
     let tasks = asked.tasks.into_iter().map(intent_task).collect::<Result<Vec<_>, _>>().map_err(malformed)?;
+    let order: Vec<TaskId> = tasks.iter().map(|task| task.task).collect();
     let storage = sink.storage();
     let tasks: Vec<(IntentTask, Manifest)> =
         stream::iter(tasks).map(|task| sealed(storage, task)).buffered(MANIFESTS_AT_A_TIME).try_collect().await?;
@@ -83,7 +84,9 @@ pub(super) async fn prepare(connectors: &Connectors, asked: v1::Prepare) -> Resu
     }
     let (path, Digest(digest)) = manifest::put_intent(storage, &body).await?;
     failpoint::reach(failpoint::Point::Prepared, &asked.sink).await.map_err(WorkerError::from)?;
-    Ok(v1::IntentDraft { path, digest: digest.to_vec(), shows: None })
+    let files = added::files(sink.as_ref(), &body);
+    let files = order.iter().map(|task| files.get(task).copied().unwrap_or_default()).collect();
+    Ok(v1::IntentDraft { path, digest: digest.to_vec(), shows: None, files })
 }
 
 /// The task with its manifest, if all of its files are there.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -238,6 +238,7 @@ async fn sealed_tasks_become_an_intent_that_anybody_can_read() {
         digest: windrow_proto::convert::digest(&draft.digest).unwrap(),
         tasks: Vec::new(),
         counts: Counts::default(),
+        files: BTreeMap::new(),
     };
     let body = manifest::get_intent(sink.storage(), &reference).await.unwrap();
     assert_eq!((body.tasks.len(), body.add.len()), (1, 1));
@@ -281,6 +282,7 @@ async fn shards_of_a_window_become_one_load() {
     let Outcome::Draft(draft) = committer.prepare(question(&sink, 1, tasks)).await.outcome.unwrap() else {
         panic!("it cannot be prepared")
     };
+    assert_eq!(draft.files, [1; 4], "of each task that is published");
     let reference = windrow_common::intent::IntentRef {
         seq: 1,
         previous: None,
@@ -288,6 +290,7 @@ async fn shards_of_a_window_become_one_load() {
         digest: windrow_proto::convert::digest(&draft.digest).unwrap(),
         tasks: Vec::new(),
         counts: Counts::default(),
+        files: BTreeMap::new(),
     };
     let body = manifest::get_intent(sink.storage(), &reference).await.unwrap();
     let ids: Vec<TaskId> = body.tasks.iter().map(|task| task.task).collect();

@@ -82,7 +82,7 @@ pub(super) async fn show(
     let owner = Owner { task: again.id, token: again.token };
     body.markers = marker::stage(sink.as_ref(), &pipeline, &body, owner).await?;
     let (path, Digest(digest)) = manifest::put_intent(sink.storage(), &body).await?;
-    Ok(v1::IntentDraft { path, digest: digest.to_vec(), shows: Some(show.version) })
+    Ok(v1::IntentDraft { path, digest: digest.to_vec(), shows: Some(show.version), files: Vec::new() })
 }
 
 /// The version to be shown, if it can be and if things are as they were.

@@ -25,6 +25,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use windrow_common::{
+    count::counted,
     error,
     intent::Seq,
     manifest::{Digest, Input, Manifest, ManifestRef},
@@ -216,8 +217,11 @@ fn sendable(message: FlightData) -> Result<FlightData> {
     if bytes <= MAX_MESSAGE_BYTES - ENVELOPE_BYTES {
         return Ok(message);
     }
-    Err(WorkerError::never(error::INPUT_TOO_LARGE, format!("a row takes {bytes} bytes, more than a message holds"))
-        .fix("shorten or leave out large values in a transform"))
+    Err(WorkerError::never(
+        error::INPUT_TOO_LARGE,
+        format!("a row takes {}, more than a message holds", counted(bytes, "byte")),
+    )
+    .fix("shorten or leave out large values in a transform"))
 }
 
 fn uncut(cause: arrow_schema::ArrowError) -> WorkerError {

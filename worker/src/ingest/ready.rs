@@ -2,6 +2,7 @@
 //! gives a task out when somebody has [looked](crate::look); that may be long ago, so what the source tells is asked once more.
 
 use windrow_common::{
+    count::{counted, either, grouped},
     error,
     readiness::{Condition, Require},
     window::Window,
@@ -43,8 +44,11 @@ async fn lacks(source: &dyn Source, condition: &Condition, window: &Window) -> R
 /// Holds what was read against what the source counts now.
 pub(super) async fn check_count(source: &dyn Source, window: &Window, read: u64) -> Result<()> {
     match source.count(window).await? {
-        Some(counted) if counted == read => Ok(()),
-        Some(counted) => Err(not_ready(window, &format!("{read} rows were read, and its source counts {counted} now"))),
+        Some(found) if found == read => Ok(()),
+        Some(found) => {
+            let (rows, were) = (counted(read, "row"), either(read, "was", "were"));
+            Err(not_ready(window, &format!("{rows} {were} read, and its source counts {} now", grouped(found))))
+        }
         None => Err(WorkerError::never(error::CONTRADICTION, "this source cannot count the rows of a window")
             .fix("remove `count` from `readiness.require`")),
     }

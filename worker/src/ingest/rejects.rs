@@ -3,7 +3,7 @@
 
 use futures::{StreamExt, future, stream};
 use tokio::sync::Mutex;
-use windrow_common::{error, manifest::StagedFile};
+use windrow_common::{count::counted, error, manifest::StagedFile};
 
 use crate::{
     error::{Result, WorkerError},
@@ -87,7 +87,7 @@ impl Rejects {
     }
 
     fn too_many(&self, state: &State, read: Option<u64>) -> WorkerError {
-        let of = read.map(|read| format!(" of {read} rows")).unwrap_or_default();
+        let of = read.map(|read| format!(" of {}", counted(read, "row"))).unwrap_or_default();
         let first = state.first.as_deref().unwrap_or_default();
         let rejected = format!("{}{of} rejected where `limits.max_rejected` is {}", state.count, self.allowed);
         WorkerError::never(error::TOO_MANY_REJECTED, format!("{rejected}; the first: {first}"))

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use tokio_postgres::{Row, types::Type};
-use windrow_common::{error, pipeline::Connection};
+use windrow_common::{count::counted, error, pipeline::Connection};
 
 use super::Seen;
 use crate::{
@@ -38,7 +38,7 @@ fn answer(row: &Row) -> Result<Seen> {
             .fix("write a query with one column of type boolean or timestamptz, and one row")
     };
     let [column] = row.columns() else {
-        return Err(wrong(format!("the query has {} columns", row.columns().len())));
+        return Err(wrong(format!("the query has {}", counted(row.columns().len(), "column"))));
     };
     let unread = |cause: tokio_postgres::Error| wrong("the query's answer cannot be read".to_owned()).because(cause);
     if *column.type_() == Type::BOOL {

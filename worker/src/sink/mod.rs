@@ -146,6 +146,11 @@ pub trait Sink: Send + Sync + 'static {
     /// Spends the intent's seq on an empty commit that records the abort.
     async fn abort(&self, body: &IntentBody, digest: &Digest) -> Result<Applied>;
 
+    /// Whether rows stay in the files that a commit adds.
+    fn keeps_files(&self) -> bool {
+        true
+    }
+
     /// The paths under which readers of the folder see files of an intent, one by one.
     fn shown_as(&self, files: &[StagedFile]) -> Vec<String> {
         files.iter().map(|file| file.path.clone()).collect()

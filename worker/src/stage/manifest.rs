@@ -7,6 +7,7 @@ use object_store::{ObjectStoreExt, path::Path};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use windrow_common::{
+    count::{counted, grouped},
     error,
     intent::{IntentBody, IntentRef, Seq},
     manifest::{Digest, Manifest, ManifestRef, StagedFile},
@@ -100,7 +101,10 @@ async fn verify(storage: &Storage, file: &StagedFile) -> Result<()> {
     let path = parsed(&file.path)?;
     match storage.objects().head(&path).await {
         Ok(found) if found.size == file.bytes => Ok(()),
-        Ok(found) => Err(bad(&file.path, format!("a staged file has {} bytes instead of {}", found.size, file.bytes))),
+        Ok(found) => Err(bad(
+            &file.path,
+            format!("a staged file has {} instead of {}", counted(found.size, "byte"), grouped(file.bytes)),
+        )),
         Err(object_store::Error::NotFound { .. }) => Err(bad(&file.path, "a staged file is missing".to_owned())),
         Err(cause) => Err(sink_error(cause, &file.path)),
     }
@@ -155,7 +159,7 @@ async fn read(storage: &Storage, path: &str) -> Result<Option<Bytes>> {
         Err(cause) => return Err(sink_error(cause, path)),
     };
     if found.meta.size > MAX_BODY_BYTES {
-        return Err(bad(path, format!("a body of {} bytes is too large", found.meta.size)));
+        return Err(bad(path, format!("a body of {} is too large", counted(found.meta.size, "byte"))));
     }
     found.bytes().await.map(Some).map_err(|cause| sink_error(cause, path))
 }

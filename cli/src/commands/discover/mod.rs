@@ -3,7 +3,10 @@
 use std::io::{self, Write};
 
 use serde_json::{Map, json};
-use windrow_common::pipeline::{Connection, SourceLimits};
+use windrow_common::{
+    count::grouped,
+    pipeline::{Connection, SourceLimits},
+};
 use windrow_worker::{
     postgres::{CONNECTION, Listed},
     source::postgres::discover,
@@ -12,11 +15,7 @@ use windrow_worker::{
 use super::{exit::Exit, failure::Mistake};
 use crate::{
     file::has_password,
-    show::{
-        self, Output,
-        number::{bytes, grouped},
-        table::table,
-    },
+    show::{self, Output, number::bytes, table::table},
 };
 
 mod pipelines;

@@ -2,13 +2,11 @@
 
 use std::{collections::BTreeSet, fmt::Write};
 
+use windrow_common::count::counted;
 use windrow_worker::postgres::Listed;
 
 use super::Format;
-use crate::{
-    file::{is_plain, name_of_table, relation},
-    show::number::counted,
-};
+use crate::file::{is_plain, name_of_table, relation};
 
 /// The names of the connections in the file.
 pub(super) const DATABASE: &str = "database";
@@ -37,7 +35,7 @@ pub(super) fn render(place: &str, found: &[Listed], target: &Target<'_>) -> Stri
            {DATABASE}: {{ type: postgres, url: {} }}\n  \
            {LAKE}: {{ type: {lake}, root: {} }}\n\
          pipelines:\n",
-        counted(found.len() as u64, "table"),
+        counted(found.len(), "table"),
         quoted(target.url),
         quoted(target.to)
     );

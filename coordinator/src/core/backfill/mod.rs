@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use windrow_common::{
+    count::{counted, either, grouped},
     id::{BackfillId, PipelineName},
     window::{Axis, Window},
 };
@@ -106,9 +107,9 @@ pub enum BadRequest {
     UnknownPipeline(PipelineName),
     #[error("the range holds no closed window of the pipeline")]
     EmptyRange,
-    #[error("the range holds {windows} windows, more than {limit}")]
+    #[error("the range holds {}, more than {}", counted(*windows, "window"), grouped(*limit))]
     TooLarge { windows: usize, limit: usize },
-    #[error("the range holds {0} published windows, which stay as they are: the pipeline says so in `readiness.late`")]
+    #[error("the range holds {}, which {} as {}: the pipeline says so in `readiness.late`", counted(*.0, "published window"), either(*.0, "stays", "stay"), either(*.0, "it is", "they are"))]
     Closed(usize),
     #[error("pipeline {0} loads what comes late to another one: what it holds follows from that")]
     Beside(PipelineName),

@@ -255,7 +255,7 @@ fn the_obstacles_of_a_task_are_told_in_words() {
     let live = bench.tasks("flights", TaskPhase::Claimed).into_iter().find(|task| task.lane == Lane::Live).unwrap();
     bench.apply(&lifecycle::cancel(&bench.table, &live.id).unwrap());
     assert_eq!(told(&bench, &workers, true), "");
-    assert_eq!(told(&bench, &workers, false), "1 tasks of its backfill run already, the backfill's limit");
+    assert_eq!(told(&bench, &workers, false), "1 task of its backfill runs already, the backfill's limit");
 
     let pause = backfill::steer(&bench.table, &"again".parse().unwrap(), Command::Pause, bench.now()).unwrap();
     bench.apply(&pause);

@@ -288,7 +288,7 @@ impl Bench {
     /// Records the intent of a draft; its digest is its seq.
     pub(super) fn record_as(&mut self, sink: &SinkId, draft: &Draft) {
         let digest = Digest([u8::try_from(draft.seq).unwrap(); 32]);
-        self.apply(&commit::record(&self.table, sink, draft, "intent".to_owned(), digest).unwrap());
+        self.apply(&commit::record(&self.table, sink, draft, ("intent".to_owned(), digest), &[]).unwrap());
     }
 
     /// Records the next intent of a sink.

@@ -30,7 +30,7 @@ fn sealed(windows: i64) -> (Bench, SinkId) {
 }
 
 fn record(bench: &Bench, sink: &SinkId, draft: &Draft) -> Option<Change> {
-    commit::record(&bench.table, sink, draft, "intents/1.json".to_owned(), Digest([1; 32]))
+    commit::record(&bench.table, sink, draft, ("intents/1.json".to_owned(), Digest([1; 32])), &[])
 }
 
 fn abort(bench: &mut Bench, sink: &SinkId, retry: Retry) {
@@ -417,6 +417,27 @@ fn an_intent_counts_the_rows_of_its_tasks() {
     assert_eq!((intent.counts.rows_written, intent.counts.files), (5, 5));
     let windows: usize = bench.tasks("flights", TaskPhase::Sealed).iter().map(Task::windows).sum();
     assert_eq!(windows, 5);
+}
+
+/// Small files are merged on their way, and the ledger has what became of them however often its leader changes.
+#[test]
+fn what_is_published_counts_the_files_that_its_commit_adds() {
+    let (mut bench, sink) = sealed(3);
+    let draft = bench.draft(&sink);
+    let intent = commit::record(&bench.table, &sink, &draft, ("intent".to_owned(), Digest([1; 32])), &[1, 0, 0]);
+    bench.apply(&intent.unwrap());
+    bench.apply(&commit::finalize(&bench.table, &sink, bench.now()).unwrap());
+    let totals = |bench: &Bench| bench.table.pipeline(&"flights".parse().unwrap()).unwrap().coverage.value.totals;
+    assert_eq!((totals(&bench).rows_written, totals(&bench).files), (3, 1));
+}
+
+/// Who does not know how many it adds says nothing.
+#[test]
+fn files_of_a_commit_that_nobody_has_counted_are_those_that_were_staged() {
+    let (mut bench, sink) = sealed(3);
+    bench.record(&sink);
+    bench.apply(&commit::finalize(&bench.table, &sink, bench.now()).unwrap());
+    assert_eq!(bench.table.pipeline(&"flights".parse().unwrap()).unwrap().coverage.value.totals.files, 3);
 }
 
 #[test]

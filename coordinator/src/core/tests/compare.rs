@@ -263,5 +263,5 @@ fn it_counts_where_keys_are_read() {
     assert!(told.iter().any(|told| told.contains("the limit of connection primary")), "{told:?}");
     edit_spec(&mut bench, |pipeline| pipeline.deletes.as_mut().unwrap().from = None);
     let told = obstacles(&bench.table, &fleet(&[4]), &second, bench.now());
-    assert!(told.iter().any(|told| told.contains("1 tasks read from its source already")), "{told:?}");
+    assert!(told.iter().any(|told| told.contains("1 task reads from its source already")), "{told:?}");
 }

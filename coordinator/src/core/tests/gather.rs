@@ -83,7 +83,7 @@ fn sealed_windows_wait_until_they_have_the_size() {
     seal_due(&mut bench);
     assert_eq!(drafted(&bench, &sink), 0);
     let found = told(&bench, &sink, "flights").unwrap();
-    assert_eq!(found, Gathering { windows: 2, bytes: 20, size: ByteSize(35), until: minute(11) });
+    assert_eq!(found, Gathering { windows: 2, bytes: 20, since: minute(1), size: ByteSize(35), until: minute(11) });
     assert!(found.in_words().contains("2 windows of 20 bytes"), "{}", found.in_words());
     bench.pass(60);
     seal_due(&mut bench);

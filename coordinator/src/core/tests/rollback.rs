@@ -119,7 +119,7 @@ fn a_rollback_is_an_intent_of_its_own_and_loads_go_on_above_it() {
     assert_eq!((draft.seq, draft.previous, draft.tasks.len()), (4, Some(Digest([3; 32])), 0));
     bench.record_as(&sink, &draft);
     assert_eq!(newest(&bench, &sink).phase, Phase::Intended { seq: 4 });
-    assert!(commit::record(&bench.table, &sink, &draft, "late".to_owned(), Digest([9; 32])).is_none());
+    assert!(commit::record(&bench.table, &sink, &draft, ("late".to_owned(), Digest([9; 32])), &[]).is_none());
     finalize(&mut bench, &sink);
     assert_eq!(newest(&bench, &sink).phase, Phase::Done { seq: 4 });
     assert_eq!(bench.table.pipeline(&"planes".parse().unwrap()).unwrap().coverage.value, coverage);
@@ -135,9 +135,9 @@ fn a_draft_of_a_rollback_that_was_given_up_or_asked_for_anew_is_not_recorded() {
     let reason = failure(Retry::Never, bench.wall);
     bench.apply(&rollback::give_up(&bench.table, &sink, reason.clone()).unwrap());
     assert_eq!(newest(&bench, &sink).phase, Phase::Failed { failure: reason });
-    assert!(commit::record(&bench.table, &sink, &draft, "late".to_owned(), Digest([9; 32])).is_none());
+    assert!(commit::record(&bench.table, &sink, &draft, ("late".to_owned(), Digest([9; 32])), &[]).is_none());
     begin(&mut bench, "r2", 0, 1);
-    assert!(commit::record(&bench.table, &sink, &draft, "late".to_owned(), Digest([9; 32])).is_none());
+    assert!(commit::record(&bench.table, &sink, &draft, ("late".to_owned(), Digest([9; 32])), &[]).is_none());
     assert!(rollback::give_up(&bench.table, &sink, failure(Retry::Never, bench.wall)).is_some());
 }
 

@@ -3,7 +3,7 @@
 use arrow_array::{BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow_schema::{ArrowError, SchemaRef};
 use arrow_select::filter::filter;
-use windrow_common::error;
+use windrow_common::{count::counted, error};
 
 use super::{
     cutter::{Cutter, Field, Taker},
@@ -43,11 +43,11 @@ pub struct Flawed {
 pub enum StreamError {
     #[error("the stream does not begin as a binary COPY does")]
     Head,
-    #[error("a row has {found} fields where the query has {expected} columns")]
+    #[error("a row has {} where the query has {}", counted(*found, "field"), counted(*expected, "column"))]
     Fields { expected: usize, found: usize },
     #[error("a field has a length below zero")]
     Length,
-    #[error("a row has more than {0} bytes")]
+    #[error("a row has more than {}", counted(*.0, "byte"))]
     TooLong(usize),
     #[error("the stream goes on after its end")]
     AfterEnd,

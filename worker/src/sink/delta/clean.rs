@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use deltalake_core::DeltaTable;
 use futures::{StreamExt, TryStreamExt, stream};
 use windrow_common::{
+    count::{counted, either, grouped},
     error,
     pin::{Version, Wanted},
 };
@@ -174,8 +175,11 @@ impl DeltaSink {
             0 => Ok(()),
             count => {
                 let message = format!(
-                    "{count} of the {} files of version {version} were given up so long ago that they may go at any time",
-                    files.len()
+                    "{} of {} of version {version} {} given up so long ago that {} may go at any time",
+                    grouped(count),
+                    counted(files.len(), "file"),
+                    either(count, "was", "were"),
+                    either(count, "it", "they")
                 );
                 Err(WorkerError::never(error::PIN_GONE, message)
                     .at(self.storage.url().to_string())
@@ -199,7 +203,12 @@ impl DeltaSink {
             0 => Ok(()),
             count => Err(WorkerError::never(
                 error::PIN_GONE,
-                format!("{count} of the {} files of version {version} are gone", files.len()),
+                format!(
+                    "{} of {} of version {version} {}",
+                    grouped(count),
+                    counted(files.len(), "file"),
+                    either(count, "is gone", "are gone")
+                ),
             )
             .at(self.storage.url().to_string())
             .fix("pin a newer version; somebody vacuumed the table")),

@@ -7,7 +7,10 @@
 use std::sync::OnceLock;
 
 use futures::{TryStreamExt, stream};
-use windrow_common::error;
+use windrow_common::{
+    count::{counted, grouped},
+    error,
+};
 
 use super::{
     again::kept_path,
@@ -93,7 +96,11 @@ async fn present(log: &Log, file: &File) -> Result<bool> {
         Some(bytes) if bytes == file.bytes => Ok(true),
         Some(bytes) => Err(WorkerError::never(
             error::SINK_CONFLICT,
-            format!("a file of {bytes} bytes stands where one of {} is to be published", file.bytes),
+            format!(
+                "a file of {} stands where one of {} is to be published",
+                counted(bytes, "byte"),
+                grouped(file.bytes)
+            ),
         )
         .at(file.path.clone())
         .fix("remove the file that windrow did not write")),

@@ -10,7 +10,11 @@ use futures::{SinkExt, StreamExt, TryStreamExt, stream, stream::BoxStream};
 use object_store::{ObjectStoreExt, path::Path};
 use pgpq::ArrowToPostgresBinaryEncoder;
 use tokio_postgres::CopyInSink;
-use windrow_common::{error, manifest::StagedFile};
+use windrow_common::{
+    count::{counted, grouped},
+    error,
+    manifest::StagedFile,
+};
 
 use super::{
     change::Deed,
@@ -161,7 +165,7 @@ async fn ended(open: &Open, mut sink: Copying, rows: u64) -> Result<u64, Stop> {
     match taken == rows {
         true => Ok(rows),
         false => {
-            let message = format!("the database took {taken} of {rows} rows");
+            let message = format!("the database took {} of {}", grouped(taken), counted(rows, "row"));
             Err(WorkerError::later(error::SINK_BROKEN, message).at(open.place()).into())
         }
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
-use windrow_common::{error, schema::OnChange, upsert::DELETED_COLUMN};
+use windrow_common::{count::counted, error, schema::OnChange, upsert::DELETED_COLUMN};
 
 use super::{
     change::{Alter, NewColumn},
@@ -209,7 +209,7 @@ fn check_names(rows: &Schema) -> Result<()> {
         }
     }
     if rows.fields().is_empty() || rows.fields().len() > MOST_COLUMNS {
-        return bad(format!("the rows have {} columns", rows.fields().len()));
+        return bad(format!("the rows have {}", counted(rows.fields().len(), "column")));
     }
     Ok(())
 }

@@ -189,6 +189,10 @@ impl Sink for PostgresSink {
         &self.storage
     }
 
+    fn keeps_files(&self) -> bool {
+        false
+    }
+
     async fn layout(&self, schema: SchemaRef) -> Result<Layout> {
         let open = self.database.open(Purpose::Look).await?;
         let use_of = match self.write {

@@ -8,7 +8,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use windrow_common::{error, manifest::WriteMode, quantity::Pause, upsert::Upsert};
+use windrow_common::{count::counted, error, manifest::WriteMode, quantity::Pause, upsert::Upsert};
 
 use super::{
     types::Declared,
@@ -133,7 +133,7 @@ impl Checked {
             return Err(bad("primary_key", message, "remove `primary_key`: the table is made with `key` as its own"));
         }
         if key.len() > MOST_KEY_COLUMNS {
-            let message = format!("the key has {} columns", key.len());
+            let message = format!("the key has {}", counted(key.len(), "column"));
             return Err(bad("key", message, "name at most 32 columns, as many as an index may have"));
         }
         self.primary_key.clone_from(&upsert.key);

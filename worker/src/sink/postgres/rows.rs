@@ -2,7 +2,12 @@
 
 use jiff::Timestamp;
 use tokio_postgres::{Client, Error};
-use windrow_common::{error, intent::IntentBody, window::Window};
+use windrow_common::{
+    count::{counted, grouped},
+    error,
+    intent::IntentBody,
+    window::Window,
+};
 
 use super::{
     change::{Alter, Change, Step, Tell},
@@ -49,8 +54,9 @@ impl Rows<'_> {
         match rows == self.loaded.rows {
             true => Ok(rows),
             false => Err(Trouble::Unfit(format!(
-                "{name} took {rows} of {} rows: a trigger, a rule or a policy of it leaves some out",
-                self.loaded.rows
+                "{name} took {} of {}: a trigger, a rule or a policy of it leaves some out",
+                grouped(rows),
+                counted(self.loaded.rows, "row")
             ))),
         }
     }

@@ -2,7 +2,7 @@
 //! the newest of the intent. It counts only if nothing newer is known of its key: neither a row of the table nor a deletion.
 //! So the outcome does not depend on the order in which windows are committed.
 
-use windrow_common::upsert::DELETED_COLUMN;
+use windrow_common::{count::counted, upsert::DELETED_COLUMN};
 
 use super::{
     change::{Change, Tell},
@@ -165,8 +165,9 @@ impl Upserting<'_> {
         match missing {
             0 => Ok(()),
             missing => Err(Trouble::Unfit(format!(
-                "{} left out {missing} rows: a trigger, a rule or a policy of it does",
-                self.change.name
+                "{} left out {}: a trigger, a rule or a policy of it does",
+                self.change.name,
+                counted(missing, "row")
             ))),
         }
     }

@@ -2,7 +2,7 @@
 //! is of the very type that the values were written in, length and precision included.
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use windrow_common::{error, schema::OnChange};
+use windrow_common::{count::counted, error, schema::OnChange};
 
 use super::{
     PostgresSink,
@@ -158,7 +158,7 @@ pub(super) fn check_decoded(decode: Decode, rows: &SchemaRef) -> Result<()> {
     if decode != Decode::Never {
         return Ok(());
     }
-    let message = format!("`decode: never`, and rows of {} columns come decoded", rows.fields().len());
+    let message = format!("`decode: never`, and rows of {} come decoded", counted(rows.fields().len(), "column"));
     Err(WorkerError::never(error::NOT_VERBATIM, message)
         .fix("`windrow plan` says why they are decoded; change that, or remove `decode`"))
 }

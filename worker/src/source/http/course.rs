@@ -100,7 +100,7 @@ impl<'a> Course<'a> {
             return Err(looped("a page holds the same records as the one before"));
         }
         if self.pages >= self.paging.most {
-            let message = format!("there are more than {} pages", self.paging.most);
+            let message = format!("there are more pages than {}", self.paging.most);
             return Err(WorkerError::never(error::INPUT_TOO_LARGE, message)
                 .fix("narrow what is asked for by the window, ask for larger pages, or raise `limits.pages`"));
         }

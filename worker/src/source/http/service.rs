@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use url::Url;
 use windrow_common::{
     clock::{Clock, SystemClock},
+    count::counted,
     error,
 };
 
@@ -257,7 +258,7 @@ impl Service {
         }
         let too_large = || {
             Trouble::Lasting(
-                WorkerError::never(error::INPUT_TOO_LARGE, format!("a page has more than {most} bytes"))
+                WorkerError::never(error::INPUT_TOO_LARGE, format!("a page has more than {}", counted(most, "byte")))
                     .fix("ask for smaller pages by `pages.size`, or raise `limits.page`"),
             )
         };
@@ -279,7 +280,7 @@ impl Service {
         match serde_json::from_slice::<&RawValue>(&body) {
             Ok(_) => Ok(body),
             Err(cause) if cause.is_eof() && !body.is_empty() => {
-                let message = format!("the answer ends early, after {} bytes", body.len());
+                let message = format!("the answer ends early, after {}", counted(body.len(), "byte"));
                 let error = WorkerError::later(error::SOURCE_UNREADABLE, message).because(cause);
                 Err(Trouble::Passing { error, wait: None })
             }

@@ -13,7 +13,11 @@ use flate2::bufread::MultiGzDecoder;
 use futures::{StreamExt, stream::BoxStream};
 use object_store::{GetOptions, GetResultPayload, ObjectStore};
 use tokio::sync::mpsc;
-use windrow_common::{error, manifest::Input};
+use windrow_common::{
+    count::{counted, grouped},
+    error,
+    manifest::Input,
+};
 
 use super::{
     format::Compression,
@@ -135,7 +139,7 @@ impl Content {
     }
 
     fn cut_short(&self) -> WorkerError {
-        let message = format!("{} of {} bytes arrived", self.taken.get(), self.pin.bytes);
+        let message = format!("{} of {} arrived", grouped(self.taken.get()), counted(self.pin.bytes, "byte"));
         WorkerError::later(error::SOURCE_UNREADABLE, message).at(&self.pin.name)
     }
 
@@ -143,7 +147,7 @@ impl Content {
         let past =
             |what: String, fix: &str| Err(WorkerError::never(error::INPUT_TOO_LARGE, what).at(&self.pin.name).fix(fix));
         if self.given > self.limits.decompressed {
-            let what = format!("the object decompresses to more than {} bytes", self.limits.decompressed);
+            let what = format!("the object decompresses to more than {}", counted(self.limits.decompressed, "byte"));
             return past(what, "raise `limits.decompressed` if the file is to be trusted");
         }
         let packed = self.compression != Compression::None;

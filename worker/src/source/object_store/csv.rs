@@ -4,7 +4,7 @@
 use std::str;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
-use windrow_common::error;
+use windrow_common::{count::counted, error};
 
 use super::{
     bytes::Content,
@@ -163,7 +163,7 @@ impl CsvReader {
 
     fn check_size(&self, record: &Record, content: &Content) -> Result<()> {
         let what = if self.at - record.raw.0 > self.max_record {
-            format!("a record is longer than {} bytes", self.max_record)
+            format!("a record is longer than {}", counted(self.max_record, "byte"))
         } else if record.fields > MAX_FIELDS {
             format!("a record has more than {MAX_FIELDS} fields")
         } else {

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, str};
 
-use windrow_common::error;
+use windrow_common::{count::counted, error};
 
 use super::{
     bytes::Content,
@@ -70,7 +70,7 @@ impl LineReader {
         if old - self.at > self.max_line {
             return Err(WorkerError::never(
                 error::INPUT_TOO_LARGE,
-                format!("a line is longer than {} bytes", self.max_line),
+                format!("a line is longer than {}", counted(self.max_line, "byte")),
             )
             .at(format!("{} line {}", content.name(), self.line))
             .fix("raise `limits.line`, or check that the file is text"));

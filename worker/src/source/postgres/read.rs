@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use tokio_postgres::CopyOutStream;
 use windrow_common::{
+    count::{counted, either},
     error,
     window::{Axis, Window},
 };
@@ -122,8 +123,12 @@ fn refuse_null_cursors(count: i64, config: &Config, input: &str) -> Result<()> {
         return Ok(());
     }
     let cursor = config.cursor.as_deref().unwrap_or_default();
-    let more = if count >= i64::from(MOST_COUNTED) { " or more" } else { "" };
-    let message = format!("the cursor {cursor:?} is null in {count}{more} rows, which belong to no window");
+    let rows = match count >= i64::from(MOST_COUNTED) {
+        true => format!("{count} or more rows"),
+        false => counted(count, "row"),
+    };
+    let belong = either(count, "belongs", "belong");
+    let message = format!("the cursor {cursor:?} is null in {rows}, which {belong} to no window");
     Err(WorkerError::never(error::CURSOR_MISSING, message).at(input).fix(
         "give them a value and the column NOT NULL, or say what is to become of them: `null_cursor: reject` or `ignore`",
     ))

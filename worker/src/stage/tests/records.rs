@@ -1,5 +1,7 @@
 //! Manifests, intents and dead letters in the sink's storage.
 
+use std::collections::BTreeMap;
+
 use arrow_array::Int64Array;
 use windrow_common::{
     error,
@@ -83,7 +85,15 @@ async fn an_intent_is_read_as_it_was_written() {
     };
     let (path, digest) = manifest::put_intent(&place.storage, &body).await.unwrap();
     assert_eq!(path, format!("_windrow/intents/00000000000000000007-{digest}.json"));
-    let reference = IntentRef { seq: 7, previous: None, path, digest, tasks: Vec::new(), counts: Counts::default() };
+    let reference = IntentRef {
+        seq: 7,
+        previous: None,
+        path,
+        digest,
+        tasks: Vec::new(),
+        counts: Counts::default(),
+        files: BTreeMap::new(),
+    };
     assert_eq!(manifest::get_intent(&place.storage, &reference).await.unwrap(), body);
 }
 

@@ -184,7 +184,7 @@ impl World {
         let Some(draft) = draft else { return Ok(()) };
         let refusal = failure(Retry::Never, now.wall);
         let change = match outcome {
-            Ok(digest) => match commit::record(&self.leader.table, sink, &draft, digest.to_string(), digest) {
+            Ok(digest) => match commit::record(&self.leader.table, sink, &draft, (digest.to_string(), digest), &[]) {
                 Some(change) => {
                     self.run(sink).done();
                     change
