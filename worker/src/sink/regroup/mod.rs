@@ -1,6 +1,6 @@
-//! Few large files made of many small ones, for every sink that is a set of files: `pack` which become one, by the `weight` their rows have or
-//! had in a `trial`, `group` the list a
-//! task is given, `write` the rows from the old ones into the new, which `rows` reads, `columns` of files that no table says the columns of, `views` how they are held, `text` and
+//! Few large files made of many small ones, for every sink that is a set of files: `pack` which become one, by the `weight` their
+//! rows have or had in a `trial`, `group` the list a task is given, `write` the rows from the old ones into the new, which `rows`
+//! reads, `columns` of files that no table says the columns of, `text` and
 //! `records` the same for files of text; `major` which files, large ones too, become a set of `clustered` ones, whose rows lie in an
 //! order by `sort` or along a `curve`; `digest` what shows that no row is lost, `rewrites` what an intent says of it. It knows no
 //! sink's log, and what it writes nobody sees.
@@ -20,7 +20,6 @@ mod sort;
 pub(in crate::sink) mod tests;
 mod text;
 mod trial;
-mod views;
 mod weight;
 mod write;
 

@@ -14,13 +14,12 @@ use super::{
     group::{Bin, Member, everywhere},
     pack::{Found, Packed, Packing, pack},
     rows::shape,
-    views::views,
     weight::{Weight, Weights},
     write::{PARQUET, ROW_GROUP_BYTES},
 };
 use crate::{
     error::{Result, WorkerError},
-    sink::change::{read_failure, read_file_as},
+    sink::change::{read_failure, read_file_as, views},
     stage::{FilePlan, OpenFile},
     storage::Storage,
 };
