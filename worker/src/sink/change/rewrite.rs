@@ -15,6 +15,7 @@ use arrow_schema::{ArrowError, DataType, SchemaRef, TimeUnit};
 use arrow_select::filter::filter_record_batch;
 use futures::TryStreamExt;
 use windrow_common::{
+    count::{counted, grouped},
     error,
     intent::IntentTask,
     manifest::{Manifest, StagedFile},
@@ -118,7 +119,8 @@ impl Rewriter<'_> {
         }
         let (found, expected) = (output.rows(), bin.iter().map(|taken| taken.file.rows).sum::<u64>());
         if found != expected {
-            let message = format!("staged files hold {found} rows, their manifests say {expected}");
+            let message =
+                format!("staged files hold {}, their manifests say {}", counted(found, "row"), grouped(expected));
             return Err(WorkerError::later(error::STAGED_FILE_BAD, message).at(first.file.path.clone()));
         }
         output.finish(window).await
@@ -235,7 +237,7 @@ fn misshapen(path: &str, cause: ArrowError) -> WorkerError {
 }
 
 fn outside_its_stretch(rewrite: &Rewrite, rows: u64) -> WorkerError {
-    let message = format!("{rows} rows lie outside the stretch their file is said to hold");
+    let message = format!("rows lie outside the stretch their file is said to hold: {}", grouped(rows));
     WorkerError::never(error::SINK_BROKEN, message)
         .at(rewrite.path.clone())
         .fix("what is written down about the file is wrong: load its windows again with `write: replace_all`")

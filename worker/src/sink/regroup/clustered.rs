@@ -22,7 +22,7 @@ use super::{
     group::{Bin, Major},
     rows::{self, Rows},
     sort::{self, Room},
-    write::{Regrouper, differs},
+    write::{Regrouper, check_written},
 };
 use crate::{
     error::{Result, WorkerError},
@@ -76,13 +76,8 @@ pub(super) async fn write(regrouper: &Regrouper<'_>, bin: &Bin, how: How<'_>) ->
     let ordered = ordered(how, (&by, curve.is_some()), found)?;
     let writing = cut(regrouper, bin, how, (ordered, total.div_ceil(files).max(1)));
     let (read, (written, files)) = future::try_join(reading, writing).await?;
-    match read == written {
-        true => Ok(files),
-        false => {
-            let message = format!("{} rows were read, and {} others written", read.rows, written.rows);
-            Err(differs(message, bin.files.first().map_or("", |file| &file.path)))
-        }
-    }
+    check_written(read, written, bin.files.first().map_or("", |file| &file.path))?;
+    Ok(files)
 }
 
 /// What has to be known of all rows before one has its place on the curve. Only the columns that matter are read for it.

@@ -13,7 +13,7 @@ use windrow_common::error;
 use super::{
     digest::{RowDigest, Seen},
     group::{Bin, Member},
-    write::{Regrouper, differs},
+    write::{Regrouper, check_told},
 };
 use crate::{
     ahead::ahead,
@@ -75,20 +75,10 @@ impl Open {
 
     async fn next(mut self) -> Result<Option<(RecordBatch, Self)>> {
         let next = self.rows.try_next().await.map_err(|cause| read_failure(cause, &self.member.path))?;
-        let Some(batch) = next else { return self.ended().map(|()| None) };
+        let Some(batch) = next else { return check_told(self.count, &self.member).map(|()| None) };
         let batch = shape(&batch, &self.schema, &self.member.path)?;
         self.count += batch.num_rows() as u64;
         Ok(Some((batch, self)))
-    }
-
-    fn ended(&self) -> Result<()> {
-        match self.member.rows.filter(|rows| *rows != self.count) {
-            None => Ok(()),
-            Some(rows) => {
-                let message = format!("a file holds {} rows, and the table says {rows}", self.count);
-                Err(differs(message, &self.member.path))
-            }
-        }
     }
 }
 

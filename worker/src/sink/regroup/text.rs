@@ -12,7 +12,7 @@ use super::{
     digest::Seen,
     group::Bin,
     records::{BYTE_ORDER_MARK, Record, Records},
-    write::{Regrouper, differs},
+    write::{Regrouper, check_told, check_written},
 };
 use crate::{
     error::{Result, WorkerError},
@@ -80,22 +80,15 @@ pub(super) async fn join(regrouper: &Regrouper<'_>, bin: &Bin, text: Text) -> Re
         records.finish(&mut |record| reading.take(record, &mut out)).map_err(here)?;
         (regrouper.read)(reading.seen.rows - rows);
         upload.write(out.freeze()).await?;
-        let found = reading.seen.rows - before;
-        if member.rows.is_some_and(|rows| rows != found) {
-            let message = format!("a file holds {found} rows, and the table says {:?}", member.rows.unwrap_or(0));
-            return Err(differs(message, &member.path));
-        }
+        check_told(reading.seen.rows - before, member)?;
     }
     let uploaded = upload.finish().await?;
-    let (read, written) = (reading.seen, again(regrouper.storage, &path, &reading).await?);
-    if read != written {
-        return Err(differs(format!("{} rows were read, and {} others written", read.rows, written.rows), &path));
-    }
+    check_written(reading.seen, again(regrouper.storage, &path, &reading).await?, &path)?;
     Ok(StagedFile {
         path,
         bytes: uploaded.bytes,
         sha256: uploaded.sha256,
-        rows: read.rows,
+        rows: reading.seen.rows,
         window: bin.told_window(),
         partition: bin.partition.clone(),
         stats: None,

@@ -11,7 +11,11 @@ use futures::{
     StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
-use windrow_common::{error, manifest::StagedFile};
+use windrow_common::{
+    count::{counted, either, grouped},
+    error,
+    manifest::StagedFile,
+};
 
 use super::{
     clustered::{self, How},
@@ -111,16 +115,12 @@ impl Regrouper<'_> {
         let mut rows = Rows::new(self, bin, &held);
         while let Some(batch) = rows.next().await? {
             output.write(&batch).await?;
+            // Whoever was woken would wait for this thread until all is written.
             tokio::task::yield_now().await;
         }
         let staged = output.finish(bin.told_window()).await?;
-        let (read, written) = (rows.seen(), self.again(&staged, &held).await?);
-        match read == written {
-            true => Ok(staged),
-            false => {
-                Err(differs(format!("{} rows were read, and {} others written", read.rows, written.rows), &staged.path))
-            }
-        }
+        check_written(rows.seen(), self.again(&staged, &held).await?, &staged.path)?;
+        Ok(staged)
     }
 
     /// What a reader finds in a file, its columns held as those that were read.
@@ -165,7 +165,29 @@ pub(crate) fn not_clustered() -> WorkerError {
         .fix("remove `cluster_by`, and leave out `--major`; or write a Delta table")
 }
 
-pub(super) fn differs(message: String, path: &str) -> WorkerError {
+/// Fails with `GROUP_DIFFERS` unless the rows of a file are those that were read.
+pub(super) fn check_written(read: Seen, written: Seen, path: &str) -> Result<()> {
+    match read == written {
+        true => Ok(()),
+        false => {
+            let (were, rows) = (either(read.rows, "was", "were"), counted(read.rows, "row"));
+            Err(differs(format!("{rows} {were} read, and {} others written", grouped(written.rows)), path))
+        }
+    }
+}
+
+/// Fails with `GROUP_DIFFERS` unless a file holds as many rows as the table says, if it does.
+pub(super) fn check_told(found: u64, member: &Member) -> Result<()> {
+    match member.rows.filter(|rows| *rows != found) {
+        None => Ok(()),
+        Some(told) => {
+            let message = format!("a file holds {}, and the table says {}", counted(found, "row"), grouped(told));
+            Err(differs(message, &member.path))
+        }
+    }
+}
+
+fn differs(message: String, path: &str) -> WorkerError {
     WorkerError::never(error::GROUP_DIFFERS, message).at(path.to_owned()).fix(
         "nothing was changed, and the files stay as they are; check the file with a Parquet reader, and report this",
     )
