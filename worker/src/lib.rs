@@ -3,6 +3,7 @@
 //!
 //! It may not depend on the coordinator nor on etcd; it meets the coordinator only through `windrow-proto`.
 
+mod ahead;
 pub mod attempt;
 pub mod clean;
 pub mod commit;

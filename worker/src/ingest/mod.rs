@@ -28,6 +28,7 @@ use windrow_common::{
 };
 
 use crate::{
+    ahead::ahead,
     error::{Outcome, Result, WorkerError},
     flight::{Part, Pass, Rest, without_dictionaries},
     open::Connectors,
@@ -38,7 +39,6 @@ use crate::{
     verbatim,
 };
 
-mod ahead;
 mod compare;
 mod course;
 mod hops;
@@ -51,7 +51,6 @@ mod recount;
 mod rejects;
 mod watched;
 
-use ahead::ahead;
 use course::Course;
 pub use hops::Hops;
 use paced::paced;

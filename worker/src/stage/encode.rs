@@ -9,7 +9,7 @@ use arrow_array::{
 use arrow_json::{WriterBuilder, writer::LineDelimited};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
-use parquet::errors::ParquetError;
+use parquet::{errors::ParquetError, file::metadata::ParquetMetaData};
 use windrow_common::error;
 
 use super::FileFormat;
@@ -30,6 +30,14 @@ pub(super) enum Encoder {
     Json { out: Vec<u8> },
     Lines { out: Vec<u8> },
     Verbatim { out: Vec<u8> },
+}
+
+/// How a file ends.
+pub(super) struct End {
+    /// Its last bytes.
+    pub(super) bytes: Vec<Bytes>,
+    /// What Parquet says there of the whole file.
+    pub(super) footer: Option<ParquetMetaData>,
 }
 
 impl Encoder {
@@ -86,11 +94,11 @@ impl Encoder {
         }
     }
 
-    /// Ends the file and gives its last bytes.
-    pub(super) fn finish(mut self) -> Result<Vec<Bytes>> {
+    /// Ends the file.
+    pub(super) fn finish(mut self) -> Result<End> {
         match self {
             Self::Parquet(groups) => groups.finish(),
-            _ => Ok(self.take()),
+            _ => Ok(End { bytes: self.take(), footer: None }),
         }
     }
 }

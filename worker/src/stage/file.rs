@@ -7,7 +7,12 @@ use arrow_schema::SchemaRef;
 use object_store::path::Path;
 use windrow_common::{error, manifest::StagedFile, window::Window};
 
-use super::{FileFormat, encode::Encoder, stats::Stats, upload::Upload};
+use super::{
+    FileFormat,
+    encode::{Encoder, End},
+    stats::Stats,
+    upload::Upload,
+};
 use crate::{
     error::{Result, WorkerError},
     storage::Storage,
@@ -87,14 +92,14 @@ impl OpenFile {
 
     /// Makes it exist. `window` holds all its rows.
     pub(crate) async fn finish(mut self, window: Window) -> Result<StagedFile> {
-        let rest = match self.encoder.finish() {
-            Ok(rest) => rest,
+        let End { bytes, footer } = match self.encoder.finish() {
+            Ok(end) => end,
             Err(error) => {
                 self.upload.abort().await;
                 return Err(error.at(self.path));
             }
         };
-        if let Err(error) = self.upload.write_all(rest).await {
+        if let Err(error) = self.upload.write_all(bytes).await {
             self.upload.abort().await;
             return Err(error);
         }
@@ -106,7 +111,7 @@ impl OpenFile {
             rows: self.rows,
             window,
             partition: self.partition,
-            stats: self.stats.map(Stats::into_json),
+            stats: self.stats.map(|stats| stats.into_json(footer.as_ref())),
             clustered: None,
         })
     }

@@ -72,7 +72,7 @@ pub struct Layout {
     /// Column of the written rows that tells their window, by which rows of a replaced window are found later. A staged
     /// file's window is always the attempt's whole window: sinks replace windows by it.
     pub cursor: Option<String>,
-    /// Whether to collect statistics in Delta's form (`numRecords`, `minValues`, `maxValues`, `nullCount`).
+    /// Whether to collect statistics in Delta's form (`numRecords`, `minValues`, `maxValues`, `nullCount`); bounds of Parquet alone.
     pub stats: bool,
     /// What of the rows' columns is not as the table has it.
     pub changes: Changes,

@@ -1,9 +1,10 @@
 //! Delta's statistics of a file: `numRecords`, `minValues`, `maxValues`, `nullCount`. Readers skip files by them, so a
-//! bound is right or it is left out. Pure.
+//! bound is right or it is left out. Rows are counted as they pass; bounds are those that the encoder of Parquet has noted in
+//! the file's footer. Pure.
 
 use arrow::compute::{max, max_string, max_string_view, min, min_string, min_string_view};
 use arrow_array::{
-    Array, ArrowPrimitiveType, RecordBatch,
+    Array, ArrowPrimitiveType, BooleanArray, RecordBatch,
     cast::AsArray,
     types::{
         Date32Type, Decimal128Type, DecimalType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
@@ -11,15 +12,25 @@ use arrow_array::{
         UInt16Type, UInt32Type,
     },
 };
-use arrow_schema::{DataType, Schema, TimeUnit};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono::{DateTime, Datelike, NaiveDate};
+use parquet::{
+    arrow::arrow_reader::statistics::StatisticsConverter,
+    errors::Result as ParquetResult,
+    file::metadata::{ParquetMetaData, RowGroupMetaData},
+};
 use serde_json::{Map, Value, json};
 use windrow_common::manifest::StagedFile;
+
+#[cfg(test)]
+mod tests;
 
 /// As many leading columns as Delta indexes by default.
 const MAX_COLUMNS: usize = 32;
 /// As many characters of a text as Delta keeps by default.
 const MAX_CHARS: usize = 32;
+/// As many bytes of a text as footers have to hold: more than that many characters of any kind.
+pub(super) const NOTED_BYTES: usize = 4 * (MAX_CHARS + 1);
 /// Decimals of more digits do not survive as JSON numbers.
 const EXACT_DECIMAL_DIGITS: u8 = 15;
 
@@ -31,15 +42,15 @@ pub(crate) fn told_apart(file: &StagedFile, cursor: Option<&str>) -> bool {
 
 /// Collects while batches of one schema are written.
 pub(super) struct Stats {
+    schema: SchemaRef,
     rows: u64,
     columns: Vec<Column>,
 }
 
 struct Column {
     index: usize,
-    name: String,
-    kind: DataType,
     nulls: u64,
+    /// Of a column whose values are looked at.
     range: Range,
 }
 
@@ -60,17 +71,11 @@ enum Scalar {
 }
 
 impl Stats {
-    pub(super) fn new(schema: &Schema) -> Self {
+    pub(super) fn new(schema: &SchemaRef) -> Self {
         let columns = schema.fields().iter().enumerate().take(MAX_COLUMNS);
         let columns = columns.filter(|(_, field)| !matches!(field.data_type(), DataType::Struct(_)));
-        let columns = columns.map(|(index, field)| Column {
-            index,
-            name: field.name().clone(),
-            kind: field.data_type().clone(),
-            nulls: 0,
-            range: Range::Empty,
-        });
-        Self { rows: 0, columns: columns.collect() }
+        let columns = columns.map(|(index, _)| Column { index, nulls: 0, range: Range::Empty });
+        Self { schema: schema.clone(), rows: 0, columns: columns.collect() }
     }
 
     pub(super) fn add(&mut self, batch: &RecordBatch) {
@@ -78,28 +83,81 @@ impl Stats {
         for column in &mut self.columns {
             let values = batch.column(column.index);
             column.nulls += values.null_count() as u64;
-            let range = std::mem::replace(&mut column.range, Range::Unordered);
-            column.range = range.joined(range_of(values));
+            if is_looked_at(values.data_type()) {
+                let range = std::mem::replace(&mut column.range, Range::Unordered);
+                column.range = range.joined(range_of(values));
+            }
         }
     }
 
-    pub(super) fn into_json(self) -> Value {
+    /// Those of a file with this footer. One that has none has no bounds.
+    pub(super) fn into_json(self, footer: Option<&ParquetMetaData>) -> Value {
         let (mut least, mut most, mut nulls) = (Map::new(), Map::new(), Map::new());
         for column in self.columns {
-            nulls.insert(column.name.clone(), column.nulls.into());
-            let Range::Of(low, high) = column.range else { continue };
-            if let Some(low) = low.lower_bound(&column.kind) {
-                least.insert(column.name.clone(), low);
-            }
-            if let Some(high) = high.upper_bound(&column.kind) {
-                most.insert(column.name, high);
-            }
+            let field = self.schema.field(column.index);
+            let (name, kind) = (field.name(), field.data_type());
+            nulls.insert(name.clone(), column.nulls.into());
+            let range = match footer {
+                Some(_) if is_looked_at(kind) => column.range,
+                Some(footer) => noted(&self.schema, field, footer).unwrap_or(Range::Unordered),
+                None => Range::Unordered,
+            };
+            let (low, high) = range.bounds(kind);
+            least.extend(low.map(|low| (name.clone(), low)));
+            most.extend(high.map(|high| (name.clone(), high)));
         }
         json!({ "numRecords": self.rows, "minValues": least, "maxValues": most, "nullCount": nulls })
     }
 }
 
+/// Footers do not say whether a column of floats holds a NaN.
+fn is_looked_at(kind: &DataType) -> bool {
+    matches!(kind, DataType::Float32 | DataType::Float64)
+}
+
+/// What a footer says of a column, over all row groups.
+fn noted(schema: &Schema, field: &Field, footer: &ParquetMetaData) -> ParquetResult<Range> {
+    let column = StatisticsConverter::try_new(field.name(), schema, footer.file_metadata().schema_descr())?;
+    let groups = footer.row_groups();
+    let (least, most) = (column.row_group_mins(groups)?, column.row_group_maxes(groups)?);
+    let nulls = column.row_group_null_counts(groups)?;
+    let (least_exact, most_exact) =
+        (column.row_group_is_min_value_exact(groups)?, column.row_group_is_max_value_exact(groups)?);
+    let tells = |number: usize| {
+        let bound = |bounds: &dyn Array, exact: &BooleanArray| {
+            bounds.is_valid(number) && (exact.value(number) || is_long(bounds, number))
+        };
+        bound(&least, &least_exact) && bound(&most, &most_exact)
+    };
+    let is_empty = |number: usize, group: &RowGroupMetaData| {
+        u64::try_from(group.num_rows()).is_ok_and(|rows| rows == nulls.value(number))
+    };
+    // Of a dictionary there are bounds of its values, and they may be floats.
+    let told = least.data_type() == field.data_type()
+        && groups.iter().enumerate().all(|(number, group)| is_empty(number, group) || tells(number));
+    Ok(if told { range_of(&least).joined(range_of(&most)) } else { Range::Unordered })
+}
+
+/// Whether all that is kept of a text is the text's own, although the footer holds its beginning alone.
+fn is_long(texts: &dyn Array, at: usize) -> bool {
+    let text = match texts.data_type() {
+        DataType::Utf8 => texts.as_string::<i32>().value(at),
+        DataType::LargeUtf8 => texts.as_string::<i64>().value(at),
+        DataType::Utf8View => texts.as_string_view().value(at),
+        _ => return false,
+    };
+    text.chars().count() > MAX_CHARS
+}
+
 impl Range {
+    /// What readers are told of it.
+    fn bounds(self, kind: &DataType) -> (Option<Value>, Option<Value>) {
+        match self {
+            Self::Of(low, high) => (low.lower_bound(kind), high.upper_bound(kind)),
+            Self::Empty | Self::Unordered => (None, None),
+        }
+    }
+
     fn joined(self, other: Self) -> Self {
         match (self, other) {
             (Self::Unordered, _) | (_, Self::Unordered) => Self::Unordered,
@@ -148,10 +206,12 @@ fn integers<T: ArrowPrimitiveType<Native: Into<i64>>>(values: &dyn Array) -> Ran
 /// Engines disagree on where NaN stands, so a column that holds one has no bounds.
 fn floats<T: ArrowPrimitiveType<Native: Into<f64>>>(values: &dyn Array) -> Range {
     let values = values.as_primitive::<T>();
-    if values.iter().flatten().any(|value| value.into().is_nan()) {
-        return Range::Unordered;
+    let bounds = min(values).zip(max(values)).map(|(a, b)| (a.into(), b.into()));
+    match bounds {
+        // One lies before or behind all others.
+        Some((low, high)) if low.is_nan() || high.is_nan() => Range::Unordered,
+        bounds => Range::between(bounds.map(|(low, high)| (Scalar::Float(low), Scalar::Float(high)))),
     }
-    Range::between(min(values).zip(max(values)).map(|(a, b)| (Scalar::Float(a.into()), Scalar::Float(b.into()))))
 }
 
 fn texts(low: Option<&str>, high: Option<&str>) -> Range {
@@ -232,88 +292,4 @@ fn instant(value: i64, unit: TimeUnit, zoned: bool) -> Option<Value> {
 /// Other years have no ISO text that every reader takes.
 fn four_digits(year: i32) -> bool {
     (1..=9_999).contains(&year)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
-
-    use arrow_array::{
-        ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, StringArray,
-        TimestampMicrosecondArray,
-    };
-
-    use super::*;
-
-    fn stats(columns: Vec<(&str, ArrayRef)>) -> Value {
-        let batch =
-            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
-                .unwrap();
-        let mut stats = Stats::new(&batch.schema());
-        let half = batch.num_rows() / 2;
-        stats.add(&batch.slice(0, half));
-        stats.add(&batch.slice(half, batch.num_rows() - half));
-        stats.into_json()
-    }
-
-    #[test]
-    fn bounds_and_nulls_are_those_of_the_rows() {
-        let found = stats(vec![
-            ("i", Arc::new(Int64Array::from(vec![Some(5), None, Some(-3), Some(i64::MAX)]))),
-            ("f", Arc::new(Float64Array::from(vec![0.1, -2.5, 1e300, 0.0]))),
-            ("b", Arc::new(BooleanArray::from(vec![Some(true), None, None, Some(false)]))),
-            ("d", Arc::new(Date32Array::from(vec![15_706, 0, 1, 2]))),
-            ("t", Arc::new(TimestampMicrosecondArray::from(vec![1, 1_500_000, 2, 3]).with_timezone("UTC"))),
-            ("m", Arc::new(Decimal128Array::from(vec![12_345, -1, 0, 7]).with_precision_and_scale(10, 2).unwrap())),
-            ("s", Arc::new(StringArray::from(vec![Some("b"), Some(""), None, Some("ä")]))),
-            ("x", Arc::new(BinaryArray::from(vec![Some(b"1".as_slice()), None, None, None]))),
-        ]);
-        assert_eq!(
-            found,
-            json!({
-                "numRecords": 4,
-                "minValues": { "i": -3, "f": -2.5, "d": "1970-01-01", "t": "1970-01-01T00:00:00.000001Z", "m": -0.01, "s": "" },
-                "maxValues": { "i": i64::MAX, "f": 1e300, "d": "2013-01-01", "t": "1970-01-01T00:00:01.500000Z", "m": 123.45, "s": "ä" },
-                "nullCount": { "i": 1, "f": 0, "b": 2, "d": 0, "t": 0, "m": 0, "s": 1, "x": 3 },
-            })
-        );
-    }
-
-    #[test]
-    fn a_column_with_nan_or_infinity_gets_no_bound_that_could_lie() {
-        let found = stats(vec![
-            ("nan", Arc::new(Float64Array::from(vec![1.0, f64::NAN, 2.0]))),
-            ("inf", Arc::new(Float64Array::from(vec![1.0, f64::INFINITY, 2.0]))),
-        ]);
-        assert_eq!(found["minValues"], json!({ "inf": 1.0 }));
-        assert_eq!(found["maxValues"], json!({}));
-    }
-
-    #[test]
-    fn long_texts_are_cut_to_bounds_that_still_hold() {
-        let long = "z".repeat(40);
-        let found = stats(vec![("s", Arc::new(StringArray::from(vec![long.as_str(), long.as_str()])))]);
-        let low = found["minValues"]["s"].as_str().unwrap();
-        let high = found["maxValues"]["s"].as_str().unwrap();
-        assert!(low <= long.as_str() && long.as_str() <= high);
-        assert_eq!((low.chars().count(), high), (32, format!("{}{{", "z".repeat(31)).as_str()));
-    }
-
-    #[test]
-    fn cutting_up_never_breaks_a_character_nor_the_order() {
-        let top = char::MAX.to_string();
-        assert_eq!(shortened_up(&top.repeat(33)), None);
-        assert_eq!(shortened_up(&format!("a{}", top.repeat(33))), Some("b".to_owned()));
-        assert_eq!(shortened_up(&"\u{D7FF}".repeat(33)), Some(format!("{}\u{E000}", "\u{D7FF}".repeat(31))));
-        assert_eq!(shortened_up(&"ä".repeat(32)), Some("ä".repeat(32)));
-    }
-
-    #[test]
-    fn bounds_survive_the_manifest_to_the_last_digit() {
-        let awkward = 0.1 + 0.2;
-        let found = stats(vec![("f", Arc::new(Float64Array::from(vec![awkward, awkward])))]);
-        let again: Value = serde_json::from_str(&found.to_string()).unwrap();
-        assert_eq!(again["maxValues"]["f"].as_f64(), Some(awkward));
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow_schema::{Field, FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
@@ -17,6 +17,7 @@ use parquet::{
 };
 use windrow_common::error;
 
+use super::views::view;
 use crate::{
     error::{Result, WorkerError},
     storage::{Storage, sink_error},
@@ -83,12 +84,11 @@ pub(in crate::sink) async fn read_as(
 
 /// The file's columns, as views where that is wanted and all that is different.
 fn as_wanted(file: &Schema, wanted: &Schema) -> SchemaRef {
-    use DataType::{Binary, BinaryView, LargeBinary, LargeUtf8, Utf8, Utf8View};
     let column = |field: &FieldRef| {
         let wanted = wanted.field_with_name(field.name()).map(Field::data_type);
-        match (field.data_type(), wanted) {
-            (Utf8 | LargeUtf8, Ok(view @ Utf8View)) | (Binary | LargeBinary, Ok(view @ BinaryView)) => {
-                Arc::new(field.as_ref().clone().with_data_type(view.clone()))
+        match view(field.data_type()) {
+            Some(view) if wanted.is_ok_and(|wanted| *wanted == view) => {
+                Arc::new(field.as_ref().clone().with_data_type(view))
             }
             _ => Arc::clone(field),
         }

@@ -1,6 +1,6 @@
 //! The next change of a table that is a set of files, for every sink that has one: `plan` says which files go, which
 //! are cut and which are taken as they are; `merge` which small ones become one; `rewrite` cuts and merges; `input` is
-//! a data file being read; `union` what columns rows have together. Only invisible files are written. It knows no sink's log.
+//! a data file being read; `views` how its texts are held; `union` what columns rows have together. Only invisible files are written. It knows no sink's log.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,6 +17,7 @@ mod merge;
 mod plan;
 mod rewrite;
 mod union;
+mod views;
 
 pub(in crate::sink) use input::{
     FileRows, columns as columns_of_file, failure as read_failure, open as open_file, read as read_file,
@@ -26,6 +27,7 @@ pub(in crate::sink) use merge::Rule;
 pub(in crate::sink) use plan::{Plan, Rewrite, Standing, plan};
 pub(in crate::sink) use rewrite::Rewriter;
 pub(in crate::sink) use union::union;
+pub(in crate::sink) use views::views;
 
 /// Fails unless the rows of all files to be cut can be told apart.
 pub(in crate::sink) fn check_rewrites(rewrites: &[Rewrite], cursor: Option<&str>) -> Result<()> {

@@ -1,5 +1,5 @@
 //! Few large files made of many small ones, for every sink that is a set of files: `pack` which become one, `group` the list a
-//! task is given, `write` the rows from the old ones into the new, which `rows` reads, `columns` of files that no table says the columns of, `views` how they are held, `text` and
+//! task is given, `write` the rows from the old ones into the new, which `rows` reads, `columns` of files that no table says the columns of, `text` and
 //! `records` the same for files of text; `major` which files, large ones too, become a set of `clustered` ones, whose rows lie in an
 //! order by `sort` or along a `curve`; `digest` what shows that no row is lost, `rewrites` what an intent says of it. It knows no
 //! sink's log, and what it writes nobody sees.
@@ -18,7 +18,6 @@ mod sort;
 #[cfg(test)]
 pub(in crate::sink) mod tests;
 mod text;
-mod views;
 mod write;
 
 pub(in crate::sink) use clustered::check as check_clustering;

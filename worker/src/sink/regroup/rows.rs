@@ -7,6 +7,7 @@ use futures::{
     StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
+use tracing::Span;
 use windrow_common::error;
 
 use super::{
@@ -15,60 +16,79 @@ use super::{
     write::{Regrouper, differs},
 };
 use crate::{
+    ahead::ahead,
     error::{Result, WorkerError},
     sink::change::{FileRows, open_file, read_failure, read_file_as},
+    storage::Storage,
 };
 
 /// Files that are opened at a time: the next one while one is read.
 const AHEAD: usize = 2;
 
-/// Reads them.
+/// Takes them as they are decoded, which happens on a task of its own.
 pub(super) struct Rows<'a> {
     regrouper: &'a Regrouper<'a>,
-    schema: &'a SchemaRef,
     digest: RowDigest,
-    files: BoxStream<'a, Result<(&'a Member, FileRows)>>,
-    open: Option<(&'a Member, FileRows)>,
-    /// Rows of the files before the open one.
-    before: u64,
+    batches: BoxStream<'static, Result<RecordBatch>>,
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn new(regrouper: &'a Regrouper<'a>, bin: &'a Bin, schema: &'a SchemaRef) -> Self {
-        let open = move |member: &'a Member| async move {
-            Ok((member, read_file_as(regrouper.storage, (&member.path, member.bytes), schema).await?))
-        };
-        let files = stream::iter(&bin.files).map(open).buffered(AHEAD).boxed();
-        Self { regrouper, schema, digest: RowDigest::default(), files, open: None, before: 0 }
+    pub(super) fn new(regrouper: &'a Regrouper<'a>, bin: &Bin, schema: &SchemaRef) -> Self {
+        let batches = batches(regrouper.storage.clone(), bin.files.clone(), schema.clone());
+        Self { regrouper, digest: RowDigest::default(), batches: ahead(batches, Span::current()) }
     }
 
     /// The next of them. Fails with `GROUP_DIFFERS` where a file holds more or fewer than the table says.
     pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        loop {
-            let (member, batches) = match &mut self.open {
-                Some(open) => open,
-                none => match self.files.try_next().await? {
-                    Some(next) => none.insert(next),
-                    None => return Ok(None),
-                },
-            };
-            if let Some(batch) = batches.try_next().await.map_err(|cause| read_failure(cause, &member.path))? {
-                let batch = shape(&batch, self.schema, &member.path)?;
-                self.digest.add(&batch)?;
-                (self.regrouper.read)(batch.num_rows() as u64);
-                return Ok(Some(batch));
-            }
-            let found = self.digest.seen().rows - self.before;
-            if let Some(rows) = member.rows.filter(|rows| *rows != found) {
-                let message = format!("a file holds {found} rows, and the table says {rows}");
-                return Err(differs(message, &member.path));
-            }
-            (self.open, self.before) = (None, self.seen().rows);
+        let next = self.batches.try_next().await?;
+        if let Some(batch) = &next {
+            self.digest.add(batch)?;
+            (self.regrouper.read)(batch.num_rows() as u64);
         }
+        Ok(next)
     }
 
     pub(super) fn seen(&self) -> Seen {
         self.digest.seen()
+    }
+}
+
+fn batches(storage: Storage, files: Vec<Member>, schema: SchemaRef) -> BoxStream<'static, Result<RecordBatch>> {
+    let open = move |member| Open::new(storage.clone(), member, schema.clone());
+    let files = stream::iter(files).map(open).buffered(AHEAD);
+    files.map_ok(|file| stream::try_unfold(file, Open::next)).try_flatten().boxed()
+}
+
+/// A file that is being read.
+struct Open {
+    member: Member,
+    rows: FileRows,
+    schema: SchemaRef,
+    count: u64,
+}
+
+impl Open {
+    async fn new(storage: Storage, member: Member, schema: SchemaRef) -> Result<Self> {
+        let rows = read_file_as(&storage, (&member.path, member.bytes), &schema).await?;
+        Ok(Self { member, rows, schema, count: 0 })
+    }
+
+    async fn next(mut self) -> Result<Option<(RecordBatch, Self)>> {
+        let next = self.rows.try_next().await.map_err(|cause| read_failure(cause, &self.member.path))?;
+        let Some(batch) = next else { return self.ended().map(|()| None) };
+        let batch = shape(&batch, &self.schema, &self.member.path)?;
+        self.count += batch.num_rows() as u64;
+        Ok(Some((batch, self)))
+    }
+
+    fn ended(&self) -> Result<()> {
+        match self.member.rows.filter(|rows| *rows != self.count) {
+            None => Ok(()),
+            Some(rows) => {
+                let message = format!("a file holds {} rows, and the table says {rows}", self.count);
+                Err(differs(message, &self.member.path))
+            }
+        }
     }
 }
 

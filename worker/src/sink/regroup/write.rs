@@ -7,22 +7,24 @@ use std::{
 };
 
 use arrow_schema::SchemaRef;
-use futures::TryStreamExt;
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use windrow_common::{error, manifest::StagedFile};
 
 use super::{
     clustered::{self, How},
     columns,
     digest::{RowDigest, Seen},
-    group::{Bin, Group},
+    group::{Bin, Group, Member},
     rows::{Rows, shape},
     sort::Room,
     text::{self, Text},
-    views::views,
 };
 use crate::{
     error::{Result, WorkerError},
-    sink::change::{read_failure, read_file, read_file_as},
+    sink::change::{open_file, read_failure, read_file_as, views},
     stage::{Attempt, FileFormat, FilePlan, OpenFile, StagedName, joined},
     storage::Storage,
 };
@@ -30,6 +32,8 @@ use crate::{
 const PARQUET: FileFormat = FileFormat::Parquet { metadata: BTreeMap::new() };
 /// Encoded bytes a row group may reach, held in memory until it is ended.
 const ROW_GROUP_BYTES: usize = 16 << 20;
+/// Files whose footers alone are read at a time.
+const FOOTERS_AT_A_TIME: usize = 8;
 
 /// Rewrites groups of one table.
 pub(in crate::sink) struct Regrouper<'a> {
@@ -83,14 +87,22 @@ impl Regrouper<'_> {
         }
     }
 
-    /// The columns that files have together.
+    /// The columns that files have together, by their footers.
     async fn columns_of(&self, bin: &Bin) -> Result<SchemaRef> {
+        let mut files = self.columns_of_each(&bin.files);
         let mut together = columns::Together::default();
-        for member in &bin.files {
-            let batches = read_file(self.storage, &member.path, member.bytes).await?;
-            together.add(batches.schema()).map_err(|cause| cause.at(member.path.clone()))?;
+        while let Some((member, columns)) = files.try_next().await? {
+            together.add(&columns).map_err(|cause| cause.at(member.path.clone()))?;
         }
         Ok(together.schema())
+    }
+
+    fn columns_of_each<'a>(&'a self, files: &'a [Member]) -> BoxStream<'a, Result<(&'a Member, SchemaRef)>> {
+        let open = move |member: &'a Member| async move {
+            let file = open_file(self.storage, &member.path, member.bytes).await?;
+            Ok((member, file.schema().clone()))
+        };
+        stream::iter(files).map(open).buffered(FOOTERS_AT_A_TIME).boxed()
     }
 
     async fn parquet(&self, bin: &Bin, schema: &SchemaRef) -> Result<StagedFile> {
@@ -99,6 +111,7 @@ impl Regrouper<'_> {
         let mut rows = Rows::new(self, bin, &held);
         while let Some(batch) = rows.next().await? {
             output.write(&batch).await?;
+            tokio::task::yield_now().await;
         }
         let staged = output.finish(bin.told_window()).await?;
         let (read, written) = (rows.seen(), self.again(&staged, &held).await?);
@@ -116,6 +129,7 @@ impl Regrouper<'_> {
         let mut batches = read_file_as(self.storage, (&staged.path, staged.bytes), schema).await?;
         while let Some(batch) = batches.try_next().await.map_err(|cause| read_failure(cause, &staged.path))? {
             digest.add(&shape(&batch, schema, &staged.path)?)?;
+            tokio::task::yield_now().await;
         }
         Ok(digest.seen())
     }

@@ -17,10 +17,14 @@ use parquet::{
 use windrow_common::error;
 
 use super::{
+    End,
     dictionary::{SAMPLE_BYTES, SAMPLE_ROWS, pays},
     pieces::Pieces,
 };
-use crate::error::{Result, WorkerError};
+use crate::{
+    error::{Result, WorkerError},
+    stage::stats::NOTED_BYTES,
+};
 
 /// A file of Parquet that is being written.
 pub(in crate::stage) struct RowGroups {
@@ -88,10 +92,10 @@ impl RowGroups {
         }
     }
 
-    pub(super) fn finish(mut self) -> Result<Vec<Bytes>> {
+    pub(super) fn finish(mut self) -> Result<End> {
         let writer = self.begun()?;
-        writer.finish().map_err(super::unencodable)?;
-        Ok(writer.inner_mut().take())
+        let footer = writer.finish().map_err(super::unencodable)?;
+        Ok(End { bytes: writer.inner_mut().take(), footer: Some(footer) })
     }
 
     /// The writer, which is begun with what was sampled if there is none.
@@ -130,6 +134,7 @@ fn properties(schema: &Schema, metadata: &BTreeMap<String, String>, sample: &[Re
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("windrow ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(level))
+        .set_statistics_truncate_length(Some(NOTED_BYTES))
         .set_key_value_metadata((!metadata.is_empty()).then_some(metadata));
     for (index, field) in schema.fields().iter().enumerate() {
         let kind = field.data_type();
@@ -190,7 +195,7 @@ mod tests {
             groups.write(batch).unwrap();
             pieces.extend(groups.take());
         }
-        pieces.extend(groups.finish().unwrap());
+        pieces.extend(groups.finish().unwrap().bytes);
         ParquetRecordBatchReaderBuilder::try_new(pieces.concat().into()).unwrap()
     }
 

@@ -264,6 +264,22 @@ async fn rows_that_are_not_what_the_table_says_end_it() {
     assert_eq!(world.rows().await, sorted(&all));
 }
 
+#[tokio::test]
+async fn files_come_in_the_order_of_their_bins_and_each_has_its_own_name() {
+    let world = World::partitioned();
+    loaded(&world, 5, WriteMode::Append).await;
+    let sink = world.sink();
+    let mut group = groups(&sink, RULE).await.remove(0);
+    for _ in 0..3 {
+        group.bins.extend_from_within(..);
+    }
+    let (_, made) = rewritten(&sink, &group, 1).await.unwrap();
+    let found: Vec<_> = made.files.iter().map(|file| &file.partition).collect();
+    assert_eq!(found, group.bins.iter().map(|bin| &bin.partition).collect::<Vec<_>>());
+    let paths: std::collections::BTreeSet<_> = made.files.iter().map(|file| &file.path).collect();
+    assert_eq!((paths.len(), group.bins.len()), (16, 16));
+}
+
 /// A list of files that are not the table's, or of another size, is not followed.
 #[tokio::test]
 async fn a_list_that_is_not_of_this_table_is_refused() {

@@ -1,7 +1,10 @@
-//! Reading ahead: the source is read and decoded on a task of its own, while the rows before are transformed and staged.
-//! Nothing is read before the stream is polled, and nothing more is once it is dropped.
+//! Reading ahead: what is read is decoded on a task of its own, while what came before is worked on. Nothing is read before
+//! the stream is polled, and nothing more is once it is dropped. Knows nothing of what is read.
 
-use futures::{StreamExt, stream};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use tokio::{
     sync::mpsc::{self, Receiver},
     task::{JoinError, JoinSet},
@@ -9,27 +12,27 @@ use tokio::{
 use tracing::{Instrument, Span};
 use windrow_common::error;
 
-use crate::{
-    error::WorkerError,
-    source::{Chunk, RowStream},
-};
+use crate::error::{Result, WorkerError};
 
 /// Chunks that wait to be taken; the reader holds one more.
 const MOST_AHEAD: usize = 1;
 
+/// Rows, or whatever else is read a chunk at a time.
+type Chunks<T> = BoxStream<'static, Result<T>>;
+
 /// The same chunks, read inside the span.
-pub(super) fn ahead(chunks: RowStream, span: Span) -> RowStream {
+pub(crate) fn ahead<T: Send + 'static>(chunks: Chunks<T>, span: Span) -> Chunks<T> {
     stream::once(async move { Ahead::start(chunks, span).into_stream() }).flatten().boxed()
 }
 
 /// A reader at work. Dropping it stops the reader.
-struct Ahead {
-    chunks: Receiver<crate::error::Result<Chunk>>,
+struct Ahead<T> {
+    chunks: Receiver<Result<T>>,
     reader: JoinSet<()>,
 }
 
-impl Ahead {
-    fn start(mut read: RowStream, span: Span) -> Self {
+impl<T: Send + 'static> Ahead<T> {
+    fn start(mut read: Chunks<T>, span: Span) -> Self {
         let (sender, chunks) = mpsc::channel(MOST_AHEAD);
         let mut reader = JoinSet::new();
         let reading = async move {
@@ -37,13 +40,15 @@ impl Ahead {
                 if sender.send(chunk).await.is_err() {
                     break;
                 }
+                // Whoever was woken would wait for this thread, although another one is free.
+                tokio::task::yield_now().await;
             }
         };
         reader.spawn(reading.instrument(span));
         Self { chunks, reader }
     }
 
-    fn into_stream(self) -> RowStream {
+    fn into_stream(self) -> Chunks<T> {
         let next = |mut ahead: Self| async move {
             match ahead.chunks.recv().await {
                 Some(chunk) => Some((chunk, ahead)),
@@ -76,33 +81,14 @@ mod tests {
     use futures::{FutureExt, TryStreamExt};
 
     use super::*;
-    use crate::source::Reject;
-
-    fn chunk(position: u64) -> Chunk {
-        let reject = Reject {
-            input: "t".into(),
-            position,
-            code: error::VALUE_MALFORMED.code,
-            reason: String::new(),
-            raw: String::new(),
-        };
-        Chunk::Rejected(vec![reject])
-    }
-
-    fn position(chunk: &Chunk) -> u64 {
-        match chunk {
-            Chunk::Rejected(rejects) => rejects[0].position,
-            Chunk::Rows(_) => panic!("no rows were put in"),
-        }
-    }
 
     #[tokio::test]
     async fn chunks_come_in_order_and_an_error_ends_them() {
         let broken = || WorkerError::later(error::SOURCE_UNREADABLE, "the connection is gone");
-        let read = stream::iter((0..9).map(|at| Ok(chunk(at)))).chain(stream::once(async move { Err(broken()) }));
+        let read = stream::iter((0..9).map(Ok)).chain(stream::once(async move { Err(broken()) }));
         let mut rows = ahead(read.boxed(), Span::none());
         for at in 0..9 {
-            assert_eq!(position(&rows.try_next().await.unwrap().unwrap()), at);
+            assert_eq!(rows.try_next().await.unwrap(), Some(at));
         }
         assert_eq!(rows.try_next().await.unwrap_err().code(), error::SOURCE_UNREADABLE);
         assert!(rows.try_next().await.unwrap().is_none());
@@ -114,7 +100,7 @@ mod tests {
         let counted = read.clone();
         let source = stream::iter(0..1_000).map(move |at| {
             counted.fetch_add(1, Ordering::Relaxed);
-            Ok(chunk(at))
+            Ok(at)
         });
         let mut rows = ahead(source.boxed(), Span::none());
         tokio::task::yield_now().await;
@@ -133,8 +119,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_panics_is_no_end_of_rows() {
-        let source = stream::once(async { panic!("a bug") });
-        let mut rows = ahead(source.boxed(), Span::none());
+        let source: Chunks<u64> = stream::once(async { panic!("a bug") }).boxed();
+        let mut rows = ahead(source, Span::none());
         assert!(std::panic::AssertUnwindSafe(rows.next()).catch_unwind().await.is_err());
     }
 }
