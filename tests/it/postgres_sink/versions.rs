@@ -74,14 +74,14 @@ fn a_load_that_fails_its_guard_leaves_the_version_that_is_shown() {
     shop.run().unwrap();
     std::fs::write(shop.path().join("devices.csv"), "id,generation,name,price\n").unwrap();
     let said = shop.load_again("devices", "empty").unwrap_err();
-    assert!(said.contains("WR-K020") && said.contains("6000"), "{said}");
+    assert!(said.contains("WR-K020") && said.contains("6,000"), "{said}");
     assert_eq!(shop.psql("SELECT count(*) FROM devices"), "6000");
     deliver(&shop, 1);
     let file = shop.path().join("pipelines.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text + "    guard: { max_row_change: 10% }\n").unwrap();
     let said = shop.load_changed("devices", "grown").unwrap_err();
-    assert!(said.contains("WR-K020") && said.contains("7777"), "{said}");
+    assert!(said.contains("WR-K020") && said.contains("7,777"), "{said}");
     assert_eq!(shop.psql("SELECT count(*), max(generation) FROM devices"), "6000|0");
     let create = [again("devices", "accepted", shop.arg()).as_slice(), &["--accept"]].concat();
     super::finished(&create).unwrap();

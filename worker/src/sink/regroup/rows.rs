@@ -53,7 +53,12 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn batches(storage: Storage, files: Vec<Member>, schema: SchemaRef) -> BoxStream<'static, Result<RecordBatch>> {
+/// The rows of files one after the other. Fails with `GROUP_DIFFERS` where one holds more or fewer than the table says.
+pub(super) fn batches(
+    storage: Storage,
+    files: Vec<Member>,
+    schema: SchemaRef,
+) -> BoxStream<'static, Result<RecordBatch>> {
     let open = move |member| Open::new(storage.clone(), member, schema.clone());
     let files = stream::iter(files).map(open).buffered(AHEAD);
     files.map_ok(|file| stream::try_unfold(file, Open::next)).try_flatten().boxed()

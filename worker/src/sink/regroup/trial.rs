@@ -13,13 +13,13 @@ use windrow_common::{error, id::SinkId};
 use super::{
     group::{Bin, Member, everywhere},
     pack::{Found, Packed, Packing, pack},
-    rows::shape,
+    rows,
     weight::{Weight, Weights},
     write::{PARQUET, ROW_GROUP_BYTES},
 };
 use crate::{
     error::{Result, WorkerError},
-    sink::change::{read_failure, read_file_as, views},
+    sink::change::views,
     stage::{FilePlan, OpenFile},
     storage::Storage,
 };
@@ -69,16 +69,14 @@ async fn tried(storage: &Storage, schema: &SchemaRef, bin: &Bin) -> Result<Weigh
         row_group_bytes: ROW_GROUP_BYTES,
     };
     let mut file = OpenFile::new(&Storage::over(Arc::new(InMemory::new()), nowhere), plan)?;
-    let rows: u64 = bin.files.iter().filter_map(|member| member.rows).sum();
-    let enough = (u128::from(rows) * u128::from(BYTES)).div_ceil(u128::from(bin.bytes().max(1)));
-    let held = views(schema);
-    for member in bin.files.iter().take(FILES) {
-        let mut batches = read_file_as(storage, (&member.path, member.bytes), &held).await?;
-        while u128::from(file.rows()) < enough
-            && let Some(batch) = batches.try_next().await.map_err(|cause| read_failure(cause, &member.path))?
-        {
-            file.write(&shape(&batch, &held, &member.path)?).await?;
-        }
+    let held: u64 = bin.files.iter().filter_map(|member| member.rows).sum();
+    let enough = (u128::from(held) * u128::from(BYTES)).div_ceil(u128::from(bin.bytes().max(1)));
+    let files = bin.files.iter().take(FILES).cloned().collect();
+    let mut batches = rows::batches(storage.clone(), files, views(schema));
+    while u128::from(file.rows()) < enough
+        && let Some(batch) = batches.try_next().await?
+    {
+        file.write(&batch).await?;
     }
     let written = file.finish(everywhere()).await?;
     Ok(Weight { rows: written.rows.max(1), bytes: written.bytes })
