@@ -21,6 +21,9 @@ import time
 os.environ["RUST_LOG"] = "error"
 for library in sys.argv[1:]:
     globals()[library] = importlib.import_module(library)
+if "duckdb" in sys.argv[1:]:
+    # Its bar would stand among the answers.
+    duckdb.execute("set enable_progress_bar = false")
 
 COLUMNS = """i as id, to_timestamp(1704067200 + i) as "at", 'device ' || hash(i) % 5000 as device,
     ['new', 'open', 'paid', 'packed', 'sent', 'back', 'lost', 'closed'][(hash(i + 1) % 8)::int + 1] as kind,
@@ -85,7 +88,6 @@ def polars_sink(place, target, out):
 
 
 def duckdb_copy(place, target, out):
-    duckdb.execute("set enable_progress_bar = false")
     for n, files in enumerate(bins(files_of(place), target)):
         duckdb.execute(f"copy (select * from read_parquet($files)) to '{out}/{n}.parquet' (compression zstd, compression_level 1)",
                        {"files": files})
