@@ -282,6 +282,25 @@ pub(super) mod tests {
         major: None,
     };
 
+    /// A file of so many bytes and rows, of which nothing else is known.
+    pub(in crate::sink::regroup) fn found<'a>(
+        path: &'a str,
+        (bytes, rows): (u64, Option<u64>),
+        partition: &'a BTreeMap<String, Option<String>>,
+    ) -> Found<'a> {
+        Found {
+            path,
+            bytes,
+            rows,
+            version: None,
+            partition,
+            window: None,
+            told_apart: false,
+            modified: 1,
+            clustered: None,
+        }
+    }
+
     fn time(start: i64, end: i64) -> Window {
         Window::new(Axis::Time, start, end).unwrap()
     }
@@ -399,17 +418,7 @@ pub(super) mod tests {
         let partition = BTreeMap::new();
         let rule = Packing { target: 64 << 20, small_below: 32 << 20, ..RULE };
         let paths: Vec<String> = (0..5_000).map(|n| format!("f{n:04}")).collect();
-        let found = paths.iter().map(|path| Found {
-            path,
-            bytes: 1 << 20,
-            rows: None,
-            version: None,
-            partition: &partition,
-            window: None,
-            told_apart: false,
-            modified: 1,
-            clustered: None,
-        });
+        let found = paths.iter().map(|path| found(path, (1 << 20, None), &partition));
         let packed = pack(&"lake".parse().unwrap(), found, &rule, &Weights::default());
         assert!(packed.groups.len() >= 5_000 / 256, "{}", packed.groups.len());
         for group in &packed.groups {
@@ -422,21 +431,11 @@ pub(super) mod tests {
     #[test]
     fn bins_are_filled_by_what_their_files_come_to() {
         let partition = BTreeMap::new();
-        let file = |path: &'static str, bytes, rows| Found {
-            path,
-            bytes,
-            rows: Some(rows),
-            version: None,
-            partition: &partition,
-            window: None,
-            told_apart: false,
-            modified: 1,
-            clustered: None,
-        };
         let small = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
         let packed = |rule: &Packing, large: Option<u64>| {
-            let small = small.map(|path| file(path, 20, 2)).into_iter();
-            let files: Vec<Found<'_>> = small.chain(large.map(|rows| file("large", 90, rows))).collect();
+            let small = small.map(|path| found(path, (20, Some(2)), &partition)).into_iter();
+            let files: Vec<Found<'_>> =
+                small.chain(large.map(|rows| found("large", (90, Some(rows)), &partition))).collect();
             let weights = Weights::of(files.iter().cloned());
             let groups = pack(&"lake".parse().unwrap(), files.into_iter(), rule, &weights).groups;
             groups.iter().flat_map(|group| &group.bins).map(|bin| bin.files.len()).collect::<Vec<_>>()

@@ -7,6 +7,8 @@ use super::pack::Found;
 
 /// A file counts as several times as large from the second power of two on.
 const CLASSES_ABOVE: usize = 2;
+/// None at all is one, too.
+const CLASSES: usize = 1 + u64::BITS as usize;
 
 /// Rows, and the bytes they take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,15 +20,15 @@ pub(super) struct Weight {
 /// What rows of a table take.
 #[derive(Clone, Debug)]
 pub(super) struct Weights {
-    /// In its files, by the powers of two of their sizes.
-    classes: [Weight; 65],
+    /// In its files, by the power of two of their sizes: in those of this one and all larger ones.
+    from: [Weight; CLASSES],
     /// When it was tried, for where no file tells.
     tried: Option<Weight>,
 }
 
 impl Default for Weights {
     fn default() -> Self {
-        Self { classes: [Weight::default(); 65], tried: None }
+        Self { from: [Weight::default(); CLASSES], tried: None }
     }
 }
 
@@ -35,9 +37,14 @@ impl Weights {
         let mut weights = Self::default();
         for file in files {
             if let Some(rows) = file.rows {
-                let class = &mut weights.classes[class(file.bytes)];
+                let class = &mut weights.from[class(file.bytes)];
                 *class = class.and(Weight { rows, bytes: file.bytes });
             }
+        }
+        let mut sum = Weight::default();
+        for class in weights.from.iter_mut().rev() {
+            sum = sum.and(*class);
+            *class = sum;
         }
         weights
     }
@@ -61,8 +68,7 @@ impl Weights {
 
     /// Rows in files several times as large.
     fn larger(&self, bytes: u64) -> Option<Weight> {
-        let classes = self.classes.iter().skip(class(bytes) + CLASSES_ABOVE);
-        Some(classes.fold(Weight::default(), |sum, class| sum.and(*class))).filter(|sum| sum.rows > 0)
+        self.from.get(class(bytes) + CLASSES_ABOVE).copied().filter(|sum| sum.rows > 0)
     }
 }
 
@@ -82,32 +88,19 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::sink::regroup::pack::tests::found;
 
     fn weigh(weights: &Weights, bytes: u64, rows: Option<u64>) -> u64 {
-        weights.weigh(&found(bytes, rows, &BTreeMap::new()))
-    }
-
-    fn found(bytes: u64, rows: Option<u64>, partition: &BTreeMap<String, Option<String>>) -> Found<'_> {
-        Found {
-            path: "a",
-            bytes,
-            rows,
-            version: None,
-            partition,
-            window: None,
-            told_apart: false,
-            modified: 0,
-            clustered: None,
-        }
+        weights.weigh(&found("a", (bytes, rows), &BTreeMap::new()))
     }
 
     #[test]
     fn rows_weigh_what_they_do_in_files_several_times_as_large() {
         let partition = BTreeMap::new();
         let files = [
-            found(100, Some(10), &partition),
-            found(4_000, Some(800), &partition),
-            found(6_000, Some(1_200), &partition),
+            found("a", (100, Some(10)), &partition),
+            found("a", (4_000, Some(800)), &partition),
+            found("a", (6_000, Some(1_200)), &partition),
         ];
         let weights = Weights::of(files.into_iter());
         assert_eq!(weigh(&weights, 100, Some(10)), 50, "5 bytes a row");
@@ -121,7 +114,7 @@ mod tests {
     #[test]
     fn what_was_tried_counts_where_no_file_tells() {
         let partition = BTreeMap::new();
-        let weights = Weights::of([found(1_000, Some(100), &partition)].into_iter());
+        let weights = Weights::of([found("a", (1_000, Some(100)), &partition)].into_iter());
         assert!(weights.is_untold(1_000) && !weights.is_untold(100));
         let weights = weights.tried(Weight { rows: 1_000, bytes: 2_000 });
         assert!(!weights.is_untold(1_000));
